@@ -1,0 +1,46 @@
+# The newcomer's two commands are `make demo` and `make test`; `make help` lists the rest.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format bench clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## make .venv with everything in it
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "microtome needs Python 3.11 or newer: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## make a sample brain, ingest, serve and cut it (ONCE=1 stops; SOURCE=my.tif; PORT=8000)
+	$(BIN)/microtome demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(ONCE),--once) \
+	  $(if $(PORT),--port $(PORT)) $(DEMO_ARGS)
+
+test: $(READY) ## run the tests (under 15 minutes)
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-all: $(READY) ## run the tests, the slow ones too
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure beside other engines, one table
+	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+clean: ## remove the environment and everything made
+	rm -rf .venv dist demo bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

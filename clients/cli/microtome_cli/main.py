@@ -1,0 +1,94 @@
+"""``microtome COMMAND …``: finds the command and turns errors into exit codes.
+
+A command's module is imported only when it is called, so that the thin client's commands need
+nothing of the others' extras.
+
+Exit codes: 0 done, 1 a bug, 2 bad input (mend it), 75 storage failed (try again), 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol, cast
+
+from microtome_core import __version__
+from microtome_core.errors import MicrotomeError, StorageError
+
+BAD_INPUT = 2
+TRY_AGAIN = 75
+INTERRUPTED = 130
+
+
+class Command(Protocol):
+    """What the module of a command offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Describe the arguments."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it and return the exit code."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    module: str
+    extra: str
+    summary: str
+
+
+_COMMANDS = {
+    "info": _Entry("info", "ingest", "say what is in a source: axes, shape, voxel size, channels"),
+    "ingest": _Entry("ingest", "ingest", "convert a source into a layer"),
+    "serve": _Entry("serve", "service", "serve the layers of a root over HTTP"),
+    "demo": _Entry("demo", "all", "make a sample brain, ingest it, serve it and cut it"),
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code tells what the caller can do about a failure."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        command = _load(words[0]) if words and words[0] in _COMMANDS else None
+        arguments = _parser(words[0] if words else "", command).parse_args(words)
+        return cast(Command, arguments.command).run(arguments)
+    except StorageError as error:
+        return _fail(error, TRY_AGAIN)
+    except MicrotomeError as error:
+        return _fail(error, BAD_INPUT)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _load(name: str) -> Command:
+    entry = _COMMANDS[name]
+    try:
+        return cast(Command, import_module(f"microtome_cli.{entry.module}"))
+    except ModuleNotFoundError as error:
+        raise MicrotomeError(
+            f"'microtome {name}' needs {error.name}: pip install 'microtome[{entry.extra}]'"
+        ) from error
+
+
+def _parser(called: str, command: Command | None) -> argparse.ArgumentParser:
+    """Return a parser that lists every command and knows the arguments of the one called."""
+    parser = argparse.ArgumentParser(
+        prog="microtome",
+        description="Any cutout of any brain image: convert sources, serve layers.",
+        epilog="exit codes: 0 done, 1 a bug, 2 bad input, 75 storage failed (try again), "
+        "130 interrupted",
+    )
+    parser.add_argument("--version", action="version", version=f"microtome {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, entry in _COMMANDS.items():
+        below = commands.add_parser(name, help=entry.summary, description=entry.summary)
+        if command is not None and name == called:
+            below.set_defaults(command=command)
+            command.add_arguments(below)
+    return parser
+
+
+def _fail(error: MicrotomeError, code: int) -> int:
+    print(f"microtome: {error}", file=sys.stderr)
+    return code

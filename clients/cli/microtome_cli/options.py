@@ -1,0 +1,54 @@
+"""Arguments that `info`, `ingest` and `demo` share: what the user says of a source."""
+
+import argparse
+import re
+
+from microtome_core.errors import InputError
+from microtome_ingest.options import SourceOptions
+
+_SIZES = {"": 0, "B": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_BYTES = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that answer what a source leaves open, or override it."""
+    group = parser.add_argument_group("what the source does not say, or says wrongly")
+    group.add_argument("--axes", help="letters of the source's array in its own order, such as zyx")
+    group.add_argument(
+        "--voxel-size",
+        metavar="SIZE",
+        help="z=2,y=0.5,x=0.5 or three numbers in axes order; in micrometer unless --unit is given",
+    )
+    group.add_argument("--unit", help="unit of the voxel size, such as micrometer or nm")
+    group.add_argument("--time-step", type=float, metavar="SECONDS", help="between time points")
+    group.add_argument("--channels", metavar="NAMES", help="comma-separated, one a channel")
+    group.add_argument("--colors", metavar="RRGGBB", help="comma-separated, one a channel")
+    group.add_argument("--scene", type=int, help="which image of a source that holds several")
+
+
+def source_options(arguments: argparse.Namespace) -> SourceOptions:
+    """Return the options as given."""
+    return SourceOptions(
+        axes=arguments.axes,
+        voxel_size=arguments.voxel_size,
+        unit=arguments.unit,
+        time_step=arguments.time_step,
+        channels=_words(arguments.channels),
+        colors=_words(arguments.colors),
+    )
+
+
+def parse_bytes(text: str) -> int:
+    """Read a number of bytes: ``512MiB``, ``4G``, ``1000000``.
+
+    >>> parse_bytes("4GiB") == 4 * 2**30
+    True
+    """
+    match = _BYTES.fullmatch(text.strip())
+    if not match:
+        raise InputError(f"{text[:40]!r}: expected a number of bytes such as 512MiB or 4GiB")
+    return int(float(match[1]) * 2 ** _SIZES[match[2].upper()])
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",")) if text else ()

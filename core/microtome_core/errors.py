@@ -1,0 +1,69 @@
+"""Everything that can go wrong, by what the caller can do about it.
+
+::
+
+    MicrotomeError
+    ├── InputError            the caller's words or file are at fault: mend them
+    │   ├── RegionError       a box outside the array, or not a box
+    │   ├── SourceError       a source file that cannot be trusted
+    │   ├── MissingMetadata   the source does not say; an option must
+    │   └── TooLarge          more bytes than this service gives at once
+    ├── NotFound              no such collection, dataset, layer or level
+    ├── Conflict              the layer exists and differs
+    └── StorageError          storage failed: the same call may succeed later
+
+Domain code raises these and nothing of HTTP; one table in the service maps them to a status,
+one in the command line maps them to an exit code.
+"""
+
+
+class MicrotomeError(Exception):
+    """Root of every error that microtome raises on purpose."""
+
+
+class InputError(MicrotomeError, ValueError):
+    """The caller's words are at fault; the message says what was expected."""
+
+
+class RegionError(InputError, IndexError):
+    """A region that lies outside of its array or is not a box."""
+
+
+class SourceError(InputError):
+    """A source that cannot be read or trusted.
+
+    Parameters
+    ----------
+    path : str
+        The file at fault.
+    reason : str
+        What is wrong with it and, where it is known, at which page, byte or plane.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["SourceError"], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
+class MissingMetadata(SourceError):
+    """The source leaves open what the store must know; the reason names the option that says it."""
+
+
+class TooLarge(InputError):
+    """A request for more than the service gives at once."""
+
+
+class NotFound(MicrotomeError, LookupError):
+    """No collection, dataset, layer or level of that name."""
+
+
+class Conflict(MicrotomeError):
+    """What is to be written exists already and differs."""
+
+
+class StorageError(MicrotomeError, OSError):
+    """Storage failed or holds damaged data. Never answered with fill values."""

@@ -1,0 +1,148 @@
+"""Creating and opening one level's array: Zarr v3, sharded, compressed, every chunk checksummed."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+
+from microtome_core.errors import InputError
+from microtome_core.store.location import Store, storage_errors
+
+_CODEC = re.compile(r"(blosc-zstd|blosc-lz4|zstd|none)(?::(\d{1,2}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How a chunk is compressed; a crc32c checksum always follows.
+
+    Parameters
+    ----------
+    name : str
+        ``blosc-zstd``, ``blosc-lz4`` (both with bitshuffle), ``zstd`` or ``none``.
+    level : int
+        The compressor's own: 0 to 9 for blosc, 0 to 22 for zstd.
+
+    Examples
+    --------
+    >>> Codec.parse("blosc-zstd:5")
+    Codec(name='blosc-zstd', level=5)
+    """
+
+    name: str = "blosc-zstd"
+    # Measured on shot noise: level 3 is within 1 % of level 5 in size and 1.5 times as fast.
+    level: int = 3
+
+    @classmethod
+    def parse(cls, text: str) -> "Codec":
+        """Read ``NAME`` or ``NAME:LEVEL``."""
+        match = _CODEC.fullmatch(text)
+        codec = cls(match[1], int(match[2] or 3)) if match else None
+        if codec is None or codec.level > (22 if codec.name == "zstd" else 9):
+            raise InputError(
+                f"codec {text[:40]!r}: expected blosc-zstd, blosc-lz4, zstd or none, "
+                "and a level after a colon if wanted (0 to 9, zstd to 22)"
+            )
+        return codec
+
+    def __str__(self) -> str:
+        return self.name if self.name == "none" else f"{self.name}:{self.level}"
+
+    def to_zarr(self, itemsize: int) -> list[dict[str, Any]]:
+        """Return the Zarr v3 codecs of a chunk of elements of `itemsize` bytes."""
+        return [_LITTLE, *self._compressor(itemsize), _CRC32C]
+
+    def _compressor(self, itemsize: int) -> list[dict[str, Any]]:
+        if self.name == "none":
+            return []
+        if self.name == "zstd":
+            # The codec's own checksum is left out: crc32c follows it anyway.
+            return [{"name": "zstd", "configuration": {"level": self.level, "checksum": False}}]
+        configuration = {
+            "cname": self.name.removeprefix("blosc-"),
+            "clevel": self.level,
+            "shuffle": "bitshuffle",
+            "typesize": itemsize,
+            "blocksize": 0,
+        }
+        return [{"name": "blosc", "configuration": configuration}]
+
+
+_LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
+_CRC32C = {"name": "crc32c"}
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """One level's array; sequences are in the order of `axes`.
+
+    Parameters
+    ----------
+    axes : str
+        Also the array's dimension names, as OME-Zarr asks.
+    shape, chunk, shard : tuple of int
+        In voxels; `shard` is a multiple of `chunk`.
+    dtype : str
+        NumPy's name.
+    codec : Codec
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    shard: tuple[int, ...]
+    dtype: str
+    codec: Codec = Codec()
+
+    def to_zarr(self) -> dict[str, Any]:
+        """Return the array's Zarr v3 metadata (spec 3.1, codec ``sharding_indexed``)."""
+        sharding = {
+            "chunk_shape": self.chunk,
+            "codecs": self.codec.to_zarr(np.dtype(self.dtype).itemsize),
+            "index_codecs": [_LITTLE, _CRC32C],
+            "index_location": "end",
+        }
+        return {
+            "shape": self.shape,
+            "data_type": self.dtype,
+            "dimension_names": list(self.axes),
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": self.shard}},
+            "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+            "fill_value": 0,
+        }
+
+
+def create_array(store: Store, path: str, spec: ArraySpec) -> ts.TensorStore:
+    """Create the array at `path`, or open it if the very same one is there.
+
+    Raises
+    ------
+    StorageError
+        Another array lies there, or storage failed.
+    """
+    with storage_errors(f"{store.url}/{path}"):
+        return ts.open(
+            {"driver": "zarr3", "kvstore": store.kvstore(path), "metadata": spec.to_zarr()},
+            context=store.context,
+            create=True,
+            open=True,
+        ).result()
+
+
+def open_array(store: Store, path: str) -> ts.TensorStore:
+    """Open the array at `path`, Zarr v3 or v2; its reads may be awaited.
+
+    Raises
+    ------
+    StorageError
+        No array there, or storage failed.
+    """
+    driver = "zarr3" if store.read(f"{path}/zarr.json") is not None else "zarr"
+    with storage_errors(f"{store.url}/{path}"):
+        return ts.open(
+            # What was decoded once stays good until the array is opened anew.
+            {"driver": driver, "kvstore": store.kvstore(path), "recheck_cached_data": "open"},
+            context=store.context,
+            open=True,
+        ).result()

@@ -1,0 +1,203 @@
+"""A layer on disk: found by its address, read into `LayerInfo`, made visible by its metadata.
+
+::
+
+    ROOT/collection/dataset/zarr.json                 group
+    ROOT/collection/dataset/layer/zarr.json           ome, nwb: written last
+    ROOT/collection/dataset/layer/0, 1, 2 …           arrays, finest first
+    ROOT/collection/dataset/layer/labels/zarr.json    names of the label layers below it
+    ROOT/collection/dataset/layer/labels/name/…       a label layer: collection/dataset/name
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import tensorstore as ts
+from pydantic import ValidationError
+
+from microtome_core.errors import InputError, NotFound, StorageError
+from microtome_core.names import DatasetId, LayerId, check_name
+from microtome_core.store.array import open_array
+from microtome_core.store.location import Store
+from microtome_core.store.ome import Multiscale, Ome, OmeroChannel
+from microtome_core.wire import Channel, LayerInfo, LevelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A visible layer.
+
+    Parameters
+    ----------
+    info : LayerInfo
+    arrays : tuple of TensorStore
+        One a level, finest first; reads may be awaited.
+    path : str
+        Its folder below the root.
+    """
+
+    info: LayerInfo
+    arrays: tuple[ts.TensorStore, ...]
+    path: str
+
+
+def find_layer(store: Store, layer_id: LayerId) -> str | None:
+    """Return the folder of a visible layer, wherever in its dataset it lies, or None."""
+    direct = str(layer_id)
+    if "ome" in (_attributes(store, direct) or {}):
+        return direct
+    for image in store.children(str(layer_id.parent)):
+        if layer_id.layer in label_names(store, f"{layer_id.parent}/{image}"):
+            return labels_path(
+                LayerId(layer_id.collection, layer_id.dataset, image), layer_id.layer
+            )
+    return None
+
+
+def labels_path(image: LayerId, name: str) -> str:
+    """Return the folder of a label layer that belongs to an image."""
+    return f"{image}/labels/{name}"
+
+
+def label_names(store: Store, image_path: str) -> list[str]:
+    """Return the names of the label layers that a folder lists."""
+    attributes = _attributes(store, f"{image_path}/labels")
+    return list((attributes or {}).get("ome", {}).get("labels", []))
+
+
+def list_layers(store: Store, dataset: DatasetId) -> Iterator[LayerId]:
+    """Yield every visible layer of a dataset, images before their labels."""
+    for name in store.children(str(dataset)):
+        path = f"{dataset}/{name}"
+        if not _is_name(name) or "ome" not in (_attributes(store, path) or {}):
+            continue
+        for visible in (name, *label_names(store, path)):
+            yield LayerId(dataset.collection, dataset.dataset, visible)
+
+
+def list_datasets(store: Store) -> Iterator[DatasetId]:
+    """Yield every dataset that has a folder, even one without a visible layer."""
+    for collection in filter(_is_name, store.children()):
+        for dataset in filter(_is_name, store.children(collection)):
+            yield DatasetId(collection, dataset)
+
+
+def read_layer(store: Store, layer_id: LayerId) -> Layer:
+    """Open a layer and its arrays.
+
+    Raises
+    ------
+    NotFound
+        No such layer, or one that is not complete.
+    StorageError
+        Storage failed, or holds metadata that is no OME-Zarr image.
+    """
+    path = find_layer(store, layer_id)
+    if path is None:
+        raise NotFound(f"no layer {layer_id}")
+    document = store.read(f"{path}/zarr.json") or b"{}"
+    attributes = _parse(f"{store.url}/{path}", document)
+    try:
+        ome = Ome.model_validate(attributes.get("ome"))
+    except ValidationError as error:
+        raise StorageError(f"{store.url}/{path}: not OME-Zarr 0.5: {error}") from error
+    scales = ome.multiscales[0]
+    arrays = tuple(open_array(store, f"{path}/{d.path}") for d in scales.datasets)
+    version = sha256(document).hexdigest()[:16]
+    return Layer(_info(layer_id, ome, arrays, version, attributes.get("nwb", {})), arrays, path)
+
+
+def publish_layer(store: Store, path: str, attributes: dict[str, Any]) -> None:
+    """Make a layer visible: write its metadata, and list it where it belongs to an image."""
+    store.write(f"{path}/zarr.json", _group(attributes))
+    image, _, name = path.rpartition("/labels/")
+    if image:
+        store.update(f"{image}/labels/zarr.json", lambda old: _with_label(old, name))
+
+
+def ensure_groups(store: Store, dataset: DatasetId) -> None:
+    """Make the folders above a layer Zarr groups, so that any Zarr reader can walk down."""
+    for path in ("zarr.json", f"{dataset.collection}/zarr.json", f"{dataset}/zarr.json"):
+        store.update(path, lambda old: old or _group({}))
+
+
+def _with_label(old: bytes | None, name: str) -> bytes:
+    attributes = _parse("labels", old or b"{}")
+    listed = attributes.get("ome", {}).get("labels", [])
+    ome = {"version": "0.5", "labels": sorted({*listed, name})}
+    return _group({**attributes, "ome": ome})
+
+
+def _group(attributes: dict[str, Any]) -> bytes:
+    document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    return json.dumps(document, indent=1, allow_nan=False).encode()
+
+
+def _attributes(store: Store, path: str) -> dict[str, Any] | None:
+    document = store.read(f"{path}/zarr.json")
+    return None if document is None else _parse(f"{store.url}/{path}", document)
+
+
+def _parse(where: str, document: bytes) -> dict[str, Any]:
+    try:
+        attributes = json.loads(document).get("attributes", {})
+    except (ValueError, AttributeError) as error:
+        raise StorageError(f"{where}/zarr.json: not Zarr metadata: {error}") from error
+    return dict(attributes)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        check_name(name)
+    except InputError:
+        return False
+    return True
+
+
+def _info(
+    layer_id: LayerId,
+    ome: Ome,
+    arrays: tuple[ts.TensorStore, ...],
+    version: str,
+    record: dict[str, Any],
+) -> LayerInfo:
+    scales = ome.multiscales[0]
+    axes = "".join(axis.name for axis in scales.axes)
+    dtype = arrays[0].dtype.numpy_dtype.name
+    shown = ome.omero.channels if ome.omero else []
+    return LayerInfo(
+        id=str(layer_id),
+        kind="labels" if ome.image_label else "image",
+        axes=axes,
+        units=tuple(axis.unit for axis in scales.axes),
+        dtype=dtype,
+        levels=_levels(scales, arrays),
+        channels=tuple(_channel(c) for c in shown),
+        version=version,
+        attrs=record,
+    )
+
+
+def _levels(scales: Multiscale, arrays: tuple[ts.TensorStore, ...]) -> tuple[LevelInfo, ...]:
+    return tuple(
+        LevelInfo(
+            shape=tuple(array.shape),
+            chunk=_extents(array.chunk_layout.read_chunk.shape, array),
+            shard=_extents(array.chunk_layout.write_chunk.shape, array),
+            scale=dataset.scale,
+            translation=dataset.translation,
+        )
+        for dataset, array in zip(scales.datasets, arrays, strict=True)
+    )
+
+
+def _extents(shape: tuple[int | None, ...] | None, array: ts.TensorStore) -> tuple[int, ...]:
+    known = shape or (None,) * array.ndim
+    return tuple(extent or whole for extent, whole in zip(known, array.shape, strict=True))
+
+
+def _channel(channel: OmeroChannel) -> Channel:
+    return Channel(channel.label, channel.color, (channel.window.start, channel.window.end))

@@ -1,0 +1,205 @@
+"""Where a store lies, and the few small-object calls that need no array.
+
+Everything goes through TensorStore's key-value drivers, so that one code path serves
+``file://``, ``s3://`` and ``memory://``; only listing one folder is fsspec's, because TensorStore
+would list every shard below it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import cpu_count
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+import tensorstore as ts
+
+from microtome_core.errors import InputError, StorageError
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOptions:
+    """How to reach storage.
+
+    Parameters
+    ----------
+    cache_bytes : int
+        Decoded chunks kept in memory, in all arrays of one store together.
+    endpoint, region : str, optional
+        Of an S3 service that is not Amazon's.
+    credentials : str
+        ``environment`` (``AWS_ACCESS_KEY_ID`` …), ``default`` (profile, web identity, instance) or
+        ``anonymous``.
+    """
+
+    cache_bytes: int = 0
+    endpoint: str | None = None
+    region: str | None = None
+    credentials: str = "default"
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str], cache_bytes: int = 0
+    ) -> "StorageOptions":
+        """Read the usual AWS variables; ``AWS_NO_SIGN_REQUEST=true`` asks for anonymous reads."""
+        endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+        region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+        return cls(cache_bytes, endpoint, region, _credentials(environment))
+
+
+def _credentials(environment: Mapping[str, str]) -> str:
+    if environment.get("AWS_NO_SIGN_REQUEST", "").lower() in {"1", "true", "yes"}:
+        return "anonymous"
+    return "environment" if environment.get("AWS_ACCESS_KEY_ID") else "default"
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn whatever TensorStore, fsspec or the system raises into a StorageError about `what`."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except (ValueError, OSError, RuntimeError) as error:
+        raise StorageError(f"{what}: {error}") from error
+
+
+class Store:
+    """A root below which layers lie.
+
+    Parameters
+    ----------
+    url : str
+        ``file:///folder``, a plain path, ``s3://bucket/prefix`` or ``memory://name``. Memory lives
+        as long as this object: hand it on rather than opening it twice.
+    options : StorageOptions
+
+    Raises
+    ------
+    InputError
+        Another scheme, or a URL without a bucket.
+    """
+
+    def __init__(self, url: str, options: StorageOptions | None = None) -> None:
+        self.options = options or StorageOptions()
+        self.url, self._kvstore = _resolve(url, self.options)
+        self.context = ts.Context(
+            {
+                "cache_pool": {"total_bytes_limit": self.options.cache_bytes},
+                "data_copy_concurrency": {"limit": cpu_count() or 1},
+            }
+        )
+        with storage_errors(self.url):
+            self._objects = ts.KvStore.open(self._kvstore, context=self.context).result()
+
+    def __repr__(self) -> str:
+        return f"<Store {self.url}>"
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str, StorageOptions]]:
+        return type(self), (self.url, self.options)
+
+    def kvstore(self, path: str) -> dict[str, Any]:
+        """Return TensorStore's description of the folder `path`."""
+        return {**self._kvstore, "path": f"{self._kvstore['path']}{path}/"}
+
+    def read(self, path: str) -> bytes | None:
+        """Return a small object, or None where there is none."""
+        with storage_errors(f"{self.url}/{path}"):
+            result = self._objects.read(path).result()
+        return bytes(result.value) if result.state == "value" else None
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a small object atomically, replacing what is there."""
+        with storage_errors(f"{self.url}/{path}"):
+            self._objects.write(path, data).result()
+
+    def update(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
+        """Replace a small object by what `change` makes of it, whoever else does so meanwhile.
+
+        `change` is called anew with the current object (None where there is none) until no other
+        writer came between.
+        """
+        with storage_errors(f"{self.url}/{path}"):
+            while True:
+                old = self._objects.read(path).result()
+                data = change(bytes(old.value) if old.state == "value" else None)
+                stamp = self._objects.write(path, data, if_equal=old.stamp.generation).result()
+                # TensorStore reports a condition that failed as the unknown, empty generation.
+                if stamp.generation:
+                    return
+
+    def remove(self, path: str) -> None:
+        """Delete one small object, if it is there."""
+        with storage_errors(f"{self.url}/{path}"):
+            self._objects.write(path, None).result()
+
+    def delete(self, folder: str) -> None:
+        """Delete every object below `folder`."""
+        low = f"{folder}/"
+        with storage_errors(f"{self.url}/{folder}"):
+            self._objects.delete_range(ts.KvStore.KeyRange(low, f"{folder}0")).result()
+
+    def children(self, folder: str = "") -> list[str]:
+        """Return the names of the folders directly in `folder`, sorted; none if it is absent."""
+        with storage_errors(f"{self.url}/{folder}"):
+            if self._kvstore["driver"] == "memory":
+                return self._memory_children(folder)
+            return _list_folders(self.url, folder, self.options)
+
+    def _memory_children(self, folder: str) -> list[str]:
+        prefix = f"{folder}/" if folder else ""
+        keys = self._objects.list(strip_prefix_length=len(prefix)).result()
+        return sorted({k.decode().split("/")[0] for k in keys if b"/" in k})
+
+
+def _resolve(url: str, options: StorageOptions) -> tuple[str, dict[str, Any]]:
+    parts = urlsplit(url)
+    if parts.scheme in {"", "file"}:
+        path = Path(unquote(parts.path) if parts.scheme else url).absolute()
+        return f"file://{path}", {"driver": "file", "path": f"{path}/"}
+    prefix = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
+    if parts.scheme == "memory":
+        return url.rstrip("/"), {"driver": "memory", "path": f"{parts.netloc}/{prefix}"}
+    if parts.scheme == "s3" and parts.netloc:
+        return url.rstrip("/"), _s3(parts.netloc, prefix, options)
+    raise InputError(
+        f"root {url[:200]!r}: expected a folder, file:///…, s3://bucket/… or memory://name"
+    )
+
+
+def _s3(bucket: str, prefix: str, options: StorageOptions) -> dict[str, Any]:
+    spec = {
+        "driver": "s3",
+        "bucket": bucket,
+        "path": prefix,
+        "aws_credentials": {"type": options.credentials},
+    }
+    if options.endpoint:
+        spec["endpoint"] = options.endpoint
+    if options.region or options.endpoint:
+        # TensorStore asks the service for the bucket's region unless told, which few others answer.
+        spec["aws_region"] = options.region or "us-east-1"
+    return spec
+
+
+def _list_folders(url: str, folder: str, options: StorageOptions) -> list[str]:
+    filesystem, root = fsspec.core.url_to_fs(url, **_fsspec_options(url, options))
+    try:
+        entries = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
+    except FileNotFoundError:
+        return []
+    return sorted(
+        e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"
+    )
+
+
+def _fsspec_options(url: str, options: StorageOptions) -> dict[str, Any]:
+    if not url.startswith("s3://"):
+        return {}
+    return {
+        "anon": options.credentials == "anonymous",
+        "endpoint_url": options.endpoint,
+        "client_kwargs": {"region_name": options.region} if options.region else {},
+    }

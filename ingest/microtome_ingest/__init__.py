@@ -1,0 +1,1 @@
+"""Convert sources into chunked, sharded, checksummed OME-Zarr layers."""

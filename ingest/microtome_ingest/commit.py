@@ -1,0 +1,136 @@
+"""The last step: the layer's metadata, by which it becomes visible."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import tensorstore as ts
+from numpy.typing import NDArray
+
+from microtome_core.store.location import storage_errors
+from microtome_core.store.ome import ImageLabel, LabelSource, Omero, multiscale, omero
+from microtome_core.store.ome import Ome as OmeAttributes
+from microtome_core.store.record import (
+    Conversion,
+    ImagingSpace,
+    MicroscopyChannel,
+    Record,
+    SourceFile,
+)
+from microtome_core.units import convert
+from microtome_core.wire import Channel
+from microtome_ingest.options import VolumeSpec
+from microtome_ingest.plan import Plan
+from microtome_ingest.source import Description, SourceChannel
+
+Kind = Literal["image", "labels"]
+# Share of voxels that may be shown as plain black, or as full colour.
+_TAIL_PERCENT = 0.5
+# Time points looked at for the contrast of a long recording.
+_SAMPLED_TIMES = 8
+
+
+def ome_attributes(
+    name: str, kind: Kind, plan: Plan, channels: Sequence[Channel], *, nested: bool
+) -> dict[str, Any]:
+    """Return the value of ``ome``: the pyramid, and how it is shown.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer.
+    kind : str
+        ``image`` or ``labels``.
+    channels : sequence of Channel
+        Of an image.
+    nested : bool
+        The labels lie in the folder of their image.
+    """
+    scales = multiscale(name, plan.axes, plan.spec.units, plan.levels, plan.method)
+    label = ImageLabel(source=LabelSource() if nested else None) if kind == "labels" else None
+    shown = _omero(plan.spec.dtype, channels) if kind == "image" else None
+    return OmeAttributes.model_validate(
+        {"multiscales": [scales], "omero": shown, "image-label": label}
+    ).to_json()
+
+
+def shown_channels(
+    plan: Plan, channels: Sequence[SourceChannel], coarsest: ts.TensorStore
+) -> tuple[Channel, ...]:
+    """Return each channel with its contrast: the file's own, or the range that most voxels fill."""
+    return tuple(
+        Channel(
+            channel.name or f"channel-{index}",
+            channel.color or "FFFFFF",
+            channel.window or _window(_sample(plan.axes, coarsest, index)),
+        )
+        for index, channel in enumerate(channels)
+    )
+
+
+def record(
+    description: Description,
+    spec: VolumeSpec,
+    channels: Sequence[SourceChannel],
+    files: Sequence[SourceFile],
+    conversion: Conversion,
+) -> dict[str, Any]:
+    """Return the value of ``nwb``: where the voxels come from and what was done to them."""
+    series = "Series" if "t" in spec.axes else "StaticImage"
+    space = "Volumetric" if "z" in spec.axes else "Planar"
+    return Record(
+        neurodata_type=f"{space}Microscopy{series}",
+        imaging_space=_imaging_space(spec),
+        channels=[_channel(channel) for channel in channels],
+        source_format=description.format,
+        source_files=list(files),
+        conversion_history=[conversion],
+        original_metadata=dict(description.metadata),
+    ).to_json()
+
+
+def _imaging_space(spec: VolumeSpec) -> ImagingSpace:
+    along = {axis: i for i, axis in enumerate(spec.axes)}
+    xyz = [along[a] for a in "xyz" if a in along]
+    return ImagingSpace(
+        neurodata_type="VolumetricImagingSpace" if "z" in along else "PlanarImagingSpace",
+        voxel_size_in_um=[convert(spec.scale[i], spec.units[i] or "", "micrometer") for i in xyz],
+        dimensions_in_voxels=[spec.shape[i] for i in xyz],
+    )
+
+
+def _channel(channel: SourceChannel) -> MicroscopyChannel:
+    known: Mapping[str, Any] = channel.metadata
+    return MicroscopyChannel.model_validate({**known, "name": channel.name or "channel"})
+
+
+def _omero(dtype: str, channels: Sequence[Channel]) -> Omero:
+    if np.dtype(dtype).kind == "f":
+        windows = [channel.window for channel in channels]
+        return omero(channels, min(w[0] for w in windows), max(w[1] for w in windows))
+    limits = np.iinfo(dtype)
+    return omero(channels, float(limits.min), float(limits.max))
+
+
+def _sample(axes: str, array: ts.TensorStore, channel: int) -> NDArray[Any]:
+    """Return one channel of the coarsest level, at a few times if there are many."""
+    chosen: list[Any] = [slice(None)] * len(axes)
+    if "c" in axes:
+        chosen[axes.index("c")] = channel
+    if "t" in axes:
+        count = array.shape[axes.index("t")]
+        times = np.unique(np.linspace(0, count - 1, _SAMPLED_TIMES).astype(int))
+        chosen[axes.index("t")] = times.tolist()
+    with storage_errors("coarsest level"):
+        return np.asarray(array[tuple(chosen)].read().result())
+
+
+def _window(voxels: NDArray[Any]) -> tuple[float, float]:
+    finite = voxels[np.isfinite(voxels)]
+    if finite.size == 0:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, (_TAIL_PERCENT, 100 - _TAIL_PERCENT))
+    if low == high:
+        low, high = finite.min(), finite.max()
+    # An even picture has no contrast to show; any range that is one will do.
+    return float(low), float(high if high > low else low + 1)
