@@ -8,8 +8,8 @@ from math import prod
 
 from microtome_core.errors import RegionError
 
-# 18 digits hold every voxel index that int64 can address and stop absurd input early.
-_INTEGER = r"\d{1,18}"
+# 18 ASCII digits hold every voxel index that int64 can address and stop absurd input early.
+_INTEGER = r"[0-9]{1,18}"
 _PART = re.compile(rf"([a-z])=({_INTEGER}):({_INTEGER})")
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from microtome_core.errors import RegionError
 from microtome_core.region import Region, check_inside
 
-# 18 digits hold every voxel index that int64 can address and stop absurd input early.
-_RANGE = re.compile(r"(\d{0,18}):(\d{0,18})")
-_INDEX = re.compile(r"\d{1,18}")
+# 18 ASCII digits hold every voxel index that int64 can address and stop absurd input early.
+_RANGE = re.compile(r"([0-9]{0,18}):([0-9]{0,18})")
+_INDEX = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
