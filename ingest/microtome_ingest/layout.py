@@ -7,7 +7,8 @@ sources deliver planes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from itertools import product
+from math import log, prod
 
 from microtome_core.errors import InputError
 
@@ -72,15 +73,23 @@ def choose_chunk(axes: str, shape: Sequence[int], scale: Sequence[float]) -> tup
     edges = dict.fromkeys(axes, 1)
     if "z" not in axes and "t" in axes:
         edges["t"] = min(16, shape[axes.index("t")])
-    size = {a: (shape[i], scale[i]) for i, a in enumerate(axes) if a in "zyx"}
+    space = [i for i, axis in enumerate(axes) if axis in "zyx"]
+    candidates = product(*[_edges(shape[i]) for i in space])
+    sizes = [scale[i] for i in space]
     voxels = CHUNK_VOXELS / prod(edges.values())
-    # Shortest axes first: what they cannot take goes to the others.
-    for axis in sorted(size, key=lambda a: size[a][0] * size[a][1]):
-        ideal = (voxels * prod(s for _, s in size.values())) ** (1 / len(size)) / size[axis][1]
-        edges[axis] = _edge(ideal, size[axis][0])
-        voxels /= edges[axis]
-        del size[axis]
+    best = min(candidates, key=lambda chosen: _distance(chosen, sizes, voxels))
+    edges.update(zip((axes[i] for i in space), best, strict=True))
     return tuple(edges[axis] for axis in axes)
+
+
+def _edges(extent: int) -> list[int]:
+    return [*(edge for edge in _EDGES if edge < extent), *([extent] if extent <= _EDGES[-1] else [])]
+
+
+def _distance(chosen: Sequence[int], sizes: Sequence[float], voxels: float) -> float:
+    """Return how far a chunk is from a cube of so many voxels: both as logarithms of ratios."""
+    lengths = [edge * size for edge, size in zip(chosen, sizes, strict=True)]
+    return 2 * abs(log(prod(chosen) / voxels)) + log(max(lengths) / min(lengths))
 
 
 def choose_shard(
@@ -107,11 +116,6 @@ def _axis_to_grow(axes: str, shape: Sequence[int], shard: Sequence[int]) -> int 
         if open_axes:
             return min(open_axes, key=lambda i: (shard[i], -i))
     return None
-
-
-def _edge(ideal: float, extent: int) -> int:
-    nearest = min(_EDGES, key=lambda edge: max(edge / ideal, ideal / edge))
-    return min(nearest, extent)
 
 
 def _checked_chunk(axes: str, shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:

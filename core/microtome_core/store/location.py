@@ -137,9 +137,8 @@ class Store:
 
     def delete(self, folder: str) -> None:
         """Delete every object below `folder`."""
-        low = f"{folder}/"
         with storage_errors(f"{self.url}/{folder}"):
-            self._objects.delete_range(ts.KvStore.KeyRange(low, f"{folder}0")).result()
+            self._objects.delete_range(_below(folder)).result()
 
     def children(self, folder: str = "") -> list[str]:
         """Return the names of the folders directly in `folder`, sorted; none if it is absent."""
@@ -150,8 +149,13 @@ class Store:
 
     def _memory_children(self, folder: str) -> list[str]:
         prefix = f"{folder}/" if folder else ""
-        keys = self._objects.list(strip_prefix_length=len(prefix)).result()
+        keys = self._objects.list(_below(folder), strip_prefix_length=len(prefix)).result()
         return sorted({k.decode().split("/")[0] for k in keys if b"/" in k})
+
+
+def _below(folder: str) -> ts.KvStore.KeyRange:
+    """Return the keys in a folder: "0" is the character that follows "/"."""
+    return ts.KvStore.KeyRange(f"{folder}/", f"{folder}0") if folder else ts.KvStore.KeyRange()
 
 
 def _resolve(url: str, options: StorageOptions) -> tuple[str, dict[str, Any]]:
@@ -189,6 +193,8 @@ def _list_folders(url: str, folder: str, options: StorageOptions) -> list[str]:
     try:
         entries = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
     except FileNotFoundError:
+        if url.startswith("s3://") and not filesystem.exists(root.split("/")[0]):
+            raise  # an absent folder is empty, an absent bucket is a failure
         return []
     return sorted(
         e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"

@@ -1,0 +1,97 @@
+"""What every room's tests share: sample files, an object store, the rule that CI skips nothing."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from microtome_core.store.location import StorageOptions, Store
+
+SAMPLES_VARIABLE = "MICROTOME_SAMPLES"
+S3_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_REGION": "us-east-1",
+}
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Return the folder of real sample files, or skip."""
+    folder = os.environ.get(SAMPLES_VARIABLE)
+    if not folder:
+        pytest.skip(f"{SAMPLES_VARIABLE} is not set: no sample files")
+    return Path(folder)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where everything that tests need must be there."""
+    report = yield
+    excused = item.get_closest_marker("samples") and not os.environ.get(SAMPLES_VARIABLE)
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail") and not excused:
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Run an S3 server of its own process and return its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            _wait(url, server)
+            yield url
+        finally:
+            server.terminate()
+
+
+def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
+        except OSError:
+            assert server.poll() is None, "the S3 server ended at its start"
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(url)
+
+
+@pytest.fixture
+def s3_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Return an empty bucket."""
+    for name, value in S3_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    bucket = f"bucket-{time.time_ns()}"
+    request = urllib.request.Request(f"{s3_endpoint}/{bucket}", method="PUT")
+    urllib.request.urlopen(request).close()
+    return Store(f"s3://{bucket}/root", StorageOptions.from_environment(os.environ))
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """Return an empty store of each kind in turn."""
+    if request.param == "s3":
+        bucket: Store = request.getfixturevalue("s3_store")
+        return bucket
+    return Store(str(tmp_path / "root") if request.param == "file" else "memory://root")

@@ -1,0 +1,81 @@
+"""Plans: every voxel is read once, and every shard is one unit's."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microtome_core.region import Region
+from microtome_ingest.layout import choose_layout
+from microtome_ingest.options import VolumeSpec
+from microtome_ingest.plan import Plan, Policy, binned_region, make_plan
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """A plan of a small volume with small chunks, for any source blocks and any memory."""
+    axes = draw(st.sampled_from(["yx", "zyx", "tyx", "czyx", "tczyx"]))
+    shape = tuple(draw(st.integers(1, 3 if a in "tc" else 40)) for a in axes)
+    scale = tuple(1.0 if a in "tc" else draw(st.sampled_from([0.3, 1.0, 2.5])) for a in axes)
+    chunk = tuple(1 if a in "tc" else draw(st.sampled_from([2, 4, 8, 16])) for a in axes)
+    clipped = tuple(map(min, chunk, shape))
+    shard = tuple(c * draw(st.integers(1, 3)) for c in clipped)
+    block = tuple(draw(st.integers(1, n)) for n in shape)
+    spec = VolumeSpec(axes, shape, "uint16", scale, (None,) * len(axes), block)
+    layout = choose_layout(axes, shape, scale, 2, chunk, shard)
+    return make_plan(spec, layout, Policy(batch_bytes=draw(st.sampled_from([1, 1000, 10**9]))))
+
+
+@given(plans())
+def test_every_voxel_is_in_exactly_one_batch(plan: Plan) -> None:
+    """Batches cover level 0 once."""
+    counts = np.zeros(plan.spec.shape, int)
+    for region in plan.batches():
+        counts[region.slices] += 1
+    assert counts.min() == counts.max() == 1
+
+
+@given(plans())
+def test_batches_are_whole_shards(plan: Plan) -> None:
+    """A batch begins and ends where shards do, so that no shard has two writers."""
+    for region in plan.batches():
+        for part in region.split(plan.arrays[0].shard):
+            index = tuple(a // s for a, s in zip(part.start, plan.arrays[0].shard, strict=True))
+            assert plan.shards(0).region(index) == part
+
+
+@given(plans())
+@settings(max_examples=50)
+def test_binned_batches_tile_the_level_above(plan: Plan) -> None:
+    """Where whole shards land one level up, they cover that level once."""
+    for level in range(1, len(plan.levels)):
+        counts = np.zeros(plan.levels[level].shape, int)
+        below = plan.shards(level - 1)
+        for index in below.touched(Region.whole(plan.axes, below.shape)):
+            counts[binned_region(below.region(index), plan.bins(level)).slices] += 1
+        assert counts.min() == counts.max() == 1
+
+
+@given(plans())
+def test_shards_of_every_level_are_whole_chunks(plan: Plan) -> None:
+    """The layout shrinks with the levels but stays one that Zarr accepts."""
+    for array in plan.arrays:
+        pairs = zip(array.chunk, array.shard, array.shape, strict=True)
+        assert all(s % c == 0 and c <= n for c, s, n in pairs)
+
+
+def test_a_source_of_planes_is_read_by_planes() -> None:
+    """A batch is as wide as the source's block where memory allows, so nothing is decoded twice."""
+    spec = VolumeSpec("zyx", (64, 4096, 4096), "uint8", (1, 1, 1), (None,) * 3, (1, 4096, 4096))
+    layout = choose_layout("zyx", spec.shape, spec.scale, 1)
+    assert make_plan(spec, layout, Policy(batch_bytes=2**31)).batch[1:] == (4096, 4096)
+    assert make_plan(spec, layout, Policy(batch_bytes=1)).batch == layout.shard
+
+
+def test_few_coarse_shards_are_open_at_once() -> None:
+    """Batches come in tree order: those below one coarse shard come one after the other."""
+    spec = VolumeSpec("zyx", (256, 256, 256), "uint8", (1, 1, 1), (None,) * 3, (1, 1, 1))
+    layout = choose_layout("zyx", spec.shape, spec.scale, 1, (16, 16, 16), (32, 32, 32))
+    plan = make_plan(spec, layout, Policy(batch_bytes=1))
+    parents = [tuple(a // 64 for a in region.start) for region in plan.batches()]
+    changes = sum(a != b for a, b in zip(parents, parents[1:], strict=False))
+    assert changes == len(set(parents)) - 1
