@@ -25,13 +25,15 @@ from microtome_core.store.layer import (
 from microtome_core.store.location import Store
 from microtome_core.store.record import Conversion, SourceFile
 from microtome_core.wire import LayerInfo
+from microtome_ingest.canonical import canonical_source
 from microtome_ingest.commit import Kind, ome_attributes, record, shown_channels
 from microtome_ingest.extents import Extents
 from microtome_ingest.hashing import hash_files
 from microtome_ingest.layout import choose_layout
 from microtome_ingest.options import VolumeSpec
 from microtome_ingest.plan import Method, Plan, Policy, make_plan
-from microtome_ingest.resolve import CanonicalSource
+from microtome_ingest.resolve import Resolution
+from microtome_ingest.source import Source
 from microtome_ingest.write import write_volume
 
 
@@ -88,7 +90,8 @@ class Observer:
 
 
 def ingest(
-    source: CanonicalSource,
+    source: Source,
+    resolution: Resolution,
     store: Store,
     layer_id: LayerId,
     options: IngestOptions,
@@ -107,12 +110,13 @@ def ingest(
     SourceError, StorageError
         Reading or writing failed on the way; no layer is visible.
     """
-    plan = plan_ingest(source.spec, options, _image_levels(store, layer_id, options))
-    path = _path(store, layer_id, source.spec, options)
-    job = _Job(source, store, layer_id, path, plan, options)
+    spec = resolution.spec
+    plan = plan_ingest(spec, options, _image_levels(store, layer_id, options))
+    path = _path(store, layer_id, spec, options)
+    job = _Job(source, resolution, store, layer_id, path, plan, options)
     # The voxels are read while the files are hashed: both come from the page cache once.
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
-        hashing = pool.submit(hash_files, source.description.files)
+        hashing = pool.submit(_hash, source)
         if find_layer(store, layer_id) is not None and not options.restart:
             return job.compare(hashing.result())
         job.write(observer)
@@ -141,7 +145,8 @@ def plan_ingest(spec: VolumeSpec, options: IngestOptions, levels: int | None = N
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    source: CanonicalSource
+    source: Source
+    resolution: Resolution
     store: Store
     layer_id: LayerId
     path: str
@@ -167,13 +172,14 @@ class _Job:
             create_array(self.store, f"{self.path}/{level}", spec)
             for level, spec in enumerate(self.plan.arrays)
         ]
+        volume = canonical_source(self.source, self.resolution)
         observer.begin(self.plan)
-        write_volume(self.source, self.plan, arrays, _threads(self.options), observer.advance)
+        write_volume(volume, self.plan, arrays, _threads(self.options), observer.advance)
 
     def publish(self, files: list[SourceFile]) -> Outcome:
         """Write the metadata, by which the layer becomes visible."""
         coarsest = open_array(self.store, f"{self.path}/{len(self.plan.arrays) - 1}")
-        channels = shown_channels(self.plan, self.source.channels, coarsest)
+        channels = shown_channels(self.plan, self.resolution.channels, coarsest)
         nested = self.options.labels_of is not None
         name = self.layer_id.layer
         attributes = {
@@ -181,7 +187,7 @@ class _Job:
             "nwb": record(
                 self.source.description,
                 self.plan.spec,
-                self.source.channels,
+                self.resolution.channels,
                 files,
                 self.conversion(files),
             ),
@@ -218,7 +224,7 @@ class _Job:
             "files": [file.sha256 for file in files],
             "image": [description.axes, description.shape],
             "spec": [spec.axes, spec.shape, spec.dtype, spec.scale, spec.units],
-            "channels": [[c.name, c.color, c.window] for c in self.source.channels],
+            "channels": [[c.name, c.color, c.window] for c in self.resolution.channels],
             "settings": self.settings(),
         }
         return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
@@ -234,6 +240,13 @@ def _path(store: Store, layer_id: LayerId, spec: VolumeSpec, options: IngestOpti
         )
     _check_same_space(read_layer(store, image).info, spec)
     return labels_path(image, layer_id.layer)
+
+
+def _hash(source: Source) -> list[SourceFile]:
+    return [
+        SourceFile(name=file.name, size=file.size, sha256=file.sha256)
+        for file in hash_files(source.description.files)
+    ]
 
 
 def _image_id(layer_id: LayerId, name: str) -> LayerId:

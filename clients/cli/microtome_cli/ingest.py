@@ -12,7 +12,7 @@ from microtome_core.store.location import StorageOptions, Store
 from microtome_ingest.extents import Extents
 from microtome_ingest.formats import open_source
 from microtome_ingest.job import IngestOptions, Outcome, ingest
-from microtome_ingest.resolve import canonical_source, resolve
+from microtome_ingest.resolve import resolve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         ProgressObserver(str(layer_id)) as observer,
     ):
         resolution = resolve(source.description, source_options(arguments))
-        volume = canonical_source(source, resolution)
-        outcome = ingest(volume, store, layer_id, options, observer)
+        outcome = ingest(source, resolution, store, layer_id, options, observer)
     for note in source.description.notes:
         print(f"note: {note}")
     print(_summary(outcome, store.url))

@@ -4,6 +4,7 @@ import argparse
 import re
 
 from microtome_core.errors import InputError
+from microtome_ingest.answers import parse_voxel_size
 from microtome_ingest.options import SourceOptions
 
 _SIZES = {"": 0, "B": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -30,7 +31,7 @@ def source_options(arguments: argparse.Namespace) -> SourceOptions:
     """Return the options as given."""
     return SourceOptions(
         axes=arguments.axes,
-        voxel_size=arguments.voxel_size,
+        voxel_size=parse_voxel_size(arguments.voxel_size) if arguments.voxel_size else None,
         unit=arguments.unit,
         time_step=arguments.time_step,
         channels=_words(arguments.channels),
