@@ -2,20 +2,44 @@
 
 import argparse
 import json
+from contextlib import closing
+from typing import Any
 
-from microtome_cli.options import add_source_arguments, source_options
-from microtome_ingest.report import describe, describe_text
+from microtome_ingest.formats import open_source, scenes
+from microtome_ingest.report import report, report_text, scenes_text
+from microtome_ingest.source import Scene
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     parser.add_argument("source", help="file, folder or synthetic:// to look at")
-    add_source_arguments(parser)
+    parser.add_argument("--scene", type=int, help="which image of a source that holds several")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the source says of itself, and what an ingest of it would still need."""
-    report = describe(arguments.source, arguments.scene, source_options(arguments))
-    print(json.dumps(report, indent=2, default=str) if arguments.json else describe_text(report))
+    found = scenes(arguments.source)
+    if len(found) > 1 and arguments.scene is None:
+        print(_list(arguments.source, found, as_json=arguments.json))
+        return 0
+    with closing(open_source(arguments.source, arguments.scene)) as source:
+        told = report(source.description, found)
+    print(_json(told) if arguments.json else report_text(told))
     return 0
+
+
+def _list(path: str, found: tuple[Scene, ...], *, as_json: bool) -> str:
+    if as_json:
+        return _json({"files": [path], "scenes": found})
+    return f"{path} holds {len(found)} images; look at one with --scene N:\n{scenes_text(found)}"
+
+
+def _json(value: Any) -> str:  # noqa: ANN401 - a report is JSON of any depth
+    return json.dumps(value, indent=2, default=_plain)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON does not know
+    if isinstance(value, Scene):
+        return {name: getattr(value, name) for name in Scene.__slots__}
+    return str(value)

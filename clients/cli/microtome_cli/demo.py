@@ -1,0 +1,165 @@
+"""``microtome demo``: the whole line, from a file to a block in memory and a page in the browser."""
+
+import argparse
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import microtome
+from microtome_cli import ingest as ingest_command
+from microtome_cli.options import add_source_arguments, source_options
+from microtome_cli.picture import save_picture
+from microtome_core.errors import MicrotomeError, StorageError
+from microtome_core.region import Region
+from microtome_ingest.canonical import canonical_source
+from microtome_ingest.formats import open_source
+from microtome_ingest.resolve import resolve
+from microtome_ingest.sample import write_sample
+
+_CUT = {"t": 1, "c": 8, "z": 64, "y": 256, "x": 256}
+_START_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A source, and the layer that became of it."""
+
+    source: Path
+    layer: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    parser.add_argument("--source", type=Path, help="a file of your own instead of the sample brain")
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
+    parser.add_argument("--port", type=int, default=8000, help="of the service (0: any free one)")
+    parser.add_argument("--once", action="store_true", help="stop when all is checked")
+    add_source_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make or take a source, ingest it, serve it, cut it, compare, draw; serve until Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder: Path = arguments.folder
+    root = folder / "root"
+    made = _ingest_own(arguments, root) if arguments.source else _ingest_sample(folder, root)
+    with _service(root, arguments.port) as url:
+        _check(made[0], url, arguments)
+        picture = save_picture([f"{url}/{m.layer}" for m in made], folder / "brain.png")
+        _tell(url, made, picture)
+        if not arguments.once:
+            print("\nserving until Ctrl-C", flush=True)
+            signal.pause()
+    return 0
+
+
+def _ingest_sample(folder: Path, root: Path) -> list[_Made]:
+    started = time.monotonic()
+    files = write_sample(folder, progress=_planes)
+    print(f"\rsample brain: {files.image}, {files.labels} ({time.monotonic() - started:.0f} s)")
+    brain = _Made(files.image, "demo/brainbow/brain")
+    neurons = _Made(files.labels, "demo/brainbow/neurons")
+    _ingest(brain, root, [])
+    _ingest(neurons, root, ["--kind", "labels", "--labels-of", "brain"])
+    return [brain, neurons]
+
+
+def _ingest_own(arguments: argparse.Namespace, root: Path) -> list[_Made]:
+    name = re.sub(r"[^a-z0-9._-]+", "-", arguments.source.name.lower()).strip("-._")[:64]
+    made = _Made(arguments.source, f"demo/own/{name or 'source'}")
+    given = vars(arguments)
+    names = ("axes", "voxel_size", "unit", "time_step", "channels", "colors", "scene")
+    words = [(f"--{n.replace('_', '-')}", str(given[n])) for n in names if given[n] is not None]
+    _ingest(made, root, [word for pair in words for word in pair])
+    return [made]
+
+
+def _ingest(made: _Made, root: Path, options: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    ingest_command.add_arguments(parser)
+    # A demo is run again after an update; what it made before is its own to replace.
+    words = [str(made.source), str(root), "--as", made.layer, "--restart", *options]
+    ingest_command.run(parser.parse_args(words))
+
+
+def _check(made: _Made, url: str, arguments: argparse.Namespace) -> None:
+    """Cut a block out of the middle with the client and compare it with the source."""
+    volume = microtome.open(f"{url}/{made.layer}")
+    region = _middle(volume.axes, volume.shape)
+    started = time.perf_counter()
+    block = volume[region.slices]
+    seconds = time.perf_counter() - started
+    print(f"\n{volume!r}\ncut {region}: {block.nbytes / 1e6:.1f} MB in {1000 * seconds:.0f} ms")
+    with closing(open_source(str(made.source), arguments.scene)) as source:
+        resolution = resolve(source.description, source_options(arguments))
+        expected = canonical_source(source, resolution).read(region)
+    if not np.array_equal(block, expected, equal_nan=block.dtype.kind == "f"):
+        raise MicrotomeError(f"{made.layer} {region}: the cutout differs from {made.source}")
+    print(f"all {block.size:,} voxels equal the source's")
+
+
+def _middle(axes: str, shape: tuple[int, ...]) -> Region:
+    size = [min(_CUT[axis], extent) for axis, extent in zip(axes, shape, strict=True)]
+    start = tuple((extent - n) // 2 for extent, n in zip(shape, size, strict=True))
+    return Region(axes, start, tuple(low + n for low, n in zip(start, size, strict=True)))
+
+
+def _tell(url: str, made: list[_Made], picture: Path) -> None:
+    layer = made[0].layer
+    print(f"picture: {picture}\n\nopen in a browser:")
+    print(f"  {url}/                      every dataset")
+    for each in made:
+        print(f"  {url}/{each.layer}")
+    print("\nor in Python:\n  import microtome")
+    print(f'  vol = microtome.open("{url}/{layer}")\n  vol[..., 100:164, 200:264]', flush=True)
+
+
+@contextmanager
+def _service(root: Path, port: int) -> Iterator[str]:
+    """Run ``microtome serve`` in a process of its own and yield its address once it answers."""
+    port = _free_port(port)
+    url = f"http://127.0.0.1:{port}"
+    words = [sys.executable, "-m", "microtome_cli", "serve", str(root), "--port", str(port)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as server:
+        try:
+            _wait(port, server)
+            yield url
+        finally:
+            server.terminate()
+
+
+def _wait(port: int, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise StorageError(f"the service did not start on port {port} within {_START_SECONDS} s")
+
+
+def _free_port(wanted: int) -> int:
+    """Return `wanted`, or any free port if somebody listens there already."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                print(f"port {port} is in use: taking another")
+            else:
+                return int(probe.getsockname()[1])
+    raise StorageError("no free port")
+
+
+def _planes(done: int, total: int) -> None:
+    if sys.stdout.isatty() or done == total:
+        print(f"\rsample brain: {done} of {total} planes", end="", flush=True)

@@ -1,0 +1,17 @@
+"""Any cutout of any brain image, over HTTP.
+
+::
+
+    import microtome
+
+    volume = microtome.open("http://host/collection/dataset/layer")
+    volume[10:74, :512, :512]                        # a NumPy array
+    volume.level(2)[...]                             # the whole of a coarser level
+    volume.sel(z=(10, 20), unit="micrometer")        # by physical position
+"""
+
+from microtome import errors
+from microtome.volume import Volume, open  # noqa: A004 - read as microtome.open
+from microtome_core import __version__
+
+__all__ = ["Volume", "__version__", "errors", "open"]

@@ -1,0 +1,84 @@
+"""The address of a layer, taken apart into the service and the layer's name."""
+
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from microtome.errors import AddressError
+from microtome_core.errors import InputError
+from microtome_core.names import LayerId
+
+_EXPECTED = "expected for example https://host/collection/dataset/layer"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a layer is served.
+
+    Parameters
+    ----------
+    base : str
+        The service: scheme, host, port and prefix, without a slash at the end.
+    layer : LayerId
+        Which layer of that service.
+
+    Examples
+    --------
+    >>> address = Address.parse("https://host:8080/data/demo/brain/neurons/")
+    >>> address.base, str(address.layer)
+    ('https://host:8080/data', 'demo/brain/neurons')
+    >>> address.api
+    'https://host:8080/data/api/datasets/demo/brain/neurons'
+    """
+
+    base: str
+    layer: LayerId
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Read the address of a layer's page; its query and fragment are left alone.
+
+        Raises
+        ------
+        AddressError
+            A scheme other than http and https, no host, a bad port, a password in the address
+            (it would show in every message), or a path that does not end in
+            collection/dataset/layer.
+        """
+        parts = _split(url)
+        path = [part for part in parts.path.split("/") if part]
+        try:
+            layer = LayerId.parse("/".join(path[-3:]))
+        except InputError as error:
+            raise AddressError(f"{_shown(url)}: {error}; {_EXPECTED}") from error
+        base = "/".join([f"{parts.scheme}://{parts.netloc}", *path[:-3]])
+        return cls(base, layer)
+
+    @property
+    def url(self) -> str:
+        """The layer's page, which is also what `microtome.open` takes."""
+        return f"{self.base}/{self.layer}"
+
+    @property
+    def api(self) -> str:
+        """The layer's JSON, and what the addresses of its voxels start with."""
+        return f"{self.base}/api/datasets/{self.layer}"
+
+
+def _split(url: str) -> SplitResult:
+    if not isinstance(url, str):
+        raise AddressError(f"address of type {type(url).__name__}: {_EXPECTED}")
+    try:
+        parts = urlsplit(url.strip())
+        host, _ = parts.hostname, parts.port  # the port is read on demand, and raises
+    except ValueError as error:
+        raise AddressError(f"{_shown(url)}: {error}; {_EXPECTED}") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise AddressError(f"{_shown(url)}: no http or https address; {_EXPECTED}")
+    if "@" in parts.netloc:
+        raise AddressError("an address with a user or password in it: pass token= instead")
+    return parts
+
+
+def _shown(url: str) -> str:
+    # Whatever stands before an @ may be a password.
+    return repr(url.rpartition("@")[2][:200])

@@ -1,0 +1,64 @@
+"""A layer's JSON, checked before anything is built on it."""
+
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from microtome.address import Address
+from microtome.errors import WrongAnswer
+from microtome.transport import Transport
+from microtome_core.axes import check_axes
+from microtome_core.dtypes import check_dtype
+from microtome_core.errors import InputError
+from microtome_core.wire import LayerInfo, LevelInfo
+
+
+def ask(transport: Transport, address: Address) -> LayerInfo:
+    """Return what the service says of a layer.
+
+    Raises
+    ------
+    NotFound
+        No such layer.
+    WrongAnswer
+        An answer that is not that layer's JSON.
+    """
+    value = transport.json(address.api)
+    try:
+        return _checked(LayerInfo.from_json(value), address)
+    except (InputError, TypeError, AttributeError) as error:
+        raise WrongAnswer(f"{address.api}: {error}") from error
+
+
+def _checked(info: LayerInfo, address: Address) -> LayerInfo:
+    if info.id != str(address.layer):
+        raise InputError(f"it describes layer {info.id!r:.200}")
+    check_axes(info.axes)
+    check_dtype(info.dtype)
+    if not info.levels or len(info.units) != len(info.axes):
+        raise InputError(f"{len(info.levels)} levels and {len(info.units)} units of {info.axes}")
+    for number, level in enumerate(info.levels):
+        if not _sound(level, len(info.axes)):
+            raise InputError(f"level {number} does not fit axes {info.axes}: {level!r:.500}")
+    return info
+
+
+def _sound(level: LevelInfo, ndim: int) -> bool:
+    extents = (level.shape, level.chunk, level.shard)
+    lengths = (*extents, level.scale, level.translation)
+    return (
+        all(isinstance(sequence, tuple) and len(sequence) == ndim for sequence in lengths)
+        and all(type(n) is int and n > 0 for sequence in extents for n in sequence)
+        and all(_finite(n) and n > 0 for n in level.scale)
+        and all(_finite(n) for n in level.translation)
+    )
+
+
+def _finite(value: Any) -> bool:  # noqa: ANN401 - a JSON value is anything
+    return type(value) in (int, float) and isfinite(value)
+
+
+def voxel_type(info: LayerInfo) -> np.dtype[Any]:
+    """Return the type of a layer's voxels, in native byte order."""
+    return check_dtype(info.dtype)

@@ -1,0 +1,138 @@
+"""Cutouts over HTTP through the client, beside TensorStore in process and bytes from memory."""
+
+import itertools
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import urllib3
+
+import microtome
+from microtome_core.store.array import open_array
+from microtome_core.store.location import StorageOptions, Store
+from tests.benchmarks.data import SHAPE, Stack
+from tests.benchmarks.table import Row
+
+LAYER = "bench/stack/noise"
+EDGES = (32, 128, 256)
+CACHE = 3 * 2**30
+ROUNDS = 5
+# Boxes begin off the chunks' edges, as users' boxes do.
+_OFFSET = 17
+
+Box = tuple[slice, slice, slice]
+
+
+def measure(folder: Path, stack: Stack) -> list[Row]:
+    """Return cold and warm rates of boxes of each size."""
+    del stack
+    rows = []
+    root = str((folder / "root").absolute())
+    for edge in EDGES:
+        boxes = _boxes(edge)
+        rows += [_cold(root, edge, boxes), *_warm(root, edge, boxes[: max(2, 256 // edge)])]
+    return rows
+
+
+def _boxes(edge: int) -> list[Box]:
+    """Return boxes no two of which touch the same chunk."""
+    step = 96 * -(-(edge + _OFFSET) // 96)
+    starts = [range(_OFFSET, extent - edge + 1, step) for extent in SHAPE]
+    boxes = [
+        (slice(z, z + edge), slice(y, y + edge), slice(x, x + edge))
+        for z, y, x in itertools.product(*starts)
+    ]
+    return [boxes[i] for i in np.random.default_rng(edge).permutation(len(boxes))][:48]
+
+
+def _cold(root: str, edge: int, boxes: Sequence[Box]) -> Row:
+    """Read each box once, in a service and in a process that have decoded nothing yet."""
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        with _server(root) as url:
+            ours.append(_rate(microtome.open(f"{url}/{LAYER}").__getitem__, boxes))
+        theirs.append(_rate(_in_process(root), boxes))
+    return Row(f"{edge}³ cold", median(ours), "TensorStore in process, cold", median(theirs), 0.9)
+
+
+def _warm(root: str, edge: int, boxes: Sequence[Box]) -> list[Row]:
+    """Read boxes again and again that have been decoded before."""
+    inside = _in_process(root)
+    with _server(root) as url:
+        volume = microtome.open(f"{url}/{LAYER}")
+        _rate(volume.__getitem__, boxes)
+        _rate(inside, boxes)
+        body = _body(url, edge**3 * 2)
+        repeated = [*boxes] * 4
+        rounds = [
+            (_rate(volume.__getitem__, repeated), _rate(body, repeated), _rate(inside, repeated))
+            for _ in range(ROUNDS)
+        ]
+    ours, bodies, near = (median(column) for column in zip(*rounds, strict=True))
+    aim = 0.6 if edge == 128 else None
+    return [
+        Row(f"{edge}³ warm", ours, "as many bytes from memory, same server", bodies, aim),
+        Row(f"{edge}³ warm", ours, "TensorStore in process, warm", near),
+    ]
+
+
+def _rate(read: Callable[[Box], object], boxes: Sequence[Box]) -> float:
+    """Return MB/s of voxels over all boxes, one after the other."""
+    started = time.perf_counter()
+    for box in boxes:
+        read(box)
+    seconds = time.perf_counter() - started
+    return len(boxes) * (boxes[0][0].stop - boxes[0][0].start) ** 3 * 2 / seconds / 1e6
+
+
+def _in_process(root: str) -> Callable[[Box], object]:
+    array = open_array(Store(root, StorageOptions(cache_bytes=CACHE)), f"{LAYER}/0")
+    return lambda box: array[box].read().result()
+
+
+def _body(url: str, size: int) -> Callable[[Box], object]:
+    """Return a function that receives `size` bytes from memory into a buffer that is there."""
+    pool = urllib3.PoolManager(maxsize=1)
+    target = memoryview(bytearray(size))
+
+    def read(_: Box) -> None:
+        response = pool.request("GET", f"{url}/benchmark/body/{size}", preload_content=False)
+        done = 0
+        while data := response.read1(128 << 10):
+            target[done : done + len(data)] = data
+            done += len(data)
+        assert done == size
+        response.release_conn()
+
+    return read
+
+
+@contextmanager
+def _server(root: str) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [sys.executable, "-m", "tests.benchmarks.server", root, str(port), str(CACHE)]
+    with subprocess.Popen(words) as server:
+        try:
+            _wait(f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def _wait(url: str) -> None:
+    for _ in range(200):
+        try:
+            urllib3.request("GET", f"{url}/health/live", retries=False)
+        except urllib3.exceptions.HTTPError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(url)

@@ -1,0 +1,29 @@
+"""``make bench``: what microtome claims about speed, measured beside other engines in one run.
+
+Every row is a rate and its ratio to another engine's on the same data, on this machine, in this run.
+The data lie in ``bench/`` below the working folder and are made once.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks import cutouts, data, ingests
+from tests.benchmarks.table import Row, print_table
+
+FOLDER = Path("bench")
+
+
+def main() -> int:
+    """Measure everything and print one table."""
+    stack = data.make_stack(FOLDER)
+    rows: list[Row] = []
+    rows += ingests.measure(FOLDER, stack)
+    rows += cutouts.measure(FOLDER, stack)
+    print_table(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

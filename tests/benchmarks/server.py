@@ -1,0 +1,41 @@
+"""The service as it is, and beside it one route that sends bytes it has in memory."""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from microtome_core.store.location import StorageOptions, Store
+from microtome_service.app import create_app
+from microtome_service.body import BodyResponse
+from microtome_service.settings import Settings
+
+
+def run(words: Sequence[str]) -> None:
+    """Serve ``ROOT PORT CACHE_BYTES``."""
+    root, port, cache = words
+    settings = Settings(root=root, cache_bytes=int(cache))
+    app = create_app(settings, Store(root, StorageOptions(cache_bytes=int(cache))))
+    app.router.routes.insert(0, Route("/benchmark/body/{size:int}", _body))
+    uvicorn.run(
+        app, host="127.0.0.1", port=int(port), http="httptools", loop="uvloop", log_level="warning",
+        access_log=False,
+    )  # fmt: skip
+
+
+_BODIES: dict[int, memoryview] = {}
+
+
+async def _body(request: Request) -> Response:
+    size = int(request.path_params["size"])
+    if size not in _BODIES:
+        _BODIES[size] = np.random.default_rng(0).integers(0, 255, size, "uint8").data
+    return BodyResponse((_BODIES[size],), "application/octet-stream", {}, None)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

@@ -1,0 +1,69 @@
+"""The address of a layer is its page's."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microtome.address import Address
+from microtome.errors import AddressError
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://host/demo/brain/neurons", "http://host"),
+        ("https://host:8443/demo/brain/neurons/", "https://host:8443"),
+        ("http://host/some/prefix/demo/brain/neurons", "http://host/some/prefix"),
+        ("http://[::1]:80/demo/brain/neurons", "http://[::1]:80"),
+        (" http://host/demo/brain/neurons?level=2#!{} ", "http://host"),
+        ("HTTP://Host//demo/brain//neurons", "http://Host"),
+    ],
+)
+def test_an_address_is_a_service_and_a_layer(url: str, base: str) -> None:
+    """Prefix, port, trailing slash, query and fragment are understood."""
+    address = Address.parse(url)
+    assert address.base == base
+    assert str(address.layer) == "demo/brain/neurons"
+    assert address.url == f"{base}/demo/brain/neurons"
+    assert address.api == f"{base}/api/datasets/demo/brain/neurons"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "no http or https"),
+        ("demo/brain/neurons", "no http or https"),
+        ("ftp://host/demo/brain/neurons", "no http or https"),
+        ("s3://bucket/demo/brain/neurons", "no http or https"),
+        ("http:///demo/brain/neurons", "no http or https"),
+        ("http://host/brain/neurons", "expected collection/dataset/layer"),
+        ("http://host/demo/brain/Neurons", "'Neurons'"),
+        ("http://host:port/demo/brain/neurons", "[Pp]ort"),
+        ("http://host:99999/demo/brain/neurons", "Port out of range"),
+        ("http://[::1/demo/brain/neurons", "Invalid IPv6"),
+        (None, "NoneType"),
+    ],
+)
+def test_what_is_no_address_is_refused(url: str, words: str) -> None:
+    """The message says what is wrong and what an address looks like."""
+    with pytest.raises(AddressError, match=words) as caught:
+        Address.parse(url)
+    assert "https://host/collection/dataset/layer" in str(caught.value)
+
+
+def test_a_password_is_refused_and_not_repeated() -> None:
+    """An address with a password in it would show in every message."""
+    for url in ("http://me:secret@host/a/b/c", "ftp://me:secret@host/a/b/c"):
+        with pytest.raises(AddressError) as caught:
+            Address.parse(url)
+        assert "secret" not in str(caught.value)
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """No text makes the parser fail in another way."""
+    try:
+        address = Address.parse(f"http://{text}")
+    except AddressError:
+        return
+    assert Address.parse(address.url) == address

@@ -1,0 +1,63 @@
+"""The whole line: a root of layers, and the real service in a process of its own."""
+
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from microtome_cli.main import main
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A folder of layers that is being served.
+
+    Parameters
+    ----------
+    root : Path
+    url : str
+        Of the service.
+    """
+
+    root: Path
+    url: str
+
+    def ingest(self, source: Path, layer: str, *options: str) -> str:
+        """Run ``microtome ingest`` and return the layer's address."""
+        assert main(["ingest", str(source), str(self.root), "--as", layer, *options]) == 0
+        return f"{self.url}/{layer}"
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory, unused_port: Callable[[], int]) -> Iterator[Line]:
+    """Start ``microtome serve`` on an empty root and wait until it is ready."""
+    root = tmp_path_factory.mktemp("root")
+    url = f"http://127.0.0.1:{unused_port()}"
+    words = [sys.executable, "-m", "microtome_cli", "serve", str(root), "--port", url.split(":")[2]]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as server:
+        try:
+            _wait(url, server)
+            yield Line(root, url)
+        finally:
+            server.terminate()
+            # uvicorn ends by the signal itself once it has closed what was open.
+            assert server.wait(10) in {0, -signal.SIGTERM}
+
+
+def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(f"{url}/health/ready", timeout=1).close()
+        except (OSError, urllib.error.HTTPError):
+            assert server.poll() is None, "the service ended at its start"
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(url)
