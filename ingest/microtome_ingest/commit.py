@@ -1,6 +1,7 @@
 """The last step: the layer's metadata, by which it becomes visible."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -24,10 +25,11 @@ from microtome_ingest.plan import Plan
 from microtome_ingest.source import Description, SourceChannel
 
 Kind = Literal["image", "labels"]
-# Share of voxels that may be shown as plain black, or as full colour.
-_TAIL_PERCENT = 0.5
-# Time points looked at for the contrast of a long recording.
-_SAMPLED_TIMES = 8
+# Percent of voxels that may be shown as plain black, or as full colour.
+_TAIL_PERCENT = 0.1
+# Voxels of a channel that are looked at for its contrast, and time points of a long recording.
+_SAMPLED_VOXELS = 2**22
+_SAMPLED_TIMES = 4
 
 
 def ome_attributes(
@@ -55,14 +57,24 @@ def ome_attributes(
 
 
 def shown_channels(
-    plan: Plan, channels: Sequence[SourceChannel], coarsest: ts.TensorStore
+    plan: Plan, channels: Sequence[SourceChannel], arrays: Sequence[ts.TensorStore]
 ) -> tuple[Channel, ...]:
-    """Return each channel with its contrast: the file's own, or the range that most voxels fill."""
+    """Return each channel with its contrast: the file's own, or the range that most voxels fill.
+
+    Parameters
+    ----------
+    plan : Plan
+    channels : sequence of SourceChannel
+    arrays : sequence of TensorStore
+        Every level, written; the finest that is small enough is looked at, since thin bright
+        structures fade in coarser ones.
+    """
+    small = next((a for a in arrays if _space_voxels(plan.axes, a) <= _SAMPLED_VOXELS), arrays[-1])
     return tuple(
         Channel(
             channel.name or f"channel-{index}",
             channel.color or "FFFFFF",
-            channel.window or _window(_sample(plan.axes, coarsest, index)),
+            channel.window or _window(_sample(plan.axes, small, index)),
         )
         for index, channel in enumerate(channels)
     )
@@ -113,7 +125,7 @@ def _omero(dtype: str, channels: Sequence[Channel]) -> Omero:
 
 
 def _sample(axes: str, array: ts.TensorStore, channel: int) -> NDArray[Any]:
-    """Return one channel of the coarsest level, at a few times if there are many."""
+    """Return one channel of a level, at a few times if there are many."""
     chosen: list[Any] = [slice(None)] * len(axes)
     if "c" in axes:
         chosen[axes.index("c")] = channel
@@ -121,8 +133,12 @@ def _sample(axes: str, array: ts.TensorStore, channel: int) -> NDArray[Any]:
         count = array.shape[axes.index("t")]
         times = np.unique(np.linspace(0, count - 1, _SAMPLED_TIMES).astype(int))
         chosen[axes.index("t")] = times.tolist()
-    with storage_errors("coarsest level"):
+    with storage_errors("reading back for contrast"):
         return np.asarray(array[tuple(chosen)].read().result())
+
+
+def _space_voxels(axes: str, array: ts.TensorStore) -> int:
+    return prod(n for axis, n in zip(axes, array.shape, strict=True) if axis in "zyx")
 
 
 def _window(voxels: NDArray[Any]) -> tuple[float, float]:

@@ -178,8 +178,9 @@ class _Job:
 
     def publish(self, files: list[SourceFile]) -> Outcome:
         """Write the metadata, by which the layer becomes visible."""
-        coarsest = open_array(self.store, f"{self.path}/{len(self.plan.arrays) - 1}")
-        channels = shown_channels(self.plan, self.resolution.channels, coarsest)
+        count = len(self.plan.arrays)
+        arrays = [open_array(self.store, f"{self.path}/{level}") for level in range(count)]
+        channels = shown_channels(self.plan, self.resolution.channels, arrays)
         nested = self.options.labels_of is not None
         name = self.layer_id.layer
         attributes = {

@@ -83,7 +83,8 @@ def choose_chunk(axes: str, shape: Sequence[int], scale: Sequence[float]) -> tup
 
 
 def _edges(extent: int) -> list[int]:
-    return [*(edge for edge in _EDGES if edge < extent), *([extent] if extent <= _EDGES[-1] else [])]
+    whole = [extent] if extent <= _EDGES[-1] else []
+    return [edge for edge in _EDGES if edge < extent] + whole
 
 
 def _distance(chosen: Sequence[int], sizes: Sequence[float], voxels: float) -> float:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,9 @@ def test_rooms_import_only_what_lies_below() -> None:
 
 @pytest.mark.parametrize("module", ["microtome", "microtome_cli.main"])
 def test_importing_the_client_loads_nothing_heavy(module: str) -> None:
-    """Importing the client, or the command line without a command, loads numpy and urllib3 only."""
+    """Importing the client, or the command line alone, loads numpy and urllib3 only."""
     code = f"import sys, {module}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not set(HEAVY) & set(loaded.stdout.split())
+    assert not set(HEAVY) & set(_run(sys.executable, "-c", code).split())
 
 
 def test_no_module_is_long() -> None:
@@ -67,7 +67,7 @@ def test_pins_name_no_host() -> None:
     assert all("==" in line and "/" not in line for line in lines)
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     names = {d.partition("[")[0].partition(">")[0].strip().lower() for d in asked}
     assert names - {"microtome"} <= pinned
 

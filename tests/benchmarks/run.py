@@ -1,6 +1,6 @@
 """``make bench``: what microtome claims about speed, measured beside other engines in one run.
 
-Every row is a rate and its ratio to another engine's on the same data, on this machine, in this run.
+Every row is a rate and its ratio to another engine's, on the same data and the same machine.
 The data lie in ``bench/`` below the working folder and are made once.
 """
 

@@ -36,7 +36,9 @@ class Line:
 
 
 @pytest.fixture(scope="session")
-def line(tmp_path_factory: pytest.TempPathFactory, unused_port: Callable[[], int]) -> Iterator[Line]:
+def line(
+    tmp_path_factory: pytest.TempPathFactory, unused_port: Callable[[], int]
+) -> Iterator[Line]:
     """Start ``microtome serve`` on an empty root and wait until it is ready."""
     root = tmp_path_factory.mktemp("root")
     url = f"http://127.0.0.1:{unused_port()}"

@@ -68,10 +68,8 @@ def stack(line: Line, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ND
 @st.composite
 def indices(draw: st.DrawFn) -> tuple[int | slice, ...]:
     """Any basic index into the stack."""
-    parts: list[int | slice] = []
-    for extent in (29, 90, 71)[: draw(st.integers(0, 3))]:
-        parts.append(draw(st.one_of(st.integers(-extent, extent - 1), st.slices(extent))))
-    return tuple(parts)
+    extents = (29, 90, 71)[: draw(st.integers(0, 3))]
+    return tuple(draw(st.integers(-n, n - 1) | st.slices(n)) for n in extents)
 
 
 @given(indices())
@@ -138,5 +136,5 @@ def test_a_damaged_shard_is_an_error_at_the_client(line: Line, tmp_path: Path) -
     data = bytearray(shard.read_bytes())
     data[len(data) // 3] ^= 0xFF
     shard.write_bytes(data)
-    with pytest.raises(microtome.errors.MicrotomeError, match="503|storage"):
+    with pytest.raises(microtome.errors.MicrotomeError, match=r"503|storage"):
         microtome.open(url, retries=0)[...]

@@ -1,5 +1,7 @@
 """Levels: sizes, voxel sizes and positions of a pyramid."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def test_time_and_channels_are_never_binned() -> None:
 
 
 def test_a_binned_voxel_lies_in_the_middle_of_those_it_covers() -> None:
-    """translation = (n - 1) / 2 × voxel size of level 0."""
+    """Its translation is (n - 1) / 2 × the voxel size of level 0."""
     levels = pyramid("yx", (64, 64), (0.5, 0.5), (8, 8))
     assert [level.translation[0] for level in levels] == pytest.approx([0, 0.25, 0.75, 1.75])
 
@@ -36,7 +38,7 @@ def test_a_pyramid_ends_in_one_chunk(
     """Every level is half of the one below, rounded up, and the coarsest fits one chunk."""
     levels = pyramid("zyx", shape, scale, chunk)
     assert all(n <= c for n, c in zip(levels[-1].shape, chunk, strict=True))
-    for fine, coarse in zip(levels, levels[1:], strict=False):
+    for fine, coarse in pairwise(levels):
         bins = [b // a for a, b in zip(fine.factors, coarse.factors, strict=True)]
         assert set(bins) <= {1, 2}
         assert coarse.shape == tuple(-(-n // b) for n, b in zip(fine.shape, bins, strict=True))

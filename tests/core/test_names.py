@@ -20,7 +20,7 @@ def test_an_address_has_three_plain_names(text: str) -> None:
 
 
 def test_an_address_prints_as_it_was_read() -> None:
-    """str and parse are inverse."""
+    """What `str` writes is what `parse` read."""
     assert str(LayerId.parse("prasad/prasad2020/image.v2")) == "prasad/prasad2020/image.v2"
 
 

@@ -1,5 +1,7 @@
 """Plans: every voxel is read once, and every shard is one unit's."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,5 +79,5 @@ def test_few_coarse_shards_are_open_at_once() -> None:
     layout = choose_layout("zyx", spec.shape, spec.scale, 1, (16, 16, 16), (32, 32, 32))
     plan = make_plan(spec, layout, Policy(batch_bytes=1))
     parents = [tuple(a // 64 for a in region.start) for region in plan.batches()]
-    changes = sum(a != b for a, b in zip(parents, parents[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(parents))
     assert changes == len(set(parents)) - 1

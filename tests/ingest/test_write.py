@@ -1,5 +1,6 @@
 """Writing: the same voxels at level 0, means or modes above, whatever the batches."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def reference_mean(block: NDArray[Any], bins: tuple[int, ...]) -> NDArray[Any]:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "int64"])
 @pytest.mark.parametrize("batch_bytes", [1, 10**9])
 def test_level_0_is_the_source_and_coarser_levels_are_means(
-    tmp_path: Any, dtype: str, batch_bytes: int
+    tmp_path: Path, dtype: str, batch_bytes: int
 ) -> None:
     """Whatever the batches, level 0 equals the source and each level above is the rounded mean."""
     limits = np.iinfo(dtype)
@@ -81,7 +82,7 @@ def test_level_0_is_the_source_and_coarser_levels_are_means(
         assert np.array_equal(levels[index], reference_mean(levels[index - 1], plan.bins(index)))
 
 
-def test_labels_keep_the_most_frequent_value(tmp_path: Any) -> None:
+def test_labels_keep_the_most_frequent_value(tmp_path: Path) -> None:
     """Mode invents no label: each coarse voxel is one of those below, and none is more frequent."""
     rng = np.random.default_rng(2)
     source = Memory(rng.choice(np.array([0, 7, 2**31 + 5], "uint32"), (12, 20, 20)))
@@ -107,7 +108,7 @@ def test_means_do_not_overflow() -> None:
     assert binned(block, (2, 2, 2), "mean")[0, 0, 0] == 65535
 
 
-def test_a_read_that_fails_ends_the_job(tmp_path: Any) -> None:
+def test_a_read_that_fails_ends_the_job(tmp_path: Path) -> None:
     """The source's error comes through as it is; no zeros are written in its place."""
 
     class Damaged(Memory):
@@ -124,7 +125,7 @@ def test_a_read_that_fails_ends_the_job(tmp_path: Any) -> None:
         write(Store(str(tmp_path)), source, plan)
 
 
-def test_any_number_of_threads_writes_the_same_bytes(tmp_path: Any) -> None:
+def test_any_number_of_threads_writes_the_same_bytes(tmp_path: Path) -> None:
     """Shards are the same to the byte for one thread and for five."""
     rng = np.random.default_rng(3)
     source = Memory(rng.integers(0, 4000, (40, 70, 70), "uint16"))

@@ -1,4 +1,4 @@
-"""``microtome demo``: the whole line, from a file to a block in memory and a page in the browser."""
+"""``microtome demo``: the whole line, from a file to a block in memory and a page to open."""
 
 import argparse
 import re
@@ -39,7 +39,7 @@ class _Made:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
-    parser.add_argument("--source", type=Path, help="a file of your own instead of the sample brain")
+    parser.add_argument("--source", type=Path, help="a file of your own, not the sample brain")
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
     parser.add_argument("--port", type=int, default=8000, help="of the service (0: any free one)")
     parser.add_argument("--once", action="store_true", help="stop when all is checked")
@@ -129,7 +129,7 @@ def _service(root: Path, port: int) -> Iterator[str]:
     port = _free_port(port)
     url = f"http://127.0.0.1:{port}"
     words = [sys.executable, "-m", "microtome_cli", "serve", str(root), "--port", str(port)]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as server:
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as server:  # noqa: S603 - our own words
         try:
             _wait(port, server)
             yield url

@@ -20,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="file, folder or synthetic:// to convert")
     parser.add_argument("root", help="folder, file:///… or s3://bucket/… to write below")
     parser.add_argument(
-        "--as", dest="layer", required=True, metavar="C/D/L", help="collection/dataset/layer to make"
+        "--as",
+        dest="layer",
+        required=True,
+        metavar="COLLECTION/DATASET/LAYER",
+        help="the layer to make",
     )
     add_source_arguments(parser)
     group = parser.add_argument_group("how it is stored")
@@ -35,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="layer of the same dataset to which these labels belong; they are stored below it",
     )
-    group.add_argument("--chunk", metavar="N,N,N", help="voxels along each axis, or z=64,y=64,x=64")
-    group.add_argument("--shard", metavar="N,N,N", help="voxels along each axis, or z=64,y=512,x=512")
+    group.add_argument("--chunk", metavar="N,N,N", help="voxels, or z=64,y=64,x=64")
+    group.add_argument("--shard", metavar="N,N,N", help="voxels, a multiple of the chunk")
     group.add_argument(
         "--codec", default=str(Codec()), help="blosc-zstd, blosc-lz4, zstd or none, and :LEVEL"
     )

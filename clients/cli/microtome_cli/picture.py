@@ -12,6 +12,8 @@ import microtome
 
 _PIXELS = 1024
 _GAP = 8
+# Percentiles shown as black and as full colour, and the curve between them.
+_DARK, _BRIGHT, _GAMMA = 50, 99.5, 0.8
 
 
 def save_picture(urls: Sequence[str], path: Path) -> Path:
@@ -46,8 +48,9 @@ def _panel(volume: microtome.Volume) -> NDArray[np.uint8]:
     layers = voxels if "c" in volume.axes else voxels[np.newaxis]
     total = np.zeros((*layers.shape[1:], 3), np.float32)
     for plane, channel in zip(layers, volume.channels, strict=True):
-        low, high = channel.window
-        shade = np.clip((plane.astype(np.float32) - low) / (high - low), 0, 1)
+        # A maximum is brighter than the planes that the channel's window is meant for.
+        low, high = np.percentile(plane, (_DARK, _BRIGHT))
+        shade = np.clip((plane.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1) ** _GAMMA
         color = np.array([int(channel.color[i : i + 2], 16) for i in (0, 2, 4)], np.float32)
         total += shade[..., np.newaxis] * color
     return np.clip(total, 0, 255).astype(np.uint8)

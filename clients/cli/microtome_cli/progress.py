@@ -76,7 +76,9 @@ class ProgressObserver(Observer, AbstractContextManager["ProgressObserver"]):
 
     def _rate(self) -> str:
         seconds = max(monotonic() - self._started, 1e-3)
-        return f"{human_bytes(self._done)} in {seconds:.1f} s, {human_bytes(self._done / seconds)}/s"
+        return (
+            f"{human_bytes(self._done)} in {seconds:.1f} s, {human_bytes(self._done / seconds)}/s"
+        )
 
     def _say(self, text: str) -> None:
         print(f"{self._title}: {text}", file=self._stream, flush=True)

@@ -5,7 +5,7 @@ Names are those of the NWB schema 2.11 and of its extension ndx-microscopy; each
 array's order, as ndx-microscopy has them. It is NWB-style: an NWB file is an export.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -58,15 +58,16 @@ class Record(_Model):
     schema_id: str = SCHEMA
     nwb_version: str = NWB_VERSION
     neurodata_type: str
-    data: str = Field("0", description="path of the array, relative to the layer")
+    data: Annotated[str, Field(description="path of the array, relative to the layer")] = "0"
     imaging_space: ImagingSpace
     channels: list[MicroscopyChannel] = []
     source_format: str
     source_files: list[SourceFile]
     conversion_history: list[Conversion]
-    original_metadata: dict[str, Any] = Field(
-        {}, description="what has no place above, verbatim under its format's name"
-    )
+    original_metadata: Annotated[
+        dict[str, Any],
+        Field(description="what has no place above, verbatim under its format's name"),
+    ] = {}
 
     def to_json(self) -> dict[str, Any]:
         """Return what goes into ``zarr.json``."""

@@ -1,0 +1,111 @@
+"""What ``microtome info`` says of a source, as JSON and as text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from microtome_ingest.resolve import missing
+from microtome_ingest.source import Description, Scene, SourceChannel
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def report(description: Description, scenes: Sequence[Scene] = ()) -> dict[str, Any]:
+    """Return everything worth knowing of an image, JSON-able.
+
+    Parameters
+    ----------
+    description : Description
+        Of the image that was opened.
+    scenes : sequence of Scene
+        All images of the source.
+    """
+    return {
+        "format": description.format,
+        "files": list(description.files),
+        "scenes": [asdict(scene) for scene in scenes],
+        "axes": description.axes,
+        "shape": list(description.shape),
+        "dtype": description.dtype,
+        "nbytes": prod(description.shape) * np.dtype(description.dtype).itemsize,
+        "block": list(description.block),
+        "voxel_size": dict(description.voxel_size),
+        "unit": description.unit,
+        "time_step": description.time_step,
+        "channels": [_channel(channel) for channel in description.channels],
+        "metadata": dict(description.metadata),
+        "notes": list(description.notes),
+        "missing": list(missing(description)),
+    }
+
+
+def scenes_text(scenes: Sequence[Scene]) -> str:
+    """Return the list of images from which ``--scene N`` chooses."""
+    return "\n".join(f"  {scene}" for scene in scenes)
+
+
+def report_text(found: Mapping[str, Any]) -> str:
+    """Return what `report` gave as lines for a terminal.
+
+    >>> bytes_text(3 << 20)
+    '3.0 MiB'
+    """
+    rows = [
+        ("format", found["format"]),
+        ("files", _files(found["files"])),
+        ("scenes", _scenes(found["scenes"])),
+        ("axes", found["axes"]),
+        ("shape", " × ".join(map(str, found["shape"]))),
+        ("dtype", found["dtype"]),
+        ("size", bytes_text(found["nbytes"])),
+        ("block", " × ".join(map(str, found["block"]))),
+        ("voxel size", _sizes(found)),
+        ("time step", f"{found['time_step']:g} s" if found["time_step"] else ""),
+        ("channels", ", ".join(map(_channel_text, found["channels"]))),
+        *[("note", note) for note in found["notes"]],
+        *[("missing", reason) for reason in found["missing"]],
+    ]
+    return "\n".join(f"{name:<11} {text}" for name, text in rows if text)
+
+
+def bytes_text(count: float) -> str:
+    """Return a number of bytes in a unit that people read."""
+    for unit in _UNITS[:-1]:
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} {_UNITS[-1]}"
+
+
+def _channel(channel: SourceChannel) -> dict[str, Any]:
+    return {key: value for key, value in asdict(channel).items() if value}
+
+
+def _channel_text(channel: Mapping[str, Any]) -> str:
+    details = [f"#{channel['color']}"] if "color" in channel else []
+    if "window" in channel:
+        details.append("{:g} to {:g}".format(*channel["window"]))
+    details += [f"{key} {value}" for key, value in channel.get("metadata", {}).items()]
+    name = channel.get("name", "unnamed")
+    return f"{name} ({', '.join(details)})" if details else str(name)
+
+
+def _files(files: Sequence[str]) -> str:
+    return files[0] if len(files) == 1 else f"{len(files)}, from {files[0]} to {files[-1]}"
+
+
+def _scenes(scenes: Sequence[Mapping[str, Any]]) -> str:
+    return (
+        ""
+        if len(scenes) < 2
+        else f"{len(scenes)}: "
+        + "; ".join(str(Scene(**{**scene, "shape": tuple(scene["shape"])})) for scene in scenes)
+    )
+
+
+def _sizes(found: Mapping[str, Any]) -> str:
+    sizes = ", ".join(f"{axis}={size:g}" for axis, size in found["voxel_size"].items())
+    return f"{sizes} {found['unit'] or '(no unit)'}" if sizes else ""

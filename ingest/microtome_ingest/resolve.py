@@ -1,0 +1,235 @@
+"""What a file says and what the user says, brought together: every question answered or asked."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from microtome_core.axes import ORDER, SPATIAL, check_axes, spatial
+from microtome_core.dtypes import check_dtype
+from microtome_core.errors import InputError, MissingMetadata
+from microtome_core.units import LENGTHS, convert, unit_name
+from microtome_ingest.answers import EXAMPLE, positive, voxel_size_by_axis
+from microtome_ingest.channels import resolve_channels
+from microtome_ingest.options import SourceOptions, VolumeSpec
+from microtome_ingest.source import Description, SourceChannel
+from microtome_ingest.sources.lengths import plausible
+from microtome_ingest.sources.letters import KNOWN
+
+DEFAULT_UNIT = "micrometer"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """A source's image as it will be stored, and how to get there.
+
+    Parameters
+    ----------
+    spec : VolumeSpec
+    channels : tuple of SourceChannel
+        One for each index of axis c, a single one where that is absent; with name and colour.
+    order : tuple of int
+        For each axis of `spec`, the source's axis that it comes from.
+    """
+
+    spec: VolumeSpec
+    channels: tuple[SourceChannel, ...]
+    order: tuple[int, ...]
+
+
+def resolve(description: Description, options: SourceOptions) -> Resolution:
+    """Answer every question about an image.
+
+    Parameters
+    ----------
+    description : Description
+    options : SourceOptions
+        Overrides the file.
+
+    Raises
+    ------
+    MissingMetadata
+        Neither says what an axis means, how large a voxel is, or in which unit; the message names
+        the option that does.
+    InputError
+        Options that do not fit the image, or a type of voxel that is not stored.
+    """
+    letters = _letters(description, options)
+    dtype = check_dtype(description.dtype).name
+    stored = letters.replace("s", "c")
+    axes = check_axes("".join(axis for axis in ORDER if axis in stored))
+    order = tuple(stored.index(axis) for axis in axes)
+    shape = tuple(description.shape[i] for i in order)
+    extents = dict(zip(axes, shape, strict=True))
+    sizes, unit = _voxel_size(description, options, spatial(axes))
+    step = _time_step(description, options, axes)
+    channels = resolve_channels(
+        description.channels, extents.get("c", 1), options, samples="s" in letters
+    )
+    spec = VolumeSpec(
+        axes=axes,
+        shape=shape,
+        dtype=dtype,
+        scale=tuple(sizes.get(a, step or 1.0 if a == "t" else 1.0) for a in axes),
+        units=tuple(
+            unit if a in SPATIAL else "second" if a == "t" and step else None for a in axes
+        ),
+        block=tuple(description.block[i] for i in order),
+    )
+    return Resolution(spec, channels, order)
+
+
+def missing(description: Description) -> tuple[str, ...]:
+    """Say what the file leaves open and which option answers it; empty if nothing is.
+
+    An image whose axes are open is not asked for voxel sizes yet.
+    """
+    try:
+        axes = "".join(axis for axis in _letters(description, SourceOptions()) if axis in SPATIAL)
+    except InputError as error:
+        return (_reason(error),)
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: check_dtype(description.dtype),
+        lambda: _voxel_size(description, SourceOptions(), axes),
+    )
+    return tuple(reason for check in checks if (reason := _failure(check)))
+
+
+def _failure(check: Callable[[], object]) -> str | None:
+    try:
+        check()
+    except InputError as error:
+        return _reason(error)
+    return None
+
+
+def _reason(error: InputError) -> str:
+    return error.reason if isinstance(error, MissingMetadata) else str(error)
+
+
+def _letters(description: Description, options: SourceOptions) -> str:
+    """Return one letter for each of the source's axes; ``-`` for those that are dropped."""
+    axes = description.axes if options.axes is None else _check_answer(description, options.axes)
+    pairs = list(zip(axes, description.shape, strict=True))
+    opened = [axis for axis, extent in pairs if axis not in KNOWN and extent > 1]
+    if opened or not {"y", "x"} <= set(axes):
+        raise MissingMetadata(_name(description), _question(description, opened))
+    letters = "".join(a if _is_kept(a, n, description, options) else "-" for a, n in pairs)
+    if {"c", "s"} <= set(letters):
+        extents = dict(pairs)
+        smaller = min("cs", key=lambda axis: extents[axis])
+        if extents[smaller] > 1:
+            raise InputError(
+                f"{_name(description)}: {extents['c']} channels of {extents['s']} colour samples "
+                "each: expected one or the other"
+            )
+        letters = letters.replace(smaller, "-")
+    return letters
+
+
+def _is_kept(axis: str, extent: int, description: Description, options: SourceOptions) -> bool:
+    if axis not in KNOWN:
+        return False
+    # One plane that nobody measured: nothing is lost without its axis.
+    unmeasured = (
+        axis == "z" and extent == 1 and not plausible(description.voxel_size.get("z"), None)
+    )
+    asked = options.axes is not None or "z" in _named(options)
+    return asked or not unmeasured
+
+
+def _named(options: SourceOptions) -> str:
+    return "".join(options.voxel_size) if isinstance(options.voxel_size, Mapping) else ""
+
+
+def _check_answer(description: Description, axes: str) -> str:
+    letters = axes.strip().lower()
+    shape = description.shape
+    if (
+        len(letters) != len(shape)
+        or len(set(letters)) < len(letters)
+        or not set(letters) <= set(KNOWN)
+    ):
+        raise InputError(
+            f"--axes {axes[:40]}: expected {len(shape)} different letters of t, c, z, y, x and s, "
+            f"one for each axis of the shape {shape}, in its order"
+        )
+    if not {"y", "x"} <= set(letters):
+        raise InputError(f"--axes {axes[:40]}: expected y and x among the letters")
+    return letters
+
+
+def _question(description: Description, opened: list[str]) -> str:
+    what = "which axis is which" if not opened else f"what axis {', '.join(opened)} means"
+    return (
+        f"does not say {what} (axes {description.axes!r}, shape {description.shape}): "
+        f"pass --axes {_proposal(description)}, one letter of t, c, z, y, x, s an axis"
+    )
+
+
+def _proposal(description: Description) -> str:
+    """Return letters of the right number, known ones kept: an example, not a guess."""
+    known = [axis if axis in KNOWN else None for axis in description.axes]
+    spare = [axis for axis in "yxztcs" if axis not in known]
+    places = [i for i, axis in enumerate(known) if axis is None]
+    chosen = sorted(spare[: len(places)], key="tczyxs".index)
+    for place, axis in zip(places, chosen, strict=False):
+        known[place] = axis
+    return "".join(axis or "?" for axis in known)
+
+
+def _voxel_size(
+    description: Description, options: SourceOptions, axes: str
+) -> tuple[dict[str, float], str]:
+    """Return the size by axis and its unit: the user's numbers over the file's."""
+    given = voxel_size_by_axis(options.voxel_size, axes)
+    answer = None if options.unit is None else _length(options.unit)
+    from_file = {
+        axis: float(description.voxel_size[axis])
+        for axis in axes
+        if axis not in given and plausible(description.voxel_size.get(axis), description.unit)
+    }
+    absent = [axis for axis in axes if axis not in given and axis not in from_file]
+    if absent:
+        raise MissingMetadata(_name(description), _size_question(absent, axes))
+    # A unit that comes with sizes is theirs; alone, it is that of the file's numbers.
+    file_unit = description.unit if given else answer or description.unit
+    if from_file and file_unit is None:
+        file_unit = answer if given else None
+    if from_file and file_unit is None:
+        raise MissingMetadata(_name(description), _unit_question(from_file))
+    own = answer or DEFAULT_UNIT
+    unit = file_unit if from_file and file_unit else own
+    return {a: from_file.get(a) or convert(given[a], own, unit) for a in axes}, unit
+
+
+def _length(text: str) -> str:
+    name = unit_name(text)
+    if name not in LENGTHS:
+        raise InputError(f"--unit {text[:40]!r}: expected a length, such as micrometer")
+    return name
+
+
+def _size_question(absent: list[str], axes: str) -> str:
+    example = ",".join(part for part in EXAMPLE.split(",") if part[0] in axes)
+    return (
+        f"does not say how large a voxel is along {', '.join(absent)}: "
+        f"pass --voxel-size {example} (micrometers, or another --unit)"
+    )
+
+
+def _unit_question(sizes: Mapping[str, float]) -> str:
+    numbers = ", ".join(f"{axis}={size:g}" for axis, size in sizes.items())
+    return f"has voxel sizes without a unit ({numbers}): pass --unit micrometer, or another length"
+
+
+def _time_step(description: Description, options: SourceOptions, axes: str) -> float | None:
+    if options.time_step is not None:
+        if "t" not in axes:
+            raise InputError(
+                f"--time-step {options.time_step}: the image has no axis t, but {axes!r}"
+            )
+        return positive(options.time_step, "time step")
+    return description.time_step if plausible(description.time_step, None) else None
+
+
+def _name(description: Description) -> str:
+    return description.files[0] if description.files else description.format
