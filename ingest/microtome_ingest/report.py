@@ -26,7 +26,7 @@ def report(description: Description, scenes: Sequence[Scene] = ()) -> dict[str, 
     return {
         "format": description.format,
         "files": list(description.files),
-        "scenes": [asdict(scene) for scene in scenes],
+        "scenes": [{**asdict(scene), "shape": list(scene.shape)} for scene in scenes],
         "axes": description.axes,
         "shape": list(description.shape),
         "dtype": description.dtype,
@@ -81,7 +81,8 @@ def bytes_text(count: float) -> str:
 
 
 def _channel(channel: SourceChannel) -> dict[str, Any]:
-    return {key: value for key, value in asdict(channel).items() if value}
+    words = {key: value for key, value in asdict(channel).items() if value}
+    return {**words, "window": list(channel.window)} if channel.window else words
 
 
 def _channel_text(channel: Mapping[str, Any]) -> str:

@@ -53,28 +53,30 @@ def resolve(description: Description, options: SourceOptions) -> Resolution:
         Options that do not fit the image, or a type of voxel that is not stored.
     """
     letters = _letters(description, options)
-    dtype = check_dtype(description.dtype).name
     stored = letters.replace("s", "c")
     axes = check_axes("".join(axis for axis in ORDER if axis in stored))
     order = tuple(stored.index(axis) for axis in axes)
-    shape = tuple(description.shape[i] for i in order)
-    extents = dict(zip(axes, shape, strict=True))
+    spec = _spec(description, options, axes, order)
+    count = dict(zip(axes, spec.shape, strict=True)).get("c", 1)
+    channels = resolve_channels(description.channels, count, options, samples="s" in letters)
+    return Resolution(spec, channels, order)
+
+
+def _spec(
+    description: Description, options: SourceOptions, axes: str, order: tuple[int, ...]
+) -> VolumeSpec:
     sizes, unit = _voxel_size(description, options, spatial(axes))
     step = _time_step(description, options, axes)
-    channels = resolve_channels(
-        description.channels, extents.get("c", 1), options, samples="s" in letters
-    )
-    spec = VolumeSpec(
+    sizes["t"] = step or 1.0
+    units = dict.fromkeys(SPATIAL, unit) | {"t": "second" if step else None}
+    return VolumeSpec(
         axes=axes,
-        shape=shape,
-        dtype=dtype,
-        scale=tuple(sizes.get(a, step or 1.0 if a == "t" else 1.0) for a in axes),
-        units=tuple(
-            unit if a in SPATIAL else "second" if a == "t" and step else None for a in axes
-        ),
+        shape=tuple(description.shape[i] for i in order),
+        dtype=check_dtype(description.dtype).name,
+        scale=tuple(sizes.get(axis, 1.0) for axis in axes),
+        units=tuple(units.get(axis) for axis in axes),
         block=tuple(description.block[i] for i in order),
     )
-    return Resolution(spec, channels, order)
 
 
 def missing(description: Description) -> tuple[str, ...]:
