@@ -25,6 +25,7 @@ _SPELLINGS = {
     "μs": "microsecond", "ms": "millisecond", "msec": "millisecond",
     "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "d": "day",
 }  # fmt: skip
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 LENGTHS = tuple(_METERS)
 TIMES = tuple(_SECONDS)
 
@@ -67,3 +68,15 @@ def convert(value: float, unit: str, into: str) -> float:
             # Round off what binary fractions add: 0.4 µm is 400 nm, not 400.00000000000006.
             return float(f"{value * table[old] / table[new]:.15g}")
     raise InputError(f"{unit!r} cannot be expressed in {into!r}")
+
+
+def bytes_text(count: float) -> str:
+    """Write a number of bytes with three digits and a decimal prefix.
+
+    >>> bytes_text(805_306_368), bytes_text(512), bytes_text(999_999)
+    ('805 MB', '512 B', '1 MB')
+    """
+    value, prefix = float(count), 0
+    while float(f"{value:.3g}") >= 1000 and prefix < len(_PREFIXES) - 1:
+        value, prefix = value / 1000, prefix + 1
+    return f"{float(f'{value:.3g}'):g} {_PREFIXES[prefix]}B"

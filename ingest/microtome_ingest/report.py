@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from microtome_core.units import bytes_text
 from microtome_ingest.resolve import missing
 from microtome_ingest.source import Description, Scene, SourceChannel
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def report(description: Description, scenes: Sequence[Scene] = ()) -> dict[str, Any]:
@@ -48,11 +47,7 @@ def scenes_text(scenes: Sequence[Scene]) -> str:
 
 
 def report_text(found: Mapping[str, Any]) -> str:
-    """Return what `report` gave as lines for a terminal.
-
-    >>> bytes_text(3 << 20)
-    '3.0 MiB'
-    """
+    """Return what `report` gave as lines for a terminal."""
     rows = [
         ("format", found["format"]),
         ("files", _files(found["files"])),
@@ -69,15 +64,6 @@ def report_text(found: Mapping[str, Any]) -> str:
         *[("missing", reason) for reason in found["missing"]],
     ]
     return "\n".join(f"{name:<11} {text}" for name, text in rows if text)
-
-
-def bytes_text(count: float) -> str:
-    """Return a number of bytes in a unit that people read."""
-    for unit in _UNITS[:-1]:
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} {_UNITS[-1]}"
 
 
 def _channel(channel: SourceChannel) -> dict[str, Any]:

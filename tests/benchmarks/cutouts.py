@@ -1,6 +1,7 @@
 """Cutouts over HTTP through the client, beside TensorStore in process and bytes from memory."""
 
 import itertools
+import os
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import numpy as np
 import urllib3
@@ -22,11 +23,12 @@ from tests.benchmarks.table import Row
 LAYER = "bench/stack/noise"
 EDGES = (32, 128, 256)
 CACHE = 3 * 2**30
-ROUNDS = 5
+ROUNDS = 4
 # Boxes begin off the chunks' edges, as users' boxes do.
 _OFFSET = 17
 
 Box = tuple[slice, slice, slice]
+Reader = Callable[[Box], object]
 
 
 def measure(folder: Path, stack: Stack) -> list[Row]:
@@ -36,7 +38,8 @@ def measure(folder: Path, stack: Stack) -> list[Row]:
     root = str((folder / "root").absolute())
     for edge in EDGES:
         boxes = _boxes(edge)
-        rows += [_cold(root, edge, boxes), *_warm(root, edge, boxes[: max(2, 256 // edge)])]
+        rows += _cold(root, edge, boxes)
+        rows += _warm(root, edge, boxes[: max(2, 256 // edge)])
     return rows
 
 
@@ -51,27 +54,45 @@ def _boxes(edge: int) -> list[Box]:
     return [boxes[i] for i in np.random.default_rng(edge).permutation(len(boxes))][:48]
 
 
-def _cold(root: str, edge: int, boxes: Sequence[Box]) -> Row:
-    """Read each box once, in a service and in a process that have decoded nothing yet.
+def _cold(root: str, edge: int, boxes: Sequence[Box]) -> list[Row]:
+    """Read boxes with a service and in a process that keep nothing they have decoded.
 
-    Both in turn, box by box, so that a machine that is slower for a while is so for both; the
-    files are in the system's cache, so that the disk is not what is measured.
+    Both in turn, box by box, so that a machine that is slower for a while is so for both; one reads
+    the even boxes and the other the odd ones, and in the next round they change places.
     """
-    ours, theirs = [], []
-    for _ in range(ROUNDS):
-        for file in (path for path in Path(root).rglob("*") if path.is_file()):
-            file.read_bytes()
-        with _server(root) as url:
-            volume, inside = microtome.open(f"{url}/{LAYER}"), _in_process(root)
-            pairs = [(_seconds(volume.__getitem__, b), _seconds(inside, b)) for b in boxes]
-        ours.append(sum(pair[0] for pair in pairs))
-        theirs.append(sum(pair[1] for pair in pairs))
-    size = len(boxes) * edge**3 * 2 / 1e6
-    rates = size / median(ours), size / median(theirs)
-    return Row(f"{edge}³ cold", rates[0], "TensorStore in process, cold", rates[1], 0.9)
+    boxes = boxes[: len(boxes) // 2 * 2]
+    with _server(root, 0) as url:
+        readers = microtome.open(f"{url}/{LAYER}").__getitem__, _in_process(root, 0)
+        for read in readers:
+            _rate(read, boxes[:4])  # opens what is opened once: connections, metadata, memory
+        return [_cold_row(root, edge, boxes, readers, disk=disk) for disk in (True, False)]
 
 
-def _seconds(read: Callable[[Box], object], box: Box) -> float:
+def _cold_row(
+    root: str, edge: int, boxes: Sequence[Box], readers: Sequence[Reader], *, disk: bool
+) -> Row:
+    """Measure with the system's cache emptied of the files before each round, or full of them."""
+    times: tuple[list[float], list[float]] = [], []
+    for turn in range(ROUNDS):
+        _prepare_files(root, forget=disk)
+        for i, box in enumerate(boxes):
+            times[(i + turn) % 2].append(_seconds(readers[(i + turn) % 2], box))
+    ours, theirs = (edge**3 * 2 / 1e6 / mean(seconds) for seconds in times)
+    what = "from disk" if disk else "files in the system's cache"
+    return Row(f"{edge}³ cold, {what}", ours, "TensorStore in process", theirs, 0.9)
+
+
+def _prepare_files(root: str, *, forget: bool) -> None:
+    for file in (path for path in Path(root).rglob("*") if path.is_file()):
+        with file.open("rb") as stream:
+            if forget:
+                os.fsync(stream.fileno())
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            else:
+                stream.read()
+
+
+def _seconds(read: Reader, box: Box) -> float:
     started = time.perf_counter()
     read(box)
     return time.perf_counter() - started
@@ -79,8 +100,8 @@ def _seconds(read: Callable[[Box], object], box: Box) -> float:
 
 def _warm(root: str, edge: int, boxes: Sequence[Box]) -> list[Row]:
     """Read boxes again and again that have been decoded before."""
-    inside = _in_process(root)
-    with _server(root) as url:
+    inside = _in_process(root, CACHE)
+    with _server(root, CACHE) as url:
         volume = microtome.open(f"{url}/{LAYER}")
         _rate(volume.__getitem__, boxes)
         _rate(inside, boxes)
@@ -94,11 +115,11 @@ def _warm(root: str, edge: int, boxes: Sequence[Box]) -> list[Row]:
     aim = 0.6 if edge == 128 else None
     return [
         Row(f"{edge}³ warm", ours, "as many bytes from memory, same server", bodies, aim),
-        Row(f"{edge}³ warm", ours, "TensorStore in process, warm", near),
+        Row(f"{edge}³ warm", ours, "TensorStore in process", near),
     ]
 
 
-def _rate(read: Callable[[Box], object], boxes: Sequence[Box]) -> float:
+def _rate(read: Reader, boxes: Sequence[Box]) -> float:
     """Return MB/s of voxels over all boxes, one after the other."""
     started = time.perf_counter()
     for box in boxes:
@@ -107,12 +128,12 @@ def _rate(read: Callable[[Box], object], boxes: Sequence[Box]) -> float:
     return len(boxes) * (boxes[0][0].stop - boxes[0][0].start) ** 3 * 2 / seconds / 1e6
 
 
-def _in_process(root: str) -> Callable[[Box], object]:
-    array = open_array(Store(root, StorageOptions(cache_bytes=CACHE)), f"{LAYER}/0")
+def _in_process(root: str, cache: int) -> Reader:
+    array = open_array(Store(root, StorageOptions(cache_bytes=cache)), f"{LAYER}/0")
     return lambda box: array[box].read().result()
 
 
-def _body(url: str, size: int) -> Callable[[Box], object]:
+def _body(url: str, size: int) -> Reader:
     """Return a function that receives `size` bytes from memory into a buffer that is there."""
     pool = urllib3.PoolManager(maxsize=1)
     target = memoryview(bytearray(size))
@@ -130,11 +151,11 @@ def _body(url: str, size: int) -> Callable[[Box], object]:
 
 
 @contextmanager
-def _server(root: str) -> Iterator[str]:
+def _server(root: str, cache: int) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = [sys.executable, "-m", "tests.benchmarks.server", root, str(port), str(CACHE)]
+    words = [sys.executable, "-m", "tests.benchmarks.server", root, str(port), str(cache)]
     with subprocess.Popen(words) as server:
         try:
             _wait(f"http://127.0.0.1:{port}")

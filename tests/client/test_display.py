@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import microtome
-from microtome.display import nbytes_text
 from microtome.errors import WrongAnswer
+from microtome_core.units import bytes_text
 from microtome_core.wire import Channel
 
 Array = NDArray[np.uint16]
@@ -84,7 +84,7 @@ def test_a_thumbnail_is_a_png_file(server: Any, url: str) -> None:  # noqa: ANN4
 @given(st.integers(0, 10**20))
 def test_bytes_are_told_in_three_digits(count: int) -> None:
     """What is written is within half a percent, and never 1000 of a unit."""
-    text, unit = nbytes_text(count).split()
+    text, unit = bytes_text(count).split()
     factor = 1000 ** ["B", "kB", "MB", "GB", "TB", "PB", "EB"].index(unit)
     assert float(text) < 1000
     assert abs(float(text) * factor - count) <= 0.005 * count

@@ -5,10 +5,11 @@ import os
 from contextlib import closing
 
 from microtome_cli.options import add_source_arguments, parse_bytes, source_options
-from microtome_cli.progress import ProgressObserver, human_bytes
+from microtome_cli.progress import ProgressObserver
 from microtome_core.names import LayerId
 from microtome_core.store.array import Codec
 from microtome_core.store.location import StorageOptions, Store
+from microtome_core.units import bytes_text
 from microtome_ingest.extents import Extents
 from microtome_ingest.formats import open_source
 from microtome_ingest.job import IngestOptions, Outcome, ingest
@@ -89,5 +90,5 @@ def _summary(outcome: Outcome, root: str) -> str:
     verb = "wrote" if outcome.written else "nothing to do, the same is there:"
     return (
         f"{verb} {layer.id}: {layer.axes} {shape} {layer.dtype}, "
-        f"{human_bytes(layer.nbytes)}, {len(layer.levels)} levels, below {root}"
+        f"{bytes_text(layer.nbytes)}, {len(layer.levels)} levels, below {root}"
     )

@@ -17,6 +17,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from microtome_core.units import bytes_text
 from microtome_ingest.job import Observer
 from microtome_ingest.plan import Plan, total_shards
 
@@ -51,7 +52,7 @@ class ProgressObserver(Observer, AbstractContextManager["ProgressObserver"]):
             self._bar.add_task(self._title, total=plan.nbytes)
         else:
             levels, shards = len(plan.levels), total_shards(plan)
-            self._say(f"{human_bytes(plan.nbytes)} in {levels} levels, {shards} shards")
+            self._say(f"{bytes_text(plan.nbytes)} in {levels} levels, {shards} shards")
 
     def advance(self, size: int) -> None:
         """Count what was written."""
@@ -76,25 +77,10 @@ class ProgressObserver(Observer, AbstractContextManager["ProgressObserver"]):
 
     def _rate(self) -> str:
         seconds = max(monotonic() - self._started, 1e-3)
-        return (
-            f"{human_bytes(self._done)} in {seconds:.1f} s, {human_bytes(self._done / seconds)}/s"
-        )
+        return f"{bytes_text(self._done)} in {seconds:.1f} s, {bytes_text(self._done / seconds)}/s"
 
     def _say(self, text: str) -> None:
         print(f"{self._title}: {text}", file=self._stream, flush=True)
-
-
-def human_bytes(count: float) -> str:
-    """Return a number of bytes as people say it, in decimal units.
-
-    >>> human_bytes(805306368)
-    '805 MB'
-    """
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} PB"
 
 
 def _bar(stream: TextIO) -> Progress:

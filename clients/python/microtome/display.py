@@ -6,20 +6,7 @@ from html import escape
 
 from microtome.errors import MicrotomeError, WrongAnswer
 
-_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 _PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def nbytes_text(count: int) -> str:
-    """Write a number of bytes with three digits and a decimal prefix.
-
-    >>> nbytes_text(805_306_368), nbytes_text(512), nbytes_text(999_999)
-    ('805 MB', '512 B', '1 MB')
-    """
-    value, prefix = float(count), 0
-    while float(f"{value:.3g}") >= 1000 and prefix < len(_PREFIXES) - 1:
-        value, prefix = value / 1000, prefix + 1
-    return f"{float(f'{value:.3g}'):g} {_PREFIXES[prefix]}B"
 
 
 def voxel_text(size: Mapping[str, float], units: Mapping[str, str | None]) -> str:

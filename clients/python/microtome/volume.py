@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from microtome.address import Address
-from microtome.display import check_png, nbytes_text, table, voxel_text
+from microtome.display import check_png, table, voxel_text
 from microtome.errors import NotFound, RegionError
 from microtome.fetch import Source
 from microtome.indexing import parse_index
@@ -19,6 +19,7 @@ from microtome.layer import ask, voxel_type
 from microtome.selection import Position, Ruler, Units, axis_unit, channel, physical
 from microtome.transport import Patience, Transport
 from microtome_core.axes import spatial
+from microtome_core.units import bytes_text
 from microtome_core.wire import Channel, LayerInfo, LevelInfo
 
 _THUMBNAIL_LIMIT = 4 << 20
@@ -279,7 +280,7 @@ class Volume:
     def __repr__(self) -> str:
         return (
             f"<microtome.Volume {self.id} level {self.level_index} of {len(self.levels)}: "
-            f"{self.axes} {self.shape} {self.dtype}, {nbytes_text(self.nbytes)}, "
+            f"{self.axes} {self.shape} {self.dtype}, {bytes_text(self.nbytes)}, "
             f"voxel {voxel_text(self.voxel_size, self.units)}>"
         )
 
@@ -288,7 +289,7 @@ class Volume:
             "kind": self.kind,
             "level": f"{self.level_index} of {len(self.levels)}",
             "shape": f"{self.axes} {self.shape}",
-            "voxels": f"{self.dtype}, {nbytes_text(self.nbytes)}",
+            "voxels": f"{self.dtype}, {bytes_text(self.nbytes)}",
             "voxel size": voxel_text(self.voxel_size, self.units),
             "channels": ", ".join(str(c.name) for c in self.channels),
             "address": self.url,
