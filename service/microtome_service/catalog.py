@@ -1,0 +1,188 @@
+"""The datasets and layers of a store, as they are now, without blocking the event loop."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+
+from microtome_core.axes import check_axes
+from microtome_core.dtypes import check_dtype
+from microtome_core.errors import InputError, MicrotomeError, NotFound, StorageError
+from microtome_core.names import DatasetId, LayerId
+from microtome_core.store.layer import (
+    Layer,
+    find_layer,
+    label_names,
+    list_datasets,
+    read_layer,
+)
+from microtome_core.store.location import Store
+from microtome_service.errors import Unreadable
+from microtome_service.refreshing import Refreshing
+
+_LOG = logging.getLogger(__name__)
+_LAYERS_KEPT = 4096
+_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A layer that is there but cannot be served.
+
+    Parameters
+    ----------
+    id : LayerId
+    error : str
+        Why, fit for strangers.
+    """
+
+    id: LayerId
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    layer: Layer
+    digest: bytes
+
+
+class Catalog:
+    """Look-ups in one store. What it returned is believed for `seconds`, then checked again.
+
+    A layer is opened anew when its ``zarr.json`` has changed; so a new layer appears, and a
+    replaced one gets its new version, without a restart.
+    """
+
+    def __init__(self, store: Store, seconds: float) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(_THREADS, "catalog")
+        self._datasets = Refreshing(self._load_datasets, self._pool, seconds, 1)
+        self._layer_ids = Refreshing(self._load_layer_ids, self._pool, seconds, _LAYERS_KEPT)
+        self._layers = Refreshing(self._load_layer, self._pool, seconds, _LAYERS_KEPT)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def datasets(self) -> tuple[DatasetId, ...]:
+        """Return every dataset, sorted."""
+        return await self._datasets.get("")
+
+    async def layers(self, dataset: DatasetId) -> tuple[Layer | Damaged, ...]:
+        """Return every visible layer of a dataset; one that is damaged hides no other.
+
+        Raises
+        ------
+        NotFound
+            No such dataset.
+        Unreadable
+            Storage failed.
+        """
+        found = await asyncio.gather(*map(self._entry, await self._layer_ids.get(dataset)))
+        return tuple(entry for entry in found if entry is not None)
+
+    async def layer(self, layer_id: LayerId) -> Layer:
+        """Return a layer as it is now, give or take `seconds`.
+
+        Raises
+        ------
+        NotFound
+            No such layer.
+        Unreadable
+            Storage failed, or holds metadata that cannot be served.
+        """
+        return (await self._layers.get(layer_id)).layer
+
+    async def _entry(self, layer_id: LayerId) -> Layer | Damaged | None:
+        try:
+            return await self.layer(layer_id)
+        except NotFound:
+            return None
+        except Unreadable as error:
+            _LOG.warning("%s", error, exc_info=error)
+            return Damaged(layer_id, str(error))
+
+    def _load_datasets(self, _: str, __: object) -> tuple[DatasetId, ...]:
+        with _unreadable("the list of datasets"):
+            return tuple(list_datasets(self._store))
+
+    def _load_layer_ids(self, dataset: DatasetId, _: object) -> tuple[LayerId, ...]:
+        with _unreadable(f"dataset {dataset}"):
+            names = self._store.children(str(dataset))
+            if not names and dataset.dataset not in self._store.children(dataset.collection):
+                raise NotFound(f"no dataset {dataset}")
+        # A dict keeps the order and drops a label that is named like a folder.
+        return tuple(dict.fromkeys(i for name in names for i in self._visible(dataset, name)))
+
+    def _visible(self, dataset: DatasetId, name: str) -> Iterator[LayerId]:
+        """Yield an image and its labels; whether they can be read is seen when they are opened."""
+        path = f"{dataset}/{name}"
+        if self._store.read(f"{path}/zarr.json") is None:
+            return
+        yield from _ids(dataset, name)
+        try:
+            with _unreadable(f"labels of {path}"):
+                labels = label_names(self._store, path)
+        except Unreadable as error:
+            _LOG.warning("%s", error, exc_info=error)
+            return
+        for label in labels:
+            yield from _ids(dataset, str(label))
+
+    def _load_layer(self, layer_id: LayerId, old: _Opened | None) -> _Opened:
+        with _unreadable(f"layer {layer_id}"):
+            if old is not None and self._digest(old.layer.path) == old.digest:
+                return old
+            path = find_layer(self._store, layer_id)
+            if path is None:
+                raise NotFound(f"no layer {layer_id}")
+            # Taken before opening: a layer replaced in between is seen as changed next time.
+            digest = self._digest(path)
+            layer = read_layer(self._store, layer_id)
+            _check_servable(layer)
+        return _Opened(layer, digest)
+
+    def _digest(self, path: str) -> bytes:
+        return sha256(self._store.read(f"{path}/zarr.json") or b"").digest()
+
+
+def _ids(dataset: DatasetId, name: str) -> Iterator[LayerId]:
+    try:
+        yield LayerId(dataset.collection, dataset.dataset, name)
+    except InputError:
+        _LOG.warning("%s: %r is no name of a layer, left out", dataset, name)
+
+
+def _check_servable(layer: Layer) -> None:
+    """Refuse what other software may have written and this service cannot speak of.
+
+    Raises
+    ------
+    InputError, ValueError
+        Axes or a dtype that are not microtome's, ranks that differ, or NaN in the metadata.
+    """
+    info = layer.info
+    check_axes(info.axes)
+    for array, level in zip(layer.arrays, info.levels, strict=True):
+        check_dtype(array.dtype.numpy_dtype)
+        ranks = {array.ndim, len(level.scale), len(level.translation), len(info.axes)}
+        if len(ranks) > 1 or array.dtype != layer.arrays[0].dtype or 0 in array.shape:
+            raise InputError(f"level of shape {array.shape}, axes {info.axes!r}: not one pyramid")
+    json.dumps(info.to_json(), allow_nan=False)
+
+
+@contextmanager
+def _unreadable(what: str) -> Iterator[None]:
+    """Turn every way in which storage or its metadata can fail into `Unreadable`."""
+    try:
+        yield
+    except (StorageError, InputError) as error:
+        raise Unreadable(f"{what}: storage failed or holds damaged data") from error
+    except MicrotomeError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, OSError, RuntimeError) as error:
+        raise Unreadable(f"{what}: storage holds damaged metadata") from error

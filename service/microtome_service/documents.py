@@ -1,0 +1,124 @@
+"""The JSON of lists and of layers, as plain frozen structures."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from microtome_core.names import DatasetId
+from microtome_core.store.layer import Layer
+from microtome_core.wire import LayerInfo
+from microtome_service.catalog import Damaged
+
+
+@dataclass(frozen=True, slots=True)
+class LayerLinks:
+    """Addresses of a layer on this host; `cutout` and `tiles` are URI templates (RFC 6570)."""
+
+    self: str
+    page: str
+    thumbnail: str
+    cutout: str
+    tiles: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerDocument(LayerInfo):
+    """A layer, and where its parts are."""
+
+    links: LayerLinks
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSummary:
+    """A layer in a list; sequences are in the order of `axes`, of level 0."""
+
+    id: str
+    kind: str
+    axes: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: tuple[float, ...]
+    units: tuple[str | None, ...]
+    levels: int
+    version: str
+    links: LayerLinks
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedSummary:
+    """A layer that is there but cannot be served, and why."""
+
+    id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetLinks:
+    """Addresses of a dataset on this host."""
+
+    self: str
+    page: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetDocument:
+    """A dataset and its layers."""
+
+    id: str
+    collection: str
+    dataset: str
+    layers: tuple[LayerSummary | DamagedSummary, ...]
+    links: DatasetLinks
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetList:
+    """One page of the datasets; `total` counts all that the filter lets pass."""
+
+    datasets: tuple[DatasetDocument, ...]
+    total: int
+    limit: int
+    offset: int
+
+
+def layer_links(base: str, layer_id: str) -> LayerLinks:
+    """Return the addresses of a layer; `base` is the path below which the service is mounted."""
+    api = f"{base}/api/datasets/{layer_id}"
+    return LayerLinks(
+        self=api,
+        page=f"{base}/{layer_id}",
+        thumbnail=f"{api}/thumbnail.png",
+        cutout=f"{api}/cutout{{?level,t,c,z,y,x,format}}",
+        tiles=f"{api}/tiles/{{plane}}/{{level}}/{{index}}/{{row}}/{{col}}.{{extension}}"
+        "{?size,t,channels,window*,color*,gamma,blend}",
+    )
+
+
+def layer_document(base: str, info: LayerInfo) -> LayerDocument:
+    """Return all that is known of a layer."""
+    return LayerDocument(
+        info.id, info.kind, info.axes, info.units, info.dtype, info.levels, info.channels,
+        info.version, info.attrs, links=layer_links(base, info.id),
+    )  # fmt: skip
+
+
+def dataset_document(
+    base: str, dataset: DatasetId, layers: Iterable[Layer | Damaged]
+) -> DatasetDocument:
+    """Return a dataset with its layers in short."""
+    return DatasetDocument(
+        str(dataset),
+        dataset.collection,
+        dataset.dataset,
+        tuple(_summary(base, layer) for layer in layers),
+        DatasetLinks(f"{base}/api/datasets/{dataset}", f"{base}/{dataset}"),
+    )
+
+
+def _summary(base: str, layer: Layer | Damaged) -> LayerSummary | DamagedSummary:
+    if isinstance(layer, Damaged):
+        return DamagedSummary(str(layer.id), layer.error)
+    info = layer.info
+    return LayerSummary(
+        info.id, info.kind, info.axes, info.shape, info.dtype, info.levels[0].scale, info.units,
+        len(info.levels), info.version, layer_links(base, info.id),
+    )  # fmt: skip

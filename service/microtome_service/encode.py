@@ -1,0 +1,185 @@
+"""From voxels to the bytes of an answer; the formats are one table.
+
+==========  ============================  ==========================================================
+format      media type                    body
+==========  ============================  ==========================================================
+``npy``     ``application/x-npy``         NumPy's .npy, version 1.0 (numpy.lib.format)
+``raw``     ``application/octet-stream``  little-endian voxels in C order, nothing else
+``blosc``   ``application/blosc``         ``raw``, compressed by Blosc 1 (LZ4, bit shuffle)
+``zstd``    ``application/zstd``          ``raw``, compressed by Zstandard (RFC 8878)
+``png``     ``image/png``                 one plane, uint8 or uint16 grey or uint8 RGB, exact
+``jpeg``    ``image/jpeg``                one plane, uint8 grey or RGB, lossy
+``tiff``    ``image/tiff``                OME-TIFF with axes and voxel size, uncompressed
+==========  ============================  ==========================================================
+
+IANA knows no type for .npy; ``application/x-npy`` is what others use, too. Shape,
+dtype and axes stand in the headers ``X-Microtome-*`` of every answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from math import prod
+from typing import Any
+
+import numcodecs
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from microtome_core.dtypes import little_endian
+from microtome_core.errors import InputError, TooLarge
+from microtome_service import images
+from microtome_service.errors import NotAcceptable
+from microtome_service.negotiate import choose
+from microtome_service.tiff import encode_tiff
+
+# Order is what is preferred where the caller likes several equally.
+FORMATS: Mapping[str, str] = {
+    "npy": "application/x-npy",
+    "raw": "application/octet-stream",
+    "blosc": "application/blosc",
+    "zstd": "application/zstd",
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "tiff": "image/tiff",
+}
+PLAIN = (FORMATS["npy"], FORMATS["raw"])
+# Blosc 1 holds sizes in a signed 32-bit integer, its own header included.
+_BLOSC_LIMIT = 2**31 - 1 - 16
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An answer: its parts are sent one after another and never joined.
+
+    Parameters
+    ----------
+    parts : tuple of bytes or memoryview
+    media_type : str
+    headers : dict
+        ``X-Microtome-Shape``, ``-Dtype`` and ``-Axes``.
+    """
+
+    parts: tuple[bytes | memoryview, ...]
+    media_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Length of the body."""
+        return sum(map(len, self.parts))
+
+
+def choose_media_type(name: str | None, accept: str | None) -> str:
+    """Return the media type for ``format=name``, or else for an Accept header, or else npy.
+
+    Raises
+    ------
+    InputError
+        An unknown format.
+    NotAcceptable
+        An Accept header that leaves nothing.
+    """
+    if name is not None:
+        word = name.lower()
+        if word not in FORMATS:
+            raise InputError(f"format {name[:40]!r}: expected one of {', '.join(FORMATS)}")
+        return FORMATS[word]
+    chosen = choose(accept or "*/*", list(FORMATS.values()))
+    if chosen is None:
+        raise NotAcceptable(
+            f"none of {(accept or '')[:200]!r} is served: expected one of "
+            f"{', '.join(FORMATS.values())}, or format= with {', '.join(FORMATS)}"
+        )
+    return chosen
+
+
+def describe(shape: Sequence[int], dtype: DTypeLike, axes: str) -> dict[str, str]:
+    """Return the headers that tell what the body holds."""
+    return {
+        "X-Microtome-Shape": ",".join(map(str, shape)),
+        "X-Microtome-Dtype": np.dtype(dtype).name,
+        "X-Microtome-Axes": axes,
+    }
+
+
+def length(shape: Sequence[int], dtype: DTypeLike, media_type: str) -> int | None:
+    """Return the length of a body before its voxels are read; None where they decide it."""
+    if media_type not in PLAIN:
+        return None
+    header = _npy_header(shape, dtype) if media_type == FORMATS["npy"] else b""
+    return len(header) + prod(shape) * np.dtype(dtype).itemsize
+
+
+def check_encodable(shape: Sequence[int], dtype: DTypeLike, axes: str, media_type: str) -> None:
+    """Refuse, before anything is read, what a format cannot hold.
+
+    Raises
+    ------
+    InputError
+        With the reason and what to do.
+    TooLarge
+        More than fits the format.
+    """
+    if media_type in (FORMATS["png"], FORMATS["jpeg"]):
+        images.check_plane(shape, dtype, axes, media_type)
+    nbytes = prod(shape) * np.dtype(dtype).itemsize
+    if media_type == FORMATS["blosc"] and nbytes > _BLOSC_LIMIT:
+        raise TooLarge(f"{nbytes} bytes: blosc holds {_BLOSC_LIMIT}: ask for format=zstd or raw")
+
+
+def encode(block: NDArray[Any], axes: str, media_type: str, metadata: Mapping[str, Any]) -> Encoded:
+    """Encode `block`.
+
+    Parameters
+    ----------
+    block : ndarray
+        Voxels in C order.
+    axes : str
+        One letter for each of its axes.
+    media_type : str
+        One of `FORMATS`.
+    metadata : dict
+        ``name``; ``scale`` and ``unit`` by axis letter; ``channels`` by name. TIFF keeps them.
+
+    Raises
+    ------
+    InputError
+        The format cannot hold this block; see `check_encodable`.
+    """
+    check_encodable(block.shape, block.dtype, axes, media_type)
+    wire = np.ascontiguousarray(block, little_endian(block.dtype)).reshape(block.shape)
+    parts = _parts(wire, axes, media_type, metadata)
+    return Encoded(parts, media_type, describe(block.shape, block.dtype, axes))
+
+
+def _parts(
+    block: NDArray[Any], axes: str, media_type: str, metadata: Mapping[str, Any]
+) -> tuple[bytes | memoryview, ...]:
+    # A view of the voxels themselves: they are sent from where they were read.
+    flat = block.reshape(-1).view(np.uint8)
+    if media_type == FORMATS["npy"]:
+        return (_npy_header(block.shape, block.dtype), flat.data)
+    if media_type == FORMATS["raw"]:
+        return (flat.data,)
+    if media_type == FORMATS["tiff"]:
+        return (encode_tiff(block, axes, metadata),)
+    if media_type in (FORMATS["png"], FORMATS["jpeg"]):
+        return (images.encode_plane(block, axes, media_type),)
+    return (_compressor(media_type).encode(block.reshape(-1)),)
+
+
+def _compressor(media_type: str) -> Any:  # noqa: ANN401 - numcodecs has no types
+    # Fast ones: the wire is mostly faster than a compressor that tries hard.
+    if media_type == FORMATS["zstd"]:
+        return numcodecs.Zstd(level=1)
+    return numcodecs.Blosc(cname="lz4", clevel=5, shuffle=numcodecs.Blosc.BITSHUFFLE)
+
+
+def _npy_header(shape: Sequence[int], dtype: DTypeLike) -> bytes:
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header,
+        {"descr": little_endian(dtype).str, "fortran_order": False, "shape": tuple(shape)},
+    )
+    return header.getvalue()

@@ -1,0 +1,157 @@
+"""Errors as RFC 9457 problem details: the one table from exceptions to HTTP.
+
+A body is ``{"type", "title", "status", "detail", "error"}``; ``error`` is the name of the
+exception, which clients may rely on. Pages that a browser asked for get the same words as HTML.
+"""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from microtome_core.errors import (
+    Conflict,
+    InputError,
+    MicrotomeError,
+    NotFound,
+    RegionError,
+    StorageError,
+    TooLarge,
+)
+from microtome_service.errors import Busy, NotAcceptable, Unreadable
+from microtome_service.pages import Pages
+
+_LOG = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+_LONGEST_DETAIL = 1000
+
+# The first class that fits decides, so the special ones come first.
+STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (TooLarge, 413),
+    (NotAcceptable, 406),
+    (RegionError, 400),
+    (InputError, 400),
+    (NotFound, 404),
+    (Conflict, 409),
+    (StorageError, 503),
+    (Busy, 503),
+)
+_FRESH = {"Cache-Control": "no-store"}
+_HIDDEN = "storage failed or holds damaged data"
+
+
+def status_of(error: Exception) -> int:
+    """Return the HTTP status of an error; 500 for one that nobody raises on purpose."""
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+
+
+def problem(
+    status: int, detail: str, error: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return one problem document."""
+    return JSONResponse(
+        {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": detail[:_LONGEST_DETAIL],
+            "error": error,
+        },
+        status,
+        headers={**_FRESH, **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI says of these errors."""
+    described = {
+        400: "A word that cannot be read, or a region out of bounds; names the valid range.",
+        404: "No such collection, dataset, layer, level or tile.",
+        406: "None of the media types in Accept is served.",
+        413: "More than is given at once; nothing was read.",
+        422: "A parameter of the wrong type.",
+        503: "Storage failed or holds damaged data, or the service is busy. Never fill values.",
+    }
+    content = {MEDIA_TYPE: {"schema": _SCHEMA}}
+    return {status: {"description": described[status], "content": content} for status in statuses}
+
+
+_SCHEMA: Mapping[str, Any] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "error"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "error": {"type": "string"},
+    },
+}
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every error with a problem document."""
+    app.add_exception_handler(MicrotomeError, _microtome)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _answer(
+    request: Request,
+    status: int,
+    detail: str,
+    error: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Answer with JSON, or where a browser asks for a page with a page."""
+    page = "text/html" in request.headers.get("accept", "")
+    if not page or request.url.path.startswith("/api/"):
+        return problem(status, detail, error, headers)
+    values = {
+        "status": status,
+        "phrase": HTTPStatus(status).phrase,
+        "detail": detail[:_LONGEST_DETAIL],
+        "base": request.scope.get("root_path", ""),
+    }
+    pages: Pages = request.app.state.pages
+    return pages.page("error.html", values, status, {**_FRESH, **(headers or {})})
+
+
+async def _microtome(request: Request, error: Exception) -> Response:
+    status = status_of(error)
+    if status < 500:
+        return _answer(request, status, str(error), type(error).__name__)
+    _LOG.error("%s %r: %s", request.method, request.url.path, error, exc_info=error)
+    # Words from the storage engine name paths and hosts; they are for the log alone.
+    fit = isinstance(error, Unreadable | Busy)
+    name = "StorageError" if isinstance(error, StorageError) else type(error).__name__
+    detail = str(error) if fit else _HIDDEN
+    return _answer(request, status, detail, name, {"Retry-After": "2"})
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    # What was sent is not repeated: it may be long, or not be text.
+    faults = error.errors() if isinstance(error, RequestValidationError) else []
+    words = "; ".join(f"{f['loc'][-1]}: {f['msg']}" for f in faults[:10])
+    return _answer(request, 422, words, "InputError")
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(getattr(error, "headers", None) or {})
+    if status == 405:
+        headers["Allow"] = "GET, HEAD"
+    name = "NotFound" if status == 404 else "HTTPError"
+    return _answer(request, status, str(getattr(error, "detail", "")), name, headers)
+
+
+async def _unexpected(_: Request, __: Exception) -> Response:
+    return problem(500, "the service failed; the cause is in its log", "InternalError")

@@ -1,0 +1,114 @@
+"""Reading voxels: what a request costs is known before anything is read."""
+
+import asyncio
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microtome_core.errors import NotFound, TooLarge
+from microtome_core.grid import Grid
+from microtome_core.region import Region
+from microtome_core.store.layer import Layer
+from microtome_core.wire import LayerInfo, LevelInfo
+from microtome_service.errors import Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one request may cost.
+
+    Parameters
+    ----------
+    voxels : int
+        Bytes of the voxels asked for.
+    decoded : int
+        Bytes of all chunks that hold one of them.
+    chunks : int
+        Number of those chunks.
+    seconds : float
+        Time that storage may take.
+    """
+
+    voxels: int
+    decoded: int
+    chunks: int
+    seconds: float
+
+
+def find_level(info: LayerInfo, level: int) -> LevelInfo:
+    """Return the description of a level.
+
+    Raises
+    ------
+    NotFound
+        No such level; the message names those that are there.
+    """
+    if not 0 <= level < len(info.levels):
+        raise NotFound(
+            f"layer {info.id} has no level {level}: valid is 0 to {len(info.levels) - 1}"
+        )
+    return info.levels[level]
+
+
+def voxel_bytes(info: LayerInfo, region: Region) -> int:
+    """Return the bytes of a region's voxels, in exact integers however large."""
+    return region.size * np.dtype(info.dtype).itemsize
+
+
+def decoded_bytes(info: LayerInfo, level: int, region: Region) -> int:
+    """Return the bytes of every chunk that `region` touches."""
+    described = find_level(info, level)
+    touched = Grid(info.axes, described.shape, described.chunk).count_touched(region)
+    return touched * prod(described.chunk) * np.dtype(info.dtype).itemsize
+
+
+def check_cost(info: LayerInfo, level: int, region: Region, limits: Limits) -> None:
+    """Refuse a request that costs too much, from metadata alone.
+
+    Raises
+    ------
+    TooLarge
+        With what was asked for, what is allowed, and what to do.
+    """
+    described = find_level(info, level)
+    chunks = Grid(info.axes, described.shape, described.chunk).count_touched(region)
+    costs = (
+        (voxel_bytes(info, region), limits.voxels, "bytes of voxels"),
+        (decoded_bytes(info, level, region), limits.decoded, "bytes of chunks to decode"),
+        (chunks, limits.chunks, "chunks to read"),
+    )
+    for cost, limit, unit in costs:
+        if cost > limit:
+            raise TooLarge(
+                f"{region} of level {level} is {cost} {unit}, the limit is {limit}: "
+                "ask for smaller parts, or for a coarser level"
+            )
+
+
+async def read(layer: Layer, level: int, region: Region, limits: Limits) -> NDArray[Any]:
+    """Return the voxels of `region`, an array of its shape and axes in C order.
+
+    A chunk that was never written reads as fill value, by definition of the store; a chunk that
+    cannot be read does not.
+
+    Raises
+    ------
+    TooLarge
+        Beyond `limits`; nothing was read.
+    Unreadable
+        Storage failed, took too long, or holds damaged data.
+    """
+    check_cost(layer.info, level, region, limits)
+    try:
+        # TensorStore's own allocation: twice as fast as reading into a buffer that is handed over.
+        async with asyncio.timeout(limits.seconds):
+            block = await layer.arrays[level][region.slices].read()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise Unreadable(
+            f"layer {layer.info.id}, level {level}, region {region}: "
+            "storage failed or holds damaged data"
+        ) from error
+    return np.asarray(block)

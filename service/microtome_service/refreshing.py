@@ -1,0 +1,78 @@
+"""Values from storage that are believed for a moment, then looked at again, off the event loop."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from time import monotonic
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[Value]):
+    value: Value
+    until: float
+
+
+class Refreshing(Generic[Key, Value]):
+    """A bounded map whose values are loaded in a thread, once for all who ask at one time.
+
+    Parameters
+    ----------
+    load : callable
+        ``load(key, old)`` returns the value, `old` itself if it still holds. What it raises goes to
+        everyone who asked, and nothing is kept.
+    pool : Executor
+        Runs `load`, which may block.
+    seconds : float
+        How long a value is believed.
+    size : int
+        Values kept; the one unused for longest goes first.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[Key, Value | None], Value],
+        pool: Executor,
+        seconds: float,
+        size: int,
+    ) -> None:
+        self._load = load
+        self._pool = pool
+        self._seconds = seconds
+        self._size = size
+        self._entries: OrderedDict[Key, _Entry[Value]] = OrderedDict()
+        self._flights: dict[Key, asyncio.Task[Value]] = {}
+
+    async def get(self, key: Key) -> Value:
+        """Return the value of `key`, not older than the time given."""
+        entry = self._entries.get(key)
+        if entry is not None and monotonic() < entry.until:
+            self._entries.move_to_end(key)
+            return entry.value
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.create_task(self._refresh(key))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda done: self._landed(key, done))
+        # One caller who goes away must not take the answer from the others.
+        return await asyncio.shield(flight)
+
+    async def _refresh(self, key: Key) -> Value:
+        entry = self._entries.pop(key, None)
+        old = entry.value if entry else None
+        loop = asyncio.get_running_loop()
+        value = await loop.run_in_executor(self._pool, self._load, key, old)
+        self._entries[key] = _Entry(value, monotonic() + self._seconds)
+        while len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+        return value
+
+    def _landed(self, key: Key, flight: asyncio.Task[Value]) -> None:
+        self._flights.pop(key, None)
+        if not flight.cancelled():
+            flight.exception()  # Looked at, lest asyncio calls it lost when nobody waits any more.

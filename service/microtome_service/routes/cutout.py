@@ -1,0 +1,220 @@
+"""Any cutout of any layer."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from microtome_core import __version__
+from microtome_core.selection import Selection
+from microtome_core.store.layer import Layer
+from microtome_core.wire import LayerInfo
+from microtome_service.admission import Lease
+from microtome_service.body import BodyResponse
+from microtome_service.encode import (
+    FORMATS,
+    PLAIN,
+    Encoded,
+    check_encodable,
+    choose_media_type,
+    describe,
+    encode,
+    length,
+)
+from microtome_service.negotiate import entity_tag, unchanged
+from microtome_service.problems import responses
+from microtome_service.reader import check_cost, find_level, read, voxel_bytes
+from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped, only
+from microtome_service.state import Service
+
+_RANGE = "half-open range `start:stop`, or one index, which drops the axis; all of it by default"
+# Words of any other form are answered with 400 by `Selection`, which knows the valid range.
+_FORM: dict[str, Any] = {"pattern": r"^(\d{0,18}:\d{0,18}|\d{1,18})$"}
+
+
+@dataclass(frozen=True, slots=True)
+class CutoutQuery:
+    """Which voxels, and in which form."""
+
+    level: Annotated[
+        int, Query(ge=0, le=63, description="Level of the pyramid; 0 is the finest.", examples=[0])
+    ] = 0
+    t: Annotated[
+        str | None,
+        Query(description=f"Time points: {_RANGE}.", examples=["0"], json_schema_extra=_FORM),
+    ] = None
+    c: Annotated[
+        str | None,
+        Query(description=f"Channels: {_RANGE}.", examples=["0:2"], json_schema_extra=_FORM),
+    ] = None
+    z: Annotated[
+        str | None,
+        Query(
+            description=f"In voxels of the level: {_RANGE}.",
+            examples=["10:74"],
+            json_schema_extra=_FORM,
+        ),
+    ] = None
+    y: Annotated[
+        str | None,
+        Query(
+            description=f"In voxels of the level: {_RANGE}.",
+            examples=["0:512"],
+            json_schema_extra=_FORM,
+        ),
+    ] = None
+    x: Annotated[
+        str | None,
+        Query(
+            description=f"In voxels of the level: {_RANGE}.",
+            examples=["0:512"],
+            json_schema_extra=_FORM,
+        ),
+    ] = None
+    format: Annotated[
+        str | None,
+        Query(
+            description="Wins over the header Accept; npy if neither is given.",
+            examples=["npy"],
+            json_schema_extra={"enum": [*FORMATS, None]},
+        ),
+    ] = None
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What was said of each axis."""
+        given = {axis: getattr(self, axis) for axis in "tczyx"}
+        return {axis: word for axis, word in given.items() if word is not None}
+
+
+async def get_cutout(
+    request: Request,
+    path: LayerPathDep,
+    query: Annotated[CutoutQuery, grouped(CutoutQuery)],
+    service: ServiceDep,
+) -> Response:
+    """Return the voxels of a region.
+
+    Axes are in the order t c z y x, less those that are absent or given by one index; voxels are
+    little-endian, in C order. The headers `X-Microtome-Shape`, `-Dtype`, `-Axes` and `-Version`
+    say what the body holds. A HEAD request reads no voxel.
+    """
+    media_type = choose_media_type(query.format, request.headers.get("accept"))
+    layer = await service.catalog.layer(path.id)
+    selection = Selection.parse(
+        layer.info.axes, find_level(layer.info, query.level).shape, query.words
+    )
+    check_cost(layer.info, query.level, selection.region, service.limits)
+    check_encodable(selection.shape, layer.info.dtype, selection.axes, media_type)
+    headers = _headers(layer.info, query.level, selection, media_type)
+    if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    if request.method == "HEAD":
+        return _head(layer.info, selection, media_type, headers)
+    return await _body(service, layer, query.level, selection, media_type, headers)
+
+
+def _headers(info: LayerInfo, level: int, selection: Selection, media_type: str) -> dict[str, str]:
+    request = (level, selection.region, selection.dropped, media_type)
+    return {
+        "ETag": entity_tag(__version__, info.id, info.version, *request),
+        # Kept, but asked for again: a layer may be replaced at any time.
+        "Cache-Control": "public, no-cache",
+        "Vary": "Accept",
+        "X-Microtome-Version": info.version,
+        **describe(selection.shape, info.dtype, selection.axes),
+    }
+
+
+def _head(
+    info: LayerInfo, selection: Selection, media_type: str, headers: dict[str, str]
+) -> Response:
+    known = length(selection.shape, info.dtype, media_type)
+    response = Response(headers=headers, media_type=media_type)
+    del response.headers["content-length"]
+    if known is not None:
+        response.headers["content-length"] = str(known)
+    return response
+
+
+async def _body(
+    service: Service,
+    layer: Layer,
+    level: int,
+    selection: Selection,
+    media_type: str,
+    headers: dict[str, str],
+) -> Response:
+    nbytes = voxel_bytes(layer.info, selection.region)
+    # What is encoded stands in memory twice.
+    lease = await service.gate.admit(nbytes if media_type in PLAIN else 2 * nbytes)
+    try:
+        encoded = await _encoded(service, layer, level, selection, media_type)
+    except BaseException:
+        lease.release()
+        raise
+    return _response(encoded, headers, lease)
+
+
+def _response(encoded: Encoded, headers: dict[str, str], lease: Lease) -> Response:
+    return BodyResponse(encoded.parts, encoded.media_type, {**headers, **encoded.headers}, lease)
+
+
+async def _encoded(
+    service: Service, layer: Layer, level: int, selection: Selection, media_type: str
+) -> Encoded:
+    block = await read(layer, level, selection.region, service.limits)
+    block = block.reshape(selection.shape)
+    metadata = _metadata(layer.info, level, selection)
+    if media_type in PLAIN:
+        return encode(block, selection.axes, media_type, metadata)
+    return await service.compute(encode, block, selection.axes, media_type, metadata)
+
+
+def _metadata(info: LayerInfo, level: int, selection: Selection) -> dict[str, Any]:
+    region = selection.region
+    names = [channel.name for channel in info.channels]
+    where = dict(zip(info.axes, region.slices, strict=True))
+    return {
+        "name": f"{info.id} level {level} {region}",
+        "scale": dict(zip(info.axes, info.levels[level].scale, strict=True)),
+        "unit": dict(zip(info.axes, info.units, strict=True)),
+        "channels": names[where["c"]] if "c" in where else names,
+    }
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_HEADERS = {
+    "X-Microtome-Shape": {"description": "Extents, for example `64,512,512`."},
+    "X-Microtome-Dtype": {"description": "NumPy's name of the dtype, for example `uint16`."},
+    "X-Microtome-Axes": {"description": "One letter an axis, for example `zyx`."},
+    "X-Microtome-Version": {"description": "Version of the layer."},
+    "ETag": {"description": "Strong: of version, region and format."},
+}
+
+
+def router() -> APIRouter:
+    """Return the route of cutouts."""
+    routes = APIRouter(tags=["voxels"])
+    text = {"schema": {"type": "string"}}
+    ok = {
+        "description": "The voxels.",
+        "content": dict.fromkeys(FORMATS.values(), _BINARY),
+        "headers": {name: {**header, **text} for name, header in _HEADERS.items()},
+    }
+    add(
+        routes,
+        "/api/datasets/{collection}/{dataset}/{layer}/cutout",
+        get_cutout,
+        name="cutout",
+        summary="Cut a region out of a layer",
+        response_class=Response,
+        dependencies=[only(CutoutQuery)],
+        responses={
+            200: ok,
+            304: {"description": "The caller has it already."},
+            **responses(400, 404, 406, 413, 422, 503),
+        },
+    )
+    return routes

@@ -1,0 +1,140 @@
+"""What there is: datasets, and all that is known of a layer."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from microtome_core import __version__
+from microtome_core.errors import NotFound
+from microtome_core.names import DatasetId
+from microtome_service.documents import (
+    DatasetDocument,
+    DatasetList,
+    LayerDocument,
+    dataset_document,
+    layer_document,
+)
+from microtome_service.negotiate import entity_tag, unchanged
+from microtome_service.problems import responses
+from microtome_service.routes.parameters import (
+    DatasetPathDep,
+    LayerPathDep,
+    ServiceDep,
+    add,
+    grouped,
+    only,
+)
+from microtome_service.state import Service
+
+_FRESH = {"Cache-Control": "no-cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """Which datasets to list."""
+
+    limit: Annotated[
+        int, Query(ge=1, le=200, description="Datasets on one page.", examples=[50])
+    ] = 50
+    offset: Annotated[int, Query(ge=0, le=10**9, description="Datasets to skip.", examples=[0])] = 0
+    q: Annotated[
+        str,
+        Query(
+            max_length=200,
+            description="Words that `collection/dataset` must hold, in any order and case.",
+            examples=["brain"],
+        ),
+    ] = ""
+
+
+async def list_datasets(
+    request: Request, query: Annotated[ListQuery, grouped(ListQuery)], service: ServiceDep
+) -> Response:
+    """List datasets by name, each with its layers in short. A damaged layer is named as such."""
+    found = await find_datasets(service, query)
+    base = request.scope.get("root_path", "")
+    return JSONResponse(asdict(await dataset_list(service, base, found, query)), headers=_FRESH)
+
+
+async def find_datasets(service: Service, query: ListQuery) -> list[DatasetId]:
+    """Return every dataset that the filter lets pass."""
+    words = query.q.lower().split()
+    return [d for d in await service.catalog.datasets() if all(w in str(d) for w in words)]
+
+
+async def dataset_list(
+    service: Service, base: str, found: Sequence[DatasetId], query: ListQuery
+) -> DatasetList:
+    """Return one page of the datasets found; one that vanished meanwhile is left out."""
+    page = found[query.offset : query.offset + query.limit]
+    documents = await asyncio.gather(*(_document_or_none(service, base, d) for d in page))
+    kept = tuple(document for document in documents if document is not None)
+    return DatasetList(kept, len(found), query.limit, query.offset)
+
+
+async def _document_or_none(
+    service: Service, base: str, dataset: DatasetId
+) -> DatasetDocument | None:
+    try:
+        return dataset_document(base, dataset, await service.catalog.layers(dataset))
+    except NotFound:
+        return None
+
+
+async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> Response:
+    """Return a dataset with its layers in short."""
+    layers = await service.catalog.layers(path.id)
+    document = dataset_document(request.scope.get("root_path", ""), path.id, layers)
+    return JSONResponse(asdict(document), headers=_FRESH)
+
+
+async def get_layer(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
+    """Return all that is known of a layer: axes, levels, channels, record, links."""
+    info = (await service.catalog.layer(path.id)).info
+    base = request.scope.get("root_path", "")
+    headers = {**_FRESH, "ETag": entity_tag(__version__, info.id, info.version, base)}
+    if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return JSONResponse(asdict(layer_document(base, info)), headers=headers)
+
+
+def _documented(model: type, description: str, *statuses: int) -> dict[str, Any]:
+    ok: dict[int | str, dict[str, Any]] = {200: {"model": model, "description": description}}
+    return {"response_model": None, "responses": {**ok, **responses(*statuses)}}
+
+
+def router() -> APIRouter:
+    """Return the routes of metadata."""
+    routes = APIRouter(tags=["metadata"])
+    add(
+        routes,
+        "/api/datasets",
+        list_datasets,
+        name="datasets",
+        summary="List datasets",
+        dependencies=[only(ListQuery)],
+        **_documented(DatasetList, "One page of datasets.", 400, 422, 503),
+    )
+    add(
+        routes,
+        "/api/datasets/{collection}/{dataset}",
+        get_dataset,
+        name="dataset",
+        summary="Describe a dataset",
+        dependencies=[only()],
+        **_documented(DatasetDocument, "The dataset.", 400, 404, 422, 503),
+    )
+    add(
+        routes,
+        "/api/datasets/{collection}/{dataset}/{layer}",
+        get_layer,
+        name="layer",
+        summary="Describe a layer",
+        dependencies=[only()],
+        **_documented(LayerDocument, "The layer.", 400, 404, 422, 503),
+    )
+    return routes

@@ -1,0 +1,154 @@
+"""Pages for people: the catalog, a dataset, a layer, and the API's description."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Query, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from microtome_core.errors import NotFound
+from microtome_core.wire import LayerInfo
+from microtome_service.documents import dataset_document, layer_links
+from microtome_service.pages import Pages
+from microtome_service.planes import PLANES, PlaneName, planes_of
+from microtome_service.routes.datasets import ListQuery, dataset_list, find_datasets
+from microtome_service.routes.parameters import (
+    DatasetPathDep,
+    LayerPathDep,
+    ServiceDep,
+    add,
+    grouped,
+    only,
+)
+from microtome_service.state import Service
+
+# First words of addresses that are not collections.
+_RESERVED = frozenset({"api", "docs", "health", "latest", "metrics", "precomputed", "static",
+                       "v1", "zarr"})  # fmt: skip
+_TILE = 1024
+_BLOCK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SliceQuery:
+    """Which slice a layer's page shows."""
+
+    plane: Annotated[PlaneName, Query(description="View.")] = "xy"
+    index: Annotated[int | None, Query(ge=0, le=10**18, description="Slice.")] = None
+
+
+async def get_catalog(
+    request: Request, query: Annotated[ListQuery, grouped(ListQuery)], service: ServiceDep
+) -> HTMLResponse:
+    """Show the datasets."""
+    found = await find_datasets(service, query)
+    base = request.scope.get("root_path", "")
+    listed = await dataset_list(service, base, found, query)
+    return _page(request, "catalog.html", {"listed": listed, "query": query})
+
+
+async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> HTMLResponse:
+    """Show a dataset."""
+    _check_not_reserved(path.collection)
+    layers = await service.catalog.layers(path.id)
+    document = dataset_document(request.scope.get("root_path", ""), path.id, layers)
+    return _page(request, "dataset.html", {"dataset": document})
+
+
+async def get_layer(
+    request: Request,
+    path: LayerPathDep,
+    query: Annotated[SliceQuery, grouped(SliceQuery)],
+    service: ServiceDep,
+) -> HTMLResponse:
+    """Show a layer; its address is also what the Python client opens."""
+    _check_not_reserved(path.collection)
+    info = (await service.catalog.layer(path.id)).info
+    links = layer_links(request.scope.get("root_path", ""), info.id)
+    host = _host(request, service)
+    values = {
+        "info": info,
+        "links": links,
+        "host": host,
+        "region": _example_region(info),
+        "slice": _slice(info, links.self, query),
+        "planes": planes_of(info.axes),
+    }
+    return _page(request, "layer.html", values)
+
+
+async def get_docs(request: Request, service: ServiceDep) -> HTMLResponse:
+    """Describe the API, from the same OpenAPI document that machines read."""
+    app: FastAPI = request.app
+    return _page(request, "docs.html", {"document": app.openapi()})
+
+
+def _page(request: Request, template: str, values: dict[str, Any]) -> HTMLResponse:
+    pages: Pages = request.app.state.pages
+    return pages.page(template, {"base": request.scope.get("root_path", ""), **values})
+
+
+def _check_not_reserved(collection: str) -> None:
+    if collection in _RESERVED:
+        raise NotFound(f"nothing lies at /{collection}/ by this address")
+
+
+def _host(request: Request, service: Service) -> str:
+    return (service.settings.public_url or str(request.base_url)).rstrip("/")
+
+
+def _example_region(info: LayerInfo) -> dict[str, tuple[int, int]]:
+    """Return a block in the middle, no axis longer than 64."""
+    ranges = {}
+    for axis, extent in zip(info.axes, info.shape, strict=True):
+        low = max(0, (extent - _BLOCK) // 2) if axis in "zyx" else 0
+        ranges[axis] = (low, min(extent, low + _BLOCK))
+    return ranges
+
+
+def _slice(info: LayerInfo, api: str, query: SliceQuery) -> dict[str, Any]:
+    """Return what the preview shows: one tile that holds the plane, or its corner if none does."""
+    plane = query.plane if query.plane in planes_of(info.axes) else "xy"
+    view = PLANES[plane]
+    shapes = [dict(zip(info.axes, level.shape, strict=True)) for level in info.levels]
+    fitting = [
+        number
+        for number, shape in enumerate(shapes)
+        if max(shape[view.rows], shape[view.columns]) <= _TILE
+    ]
+    level = fitting[0] if fitting else len(shapes) - 1
+    count = shapes[level].get(view.normal, 1)
+    index = min(count // 2 if query.index is None else query.index, count - 1)
+    return {
+        "plane": plane,
+        "normal": view.normal,
+        "level": level,
+        "index": index,
+        "count": count,
+        "whole": bool(fitting),
+        "before": f"{api}/tiles/{plane}/{level}/",
+        "after": f"/0/0.{'png' if info.kind == 'labels' else 'webp'}?size={_TILE}",
+    }
+
+
+def router() -> APIRouter:
+    """Return the routes of pages."""
+    routes = APIRouter(include_in_schema=False, default_response_class=Response)
+    add(routes, "/", get_catalog, dependencies=[only(ListQuery)], response_model=None)
+    add(routes, "/docs", get_docs, dependencies=[only()], response_model=None)
+    add(routes, "/{collection}/{dataset}", get_dataset, dependencies=[only()], response_model=None)
+    add(
+        routes,
+        "/{collection}/{dataset}/{layer}",
+        get_layer,
+        dependencies=[only(SliceQuery)],
+        response_model=None,
+    )
+    return routes
+
+
+def static_files() -> StaticFiles:
+    """Return the stylesheet and the script, which lie beside this package's templates."""
+    return StaticFiles(directory=Path(__file__).parent.parent / "static")

@@ -1,0 +1,102 @@
+"""What several routes have in common: the address of a layer, and strictness about queries."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from microtome_core.errors import InputError
+from microtome_core.names import NAME_PATTERN, DatasetId, LayerId
+from microtome_service.state import Service, get_service
+
+ServiceDep = Annotated[Service, Depends(get_service)]
+Handler = Callable[..., Any]
+
+
+def grouped(group: type) -> Any:  # noqa: ANN401 - a FastAPI marker
+    """Return a dependency that makes a dataclass of a request's parameters.
+
+    FastAPI calls a class, like any plain function, in a thread: 0.3 ms of waiting for each group.
+    """
+
+    async def make(*args: Any, **values: Any) -> Any:  # noqa: ANN401 - an instance of `group`
+        return group(*args, **values)
+
+    # FastAPI reads the parameters off the signature.
+    make.__signature__ = inspect.signature(group)  # type: ignore[attr-defined]
+    return Depends(make)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPath:
+    """``collection/dataset`` in a path."""
+
+    collection: Annotated[
+        str, Path(pattern=NAME_PATTERN, description="Name of a collection.", examples=["demo"])
+    ]
+    dataset: Annotated[
+        str, Path(pattern=NAME_PATTERN, description="Name of a dataset.", examples=["brain"])
+    ]
+
+    @property
+    def id(self) -> DatasetId:
+        """The address."""
+        return DatasetId(self.collection, self.dataset)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPath:
+    """``collection/dataset/layer`` in a path."""
+
+    collection: Annotated[
+        str, Path(pattern=NAME_PATTERN, description="Name of a collection.", examples=["demo"])
+    ]
+    dataset: Annotated[
+        str, Path(pattern=NAME_PATTERN, description="Name of a dataset.", examples=["brain"])
+    ]
+    layer: Annotated[
+        str, Path(pattern=NAME_PATTERN, description="Name of a layer.", examples=["neurons"])
+    ]
+
+    @property
+    def id(self) -> LayerId:
+        """The address."""
+        return LayerId(self.collection, self.dataset, self.layer)
+
+
+DatasetPathDep = Annotated[DatasetPath, grouped(DatasetPath)]
+LayerPathDep = Annotated[LayerPath, grouped(LayerPath)]
+
+
+def only(query: type | None = None, repeated: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - a FastAPI marker
+    """Return a dependency that refuses query parameters which are none of `query`'s fields.
+
+    A misspelt parameter would else be answered with something that was not asked for.
+    """
+    known = [f.name for f in fields(query)] if query else []
+
+    async def check(request: Request) -> None:
+        names = [name for name, _ in request.query_params.multi_items()]
+        for name in names:
+            if name not in known:
+                expected = ", ".join(known) or "none"
+                raise InputError(f"query parameter {name[:40]!r} is unknown: expected {expected}")
+            if names.count(name) > 1 and name not in repeated:
+                raise InputError(f"query parameter {name!r} is given {names.count(name)} times")
+
+    return Depends(check)
+
+
+def add(router: APIRouter, path: str, handler: Handler, **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
+    """Route GET and HEAD to `handler`; HEAD is not described apart."""
+    router.add_api_route(path, handler, methods=["GET"], **options)
+    router.add_api_route(
+        path,
+        handler,
+        methods=["HEAD"],
+        include_in_schema=False,
+        dependencies=options.get("dependencies"),
+        response_model=None,
+    )

@@ -1,0 +1,148 @@
+"""What an operator can choose, as one frozen value that is handed down."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from microtome_core.errors import InputError
+
+PREFIX = "MICROTOME_"
+_MIB = 1 << 20
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one service runs. Each field is read from ``MICROTOME_`` and its name in capitals.
+
+    Parameters
+    ----------
+    root : str
+        The store: a folder, ``file://``, ``s3://`` or ``memory://``.
+    host, port : str, int
+        Where to listen; port 0 takes a free one.
+    workers : int
+        Processes. Each has a cache and limits of its own.
+    title : str
+        Heading of the pages.
+    public_url : str, optional
+        Address that the pages print, where a proxy hides the one that the service sees.
+    cors_origins : tuple of str
+        Origins whose scripts may read; ``*`` is any. Cookies are never allowed.
+    cache_bytes : int
+        Decoded chunks kept in memory.
+    max_cutout_bytes : int
+        Voxels of one answer, uncompressed; beyond it is 413.
+    max_decoded_bytes : int
+        Whole chunks that one answer makes the service decode.
+    max_chunks : int
+        Chunks that one answer touches.
+    max_thumbnail_bytes : int
+        Whole chunks decoded for one thumbnail.
+    max_flying_bytes : int
+        Voxels of all answers that are read, encoded or sent at one time; further ones wait.
+    max_waiting : int
+        Answers that wait for that; further ones are 503.
+    wait_seconds, read_seconds : float
+        Longest wait for memory, and for storage.
+    recheck_seconds : float
+        How long what was seen in the store is believed.
+    tile_max_age : int
+        Seconds for which browsers may keep a tile unasked.
+    access_log : bool
+        Write a line for every request.
+
+    Examples
+    --------
+    >>> Settings.from_environment({"MICROTOME_ROOT": "/data", "MICROTOME_PORT": "80"}).port
+    80
+    """
+
+    root: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    title: str = "microtome"
+    public_url: str = ""
+    cors_origins: tuple[str, ...] = ("*",)
+    cache_bytes: int = _GIB
+    max_cutout_bytes: int = _GIB
+    max_decoded_bytes: int = 4 * _GIB
+    max_chunks: int = 65536
+    max_thumbnail_bytes: int = 128 * _MIB
+    max_flying_bytes: int = 2 * _GIB
+    max_waiting: int = 256
+    wait_seconds: float = 30.0
+    read_seconds: float = 120.0
+    recheck_seconds: float = 2.0
+    tile_max_age: int = 60
+    access_log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.root:
+            raise InputError("root is empty: expected a folder or a URL such as s3://bucket/prefix")
+        for name, lowest in _LOWEST.items():
+            value = getattr(self, name)
+            if value < lowest:
+                raise InputError(f"{name} = {value}: expected {lowest} or more")
+        if self.port > 65535:
+            raise InputError(f"port = {self.port}: expected 0 to 65535")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read every field that `environment` names.
+
+        Raises
+        ------
+        InputError
+            No ``MICROTOME_ROOT``, or a value that is not of its field's type.
+        """
+        if f"{PREFIX}ROOT" not in environment:
+            raise InputError(f"{PREFIX}ROOT is not set: expected the store's folder or URL")
+        names = {f.name: f"{PREFIX}{f.name.upper()}" for f in fields(cls)}
+        given = {field: name for field, name in names.items() if name in environment}
+        return cls(**{f: _value(cls, f, name, environment[name]) for f, name in given.items()})
+
+    def to_environment(self) -> dict[str, str]:
+        """Return what `from_environment` reads; so worker processes get their settings."""
+        return {f"{PREFIX}{f.name.upper()}": _text(getattr(self, f.name)) for f in fields(self)}
+
+
+# Zero would stop the service, or switch a limit off by mistake.
+_LOWEST: Mapping[str, float] = {
+    "port": 0, "workers": 1, "cache_bytes": 0, "max_cutout_bytes": 1, "max_decoded_bytes": 1,
+    "max_chunks": 1, "max_thumbnail_bytes": 1, "max_flying_bytes": 1, "max_waiting": 0,
+    "wait_seconds": 0, "read_seconds": 0.001, "recheck_seconds": 0, "tile_max_age": 0,
+}  # fmt: skip
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _truth(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+        text.strip().lower()
+    ]
+
+
+_PARSERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
+    str: (str, "text"),
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    bool: (_truth, "true or false"),
+    tuple: (_words, "words with commas between"),
+}
+
+
+def _value(cls: type, field: str, name: str, text: str) -> Any:  # noqa: ANN401 - one of many types
+    defaults = {f.name: f.default for f in fields(cls)}
+    parse, expected = _PARSERS[str if field == "root" else type(defaults[field])]
+    try:
+        return parse(text)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{name}={text[:80]!r}: expected {expected}") from error
+
+
+def _text(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value).strip()

@@ -1,0 +1,61 @@
+"""What every route needs, put together once when the app is made."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from fastapi import Request
+
+from microtome_core.store.location import Store
+from microtome_service.admission import Admission
+from microtome_service.catalog import Catalog
+from microtome_service.reader import Limits
+from microtome_service.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Service:
+    """The parts of one running service.
+
+    Parameters
+    ----------
+    settings : Settings
+    store : Store
+    """
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.settings = settings
+        self.store = store
+        self.catalog = Catalog(store, settings.recheck_seconds)
+        self.gate = Admission(
+            settings.max_flying_bytes, settings.max_waiting, settings.wait_seconds
+        )
+        self.limits = Limits(
+            settings.max_cutout_bytes,
+            settings.max_decoded_bytes,
+            settings.max_chunks,
+            settings.read_seconds,
+        )
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encode")
+
+    async def compute(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what keeps a processor busy in one of as many threads as there are processors."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self.catalog.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def get_service(request: Request) -> Service:
+    """Return the service of the app that got this request."""
+    service = request.app.state.service
+    if not isinstance(service, Service):
+        raise TypeError("the app was not made by create_app")
+    return service

@@ -1,0 +1,132 @@
+"""The service keeps to its own OpenAPI document, whatever is thrown at it."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from microtome_core.store.location import Store
+
+LAYER = "/api/datasets/{collection}/{dataset}/{layer}"
+PATHS = [
+    "/api/datasets",
+    "/api/datasets/{collection}/{dataset}",
+    LAYER,
+    f"{LAYER}/cutout",
+    f"{LAYER}/tiles/{{plane}}/{{level}}/{{index}}/{{row}}/{{col}}.{{extension}}",
+    f"{LAYER}/thumbnail.png",
+    "/health/live",
+    "/health/ready",
+]
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+def openapi_address(
+    make_builder: Callable[..., Any], run_server: Callable[..., Any]
+) -> Iterator[str]:
+    """A server of a layer whose name is the one that the document's examples use."""
+    store = Store("memory://openapi")
+    voxels = np.random.default_rng(0).integers(0, 255, (2, 16, 24, 32), "uint8")
+    make_builder(store).layer("demo/brain/neurons", "czyx", voxels, levels=2)
+    with run_server(store) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def openapi_schema(openapi_address: str) -> Any:  # noqa: ANN401 - schemathesis' own
+    """The document, as schemathesis reads it over HTTP."""
+    return schemathesis.openapi.from_url(f"{openapi_address}/openapi.json")
+
+
+def _check(strategy: st.SearchStrategy[Any], names: dict[str, Any], examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(case=strategy)
+    def check(case: Any) -> None:  # noqa: ANN401 - schemathesis' own
+        case.path_parameters = {**case.path_parameters, **names}
+        case.call_and_validate(checks=CHECKS)
+
+    check()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_answers_are_as_documented(
+    path: str,
+    openapi_schema: Any,  # noqa: ANN401 - schemathesis' own
+) -> None:
+    """For examples and random input: no 5xx, only documented statuses, content types and JSON."""
+    _check(openapi_schema[path]["GET"].as_strategy(), {}, 40)
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if "health" not in path])
+def test_wrong_input_is_answered_as_documented(
+    path: str,
+    openapi_schema: Any,  # noqa: ANN401 - schemathesis' own
+) -> None:
+    """The same holds for input that breaks the document's own rules."""
+    wrong = openapi_schema[path]["GET"].as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    _check(wrong, {}, 40)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize("path", [path for path in PATHS if path.startswith(LAYER)])
+def test_queries_of_a_layer_that_is_there_are_answered_as_documented(
+    path: str,
+    mode: GenerationMode,
+    openapi_schema: Any,  # noqa: ANN401 - schemathesis' own
+) -> None:
+    """The same holds where the address is right and the query is anything."""
+    there = {"collection": "demo", "dataset": "brain", "layer": "neurons"}
+    if "plane" in path:
+        there |= {"plane": "xz", "level": "1", "index": "3", "row": "0", "col": "0"}
+        there |= {"extension": "png"}
+    _check(openapi_schema[path]["GET"].as_strategy(generation_mode=mode), there, 80)
+
+
+def test_these_are_all_operations(openapi_schema: Any) -> None:  # noqa: ANN401 - schemathesis' own
+    """No operation of the document is left out above."""
+    assert sorted(openapi_schema) == sorted(PATHS)
+
+
+def test_every_operation_is_described_in_full(openapi_address: str) -> None:
+    """Each operation has a summary and a description, each parameter a description and an example,
+    and every error is a problem document.
+    """
+    document = httpx.get(f"{openapi_address}/openapi.json").json()
+    operations = [o for methods in document["paths"].values() for o in methods.values()]
+    assert len(operations) == 8
+    for operation in operations:
+        assert operation["summary"]
+        assert operation["description"]
+        for parameter in operation.get("parameters", []):
+            assert parameter["description"], parameter
+            assert parameter["schema"].get("examples"), parameter
+        for status, response in operation["responses"].items():
+            if status >= "4":
+                assert list(response["content"]) == ["application/problem+json"]
+    assert "HTTPValidationError" not in json.dumps([o["responses"] for o in operations])
+
+
+def test_the_examples_of_the_document_work(openapi_address: str) -> None:
+    """A cutout and a tile by the document's own examples are 200."""
+    api = f"{openapi_address}/api/datasets/demo/brain/neurons"
+    assert httpx.get(f"{api}/cutout?level=0&c=0:2&z=0:8").status_code == 200
+    assert httpx.get(f"{api}/tiles/xy/0/0/0/0.png?channels=0&window=0:4095").status_code == 200
