@@ -25,7 +25,8 @@ from microtome_service.encode import (
 from microtome_service.negotiate import entity_tag, unchanged
 from microtome_service.problems import responses
 from microtome_service.reader import check_cost, find_level, read, voxel_bytes
-from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped, only
+from microtome_service.routes.lean import LeanRoute
+from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
 from microtome_service.state import Service
 
 _RANGE = "half-open range `start:stop`, or one index, which drops the axis; all of it by default"
@@ -196,7 +197,7 @@ _HEADERS = {
 
 def router() -> APIRouter:
     """Return the route of cutouts."""
-    routes = APIRouter(tags=["voxels"])
+    routes = APIRouter(tags=["voxels"], route_class=LeanRoute)
     text = {"schema": {"type": "string"}}
     ok = {
         "description": "The voxels.",
@@ -210,7 +211,6 @@ def router() -> APIRouter:
         name="cutout",
         summary="Cut a region out of a layer",
         response_class=Response,
-        dependencies=[only(CutoutQuery)],
         responses={
             200: ok,
             304: {"description": "The caller has it already."},

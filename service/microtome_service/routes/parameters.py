@@ -70,7 +70,7 @@ DatasetPathDep = Annotated[DatasetPath, grouped(DatasetPath)]
 LayerPathDep = Annotated[LayerPath, grouped(LayerPath)]
 
 
-def only(query: type | None = None, repeated: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - a FastAPI marker
+def only(query: type | None = None) -> Any:  # noqa: ANN401 - a FastAPI marker
     """Return a dependency that refuses query parameters which are none of `query`'s fields.
 
     A misspelt parameter would else be answered with something that was not asked for.
@@ -83,7 +83,7 @@ def only(query: type | None = None, repeated: tuple[str, ...] = ()) -> Any:  # n
             if name not in known:
                 expected = ", ".join(known) or "none"
                 raise InputError(f"query parameter {name[:40]!r} is unknown: expected {expected}")
-            if names.count(name) > 1 and name not in repeated:
+            if names.count(name) > 1:
                 raise InputError(f"query parameter {name!r} is given {names.count(name)} times")
 
     return Depends(check)

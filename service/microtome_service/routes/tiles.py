@@ -25,7 +25,8 @@ from microtome_service.planes import PlaneName, Tile, as_picture, region_of, til
 from microtome_service.problems import responses
 from microtome_service.reader import Limits, decoded_bytes, find_level, read
 from microtome_service.render import Blend, render, render_labels
-from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped, only
+from microtome_service.routes.lean import LeanRoute
+from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
 from microtome_service.state import Service
 from microtome_service.thumbnail import choose_view, fit, project, view_region
 
@@ -247,7 +248,7 @@ def _documented(*media_types: str) -> dict[int | str, dict[str, Any]]:
 
 def router() -> APIRouter:
     """Return the routes of tiles and thumbnails."""
-    routes = APIRouter(tags=["pictures"])
+    routes = APIRouter(tags=["pictures"], route_class=LeanRoute)
     add(
         routes,
         "/api/datasets/{collection}/{dataset}/{layer}"
@@ -256,7 +257,6 @@ def router() -> APIRouter:
         name="tile",
         summary="Show a tile of a plane",
         response_class=Response,
-        dependencies=[only(TileQuery, repeated=("window", "color"))],
         responses=_documented(*_MEDIA_TYPES.values()),
     )
     add(
@@ -266,7 +266,6 @@ def router() -> APIRouter:
         name="thumbnail",
         summary="Show a layer at a glance",
         response_class=Response,
-        dependencies=[only(ThumbnailQuery)],
         responses=_documented("image/png"),
     )
     return routes
