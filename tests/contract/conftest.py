@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +42,19 @@ def line(
 ) -> Iterator[Line]:
     """Start ``microtome serve`` on an empty root and wait until it is ready."""
     root = tmp_path_factory.mktemp("root")
-    url = f"http://127.0.0.1:{unused_port()}"
-    words = [sys.executable, "-m", "microtome_cli", "serve", str(root), "--port", url.split(":")[2]]
+    with running(str(root), unused_port()) as url:
+        yield Line(root, url)
+
+
+@contextmanager
+def running(root: str, port: int) -> Iterator[str]:
+    """Run ``microtome serve`` in a process of its own and yield its address once it is ready."""
+    url = f"http://127.0.0.1:{port}"
+    words = [sys.executable, "-m", "microtome_cli", "serve", root, "--port", str(port)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as server:
         try:
             _wait(url, server)
-            yield Line(root, url)
+            yield url
         finally:
             server.terminate()
             # uvicorn ends by the signal itself once it has closed what was open.

@@ -1,5 +1,6 @@
 """A file in, an array out: the real command, the real service on a socket, the real client."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from ome_zarr_models import open_ome_zarr
 
 import microtome
-from tests.contract.conftest import Line
+from microtome_cli.main import main
+from microtome_core.store.location import Store
+from tests.contract.conftest import Line, running
 
 SIZES = ("--voxel-size", "z=2,y=0.5,x=0.5")
 SHAPES = {
@@ -138,3 +141,17 @@ def test_a_damaged_shard_is_an_error_at_the_client(line: Line, tmp_path: Path) -
     shard.write_bytes(data)
     with pytest.raises(microtome.errors.MicrotomeError, match=r"503|storage"):
         microtome.open(url, retries=0)[...]
+
+
+def test_the_line_holds_on_s3(
+    s3_store: Store, tmp_path: Path, unused_port: Callable[[], int]
+) -> None:
+    """Ingest into a bucket, serve from it, read the same voxels."""
+    voxels = noise((9, 70, 50), "uint16")
+    np.save(tmp_path / "in.npy", voxels)
+    words = ["ingest", str(tmp_path / "in.npy"), s3_store.url, "--as", "contract/s3/noise"]
+    assert main([*words, "--axes", "zyx", *SIZES]) == 0
+    with running(s3_store.url, unused_port()) as url:
+        volume = microtome.open(f"{url}/contract/s3/noise")
+        assert np.array_equal(volume[...], voxels)
+        assert np.array_equal(volume[3, ::2, -7:], voxels[3, ::2, -7:])

@@ -90,5 +90,9 @@ def _summary(outcome: Outcome, root: str) -> str:
     verb = "wrote" if outcome.written else "nothing to do, the same is there:"
     return (
         f"{verb} {layer.id}: {layer.axes} {shape} {layer.dtype}, "
-        f"{bytes_text(layer.nbytes)}, {len(layer.levels)} levels, below {root}"
+        f"{bytes_text(layer.nbytes)}, {_count(len(layer.levels), 'level')}, below {root}"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -68,16 +68,6 @@ def label_names(store: Store, image_path: str) -> list[str]:
     return list((attributes or {}).get("ome", {}).get("labels", []))
 
 
-def list_layers(store: Store, dataset: DatasetId) -> Iterator[LayerId]:
-    """Yield every visible layer of a dataset, images before their labels."""
-    for name in store.children(str(dataset)):
-        path = f"{dataset}/{name}"
-        if not _is_name(name) or "ome" not in (_attributes(store, path) or {}):
-            continue
-        for visible in (name, *label_names(store, path)):
-            yield LayerId(dataset.collection, dataset.dataset, visible)
-
-
 def list_datasets(store: Store) -> Iterator[DatasetId]:
     """Yield every dataset that has a folder, even one without a visible layer."""
     for collection in filter(_is_name, store.children()):
@@ -146,7 +136,9 @@ def _parse(where: str, document: bytes) -> dict[str, Any]:
         attributes = json.loads(document).get("attributes", {})
     except (ValueError, AttributeError) as error:
         raise StorageError(f"{where}/zarr.json: not Zarr metadata: {error}") from error
-    return dict(attributes)
+    if not isinstance(attributes, dict) or not isinstance(attributes.get("ome", {}), dict):
+        raise StorageError(f"{where}/zarr.json: its attributes are no JSON object")
+    return attributes
 
 
 def _is_name(name: str) -> bool:
