@@ -19,9 +19,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY) ## make a sample brain, ingest, serve and cut it (ONCE=1 stops; SOURCE=my.tif; PORT=8000)
-	$(BIN)/microtome demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(ONCE),--once) \
-	  $(if $(PORT),--port $(PORT)) $(DEMO_ARGS)
+demo: $(READY) ## make a sample brain, ingest, serve and cut it (ONCE=1 stops; SOURCE=my.tif ARGS='--axes zyx'; PORT=8000)
+	@$(BIN)/microtome demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: $(READY) ## run the tests (under 15 minutes)
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)

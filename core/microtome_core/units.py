@@ -27,7 +27,6 @@ _SPELLINGS = {
 }  # fmt: skip
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 LENGTHS = tuple(_METERS)
-TIMES = tuple(_SECONDS)
 
 
 def unit_name(text: str) -> str:

@@ -55,8 +55,8 @@ class Canonical:
             [kept.index(i) for i in self._resolution.order]
         )
         if turned.shape != region.shape:
-            file = self._source.description.files[0]
-            raise SourceError(file, f"gave {turned.shape} for {region}: expected {region.shape}")
+            name = self._source.description.name
+            raise SourceError(name, f"gave {turned.shape} for {region}: expected {region.shape}")
         return np.ascontiguousarray(turned, self.spec.dtype)
 
     def _there(self, region: Region) -> Region:

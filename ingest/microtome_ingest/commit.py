@@ -1,6 +1,6 @@
 """The last step: the layer's metadata, by which it becomes visible."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, Literal
 
@@ -67,7 +67,7 @@ def shown_channels(
     channels : sequence of SourceChannel
     arrays : sequence of TensorStore
         Every level, written; the finest that is small enough is looked at, since thin bright
-        structures fade in coarser ones.
+        structures fade in coarser ones. Where none is, the middle of the coarsest.
     """
     small = next((a for a in arrays if _space_voxels(plan.axes, a) <= _SAMPLED_VOXELS), arrays[-1])
     return tuple(
@@ -125,8 +125,8 @@ def _omero(dtype: str, channels: Sequence[Channel]) -> Omero:
 
 
 def _sample(axes: str, array: ts.TensorStore, channel: int) -> NDArray[Any]:
-    """Return one channel of a level, at a few times if there are many."""
-    chosen: list[Any] = [slice(None)] * len(axes)
+    """Return the middle of one channel of a level, at a few times if there are many."""
+    chosen: list[Any] = [*_middle(axes, array.shape)]
     if "c" in axes:
         chosen[axes.index("c")] = channel
     if "t" in axes:
@@ -135,6 +135,17 @@ def _sample(axes: str, array: ts.TensorStore, channel: int) -> NDArray[Any]:
         chosen[axes.index("t")] = times.tolist()
     with storage_errors("reading back for contrast"):
         return np.asarray(array[tuple(chosen)].read().result())
+
+
+def _middle(axes: str, shape: Sequence[int]) -> Iterator[slice]:
+    """Yield a slice an axis: in space, no more voxels together than are looked at."""
+    edges = {axis: extent for axis, extent in zip(axes, shape, strict=True) if axis in "zyx"}
+    while prod(edges.values()) > _SAMPLED_VOXELS:
+        longest = max(edges, key=lambda axis: edges[axis])
+        edges[longest] = -(-edges[longest] // 2)
+    for axis, extent in zip(axes, shape, strict=True):
+        edge = edges.get(axis, extent)
+        yield slice((extent - edge) // 2, (extent - edge) // 2 + edge)
 
 
 def _space_voxels(axes: str, array: ts.TensorStore) -> int:
@@ -147,6 +158,7 @@ def _window(voxels: NDArray[Any]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = np.percentile(finite, (_TAIL_PERCENT, 100 - _TAIL_PERCENT))
     if low == high:
-        low, high = finite.min(), finite.max()
-    # An even picture has no contrast to show; any range that is one will do.
-    return float(low), float(high if high > low else low + 1)
+        low, high = float(finite.min()), float(finite.max())
+    # An even picture has no contrast to show; any range that is one will do. 1 is lost in floats
+    # of more than 53 bits.
+    return float(low), float(high if high > low else low + max(1.0, abs(low) / 1000))

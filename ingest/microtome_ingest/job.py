@@ -1,11 +1,15 @@
 """One ingest, from a source to a visible layer."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from math import prod
 from os import cpu_count
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -53,11 +57,16 @@ class IngestOptions:
     levels : int, optional
         How many, instead of until the coarsest fits one chunk.
     memory : int
-        Bytes that the voxels in flight may take.
+        Bytes that the voxels in flight may take; one batch is in flight however large it is.
     threads : int, optional
-        Batches in flight; as many as there are cores by default.
+        Batches in flight at most; as many as there are cores by default.
     restart : bool
         Replace a layer that was made of another source or with other settings.
+
+    Raises
+    ------
+    InputError
+        Levels, memory or threads below 1.
     """
 
     kind: Kind = "image"
@@ -69,6 +78,12 @@ class IngestOptions:
     memory: int = 2**30
     threads: int | None = None
     restart: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("levels", "memory", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name} {value}: expected at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +128,14 @@ def ingest(
     spec = resolution.spec
     plan = plan_ingest(spec, options, _image_levels(store, layer_id, options))
     path = _path(store, layer_id, spec, options)
+    there = _check_place(store, layer_id, path)
     job = _Job(source, resolution, store, layer_id, path, plan, options)
     # The voxels are read while the files are hashed: both come from the page cache once.
-    with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
-        hashing = pool.submit(_hash, source)
-        if find_layer(store, layer_id) is not None and not options.restart:
-            return job.compare(hashing.result())
+    with _hashing(source) as files:
+        if there and not options.restart:
+            return job.compare(files.result())
         job.write(observer)
-        return job.publish(hashing.result())
+        return job.publish(files.result())
 
 
 def plan_ingest(spec: VolumeSpec, options: IngestOptions, levels: int | None = None) -> Plan:
@@ -138,7 +153,7 @@ def plan_ingest(spec: VolumeSpec, options: IngestOptions, levels: int | None = N
     shard = options.shard.along(spec.axes) if options.shard else None
     layout = choose_layout(spec.axes, spec.shape, spec.scale, itemsize, chunk, shard)
     # A batch is held once as read and once binned and staged, in every thread.
-    batch_bytes = options.memory // (2 * _threads(options))
+    batch_bytes = options.memory // (2 * _most_threads(options))
     method: Method = "mode" if options.kind == "labels" else "mean"
     return make_plan(spec, layout, Policy(method, options.codec, levels, batch_bytes))
 
@@ -174,13 +189,15 @@ class _Job:
         ]
         volume = canonical_source(self.source, self.resolution)
         observer.begin(self.plan)
-        write_volume(volume, self.plan, arrays, _threads(self.options), observer.advance)
+        threads = batches_in_flight(self.plan, self.options)
+        write_volume(volume, self.plan, arrays, threads, observer.advance)
 
     def publish(self, files: list[SourceFile]) -> Outcome:
         """Write the metadata, by which the layer becomes visible."""
         count = len(self.plan.arrays)
         arrays = [open_array(self.store, f"{self.path}/{level}") for level in range(count)]
-        channels = shown_channels(self.plan, self.resolution.channels, arrays)
+        coloured = self.resolution.channels if self.options.kind == "image" else ()
+        channels = shown_channels(self.plan, coloured, arrays)
         nested = self.options.labels_of is not None
         name = self.layer_id.layer
         attributes = {
@@ -223,7 +240,8 @@ class _Job:
         decisive = {
             "format": description.format,
             "files": [file.sha256 for file in files],
-            "image": [description.axes, description.shape],
+            "image": [description.image, description.axes, description.shape],
+            "order": self.resolution.order,
             "spec": [spec.axes, spec.shape, spec.dtype, spec.scale, spec.units],
             "channels": [[c.name, c.color, c.window] for c in self.resolution.channels],
             "settings": self.settings(),
@@ -243,10 +261,29 @@ def _path(store: Store, layer_id: LayerId, spec: VolumeSpec, options: IngestOpti
     return labels_path(image, layer_id.layer)
 
 
-def _hash(source: Source) -> list[SourceFile]:
+def _check_place(store: Store, layer_id: LayerId, path: str) -> bool:
+    """Tell whether the layer is there already; refuse one of its name that lies elsewhere."""
+    found = find_layer(store, layer_id)
+    if found not in (None, path):
+        raise Conflict(f"layer {layer_id} exists in {found}, not in {path}: choose another name")
+    return found is not None
+
+
+@contextmanager
+def _hashing(source: Source) -> Iterator[Future[list[SourceFile]]]:
+    """Hash the source's files beside what is done meanwhile; give up if that fails."""
+    stop = Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
+        try:
+            yield pool.submit(_hash, source, stop)
+        finally:
+            stop.set()
+
+
+def _hash(source: Source, stop: Event) -> list[SourceFile]:
     return [
         SourceFile(name=file.name, size=file.size, sha256=file.sha256)
-        for file in hash_files(source.description.files)
+        for file in hash_files(source.description.files, stop)
     ]
 
 
@@ -258,16 +295,20 @@ def _image_levels(store: Store, layer_id: LayerId, options: IngestOptions) -> in
     """Return how many levels to make: labels have as many as their image (OME-Zarr 0.5)."""
     if options.labels_of is None:
         return options.levels
-    return len(read_layer(store, _image_id(layer_id, options.labels_of)).info.levels)
+    count = len(read_layer(store, _image_id(layer_id, options.labels_of)).info.levels)
+    if options.levels not in (None, count):
+        raise InputError(f"--levels {options.levels}: labels have as many as their image, {count}")
+    return count
 
 
 def _check_same_space(image: LayerInfo, spec: VolumeSpec) -> None:
-    theirs = {a: (image.shape[i], image.levels[0].scale[i]) for i, a in enumerate(image.axes)}
-    ours = {a: (spec.shape[i], spec.scale[i]) for i, a in enumerate(spec.axes)}
+    scale = image.levels[0].scale
+    theirs = dict(zip(image.axes, zip(image.shape, scale, image.units, strict=True), strict=True))
+    ours = dict(zip(spec.axes, zip(spec.shape, spec.scale, spec.units, strict=True), strict=True))
     for axis in "zyx":
         if theirs.get(axis) != ours.get(axis):
             raise InputError(
-                f"labels of {image.id}: {axis} has extent and voxel size {ours.get(axis)}, "
+                f"labels of {image.id}: {axis} has extent, voxel size and unit {ours.get(axis)}, "
                 f"expected the image's {theirs.get(axis)}"
             )
 
@@ -280,5 +321,14 @@ def _clear(store: Store, path: str) -> None:
             store.delete(f"{path}/{name}")
 
 
-def _threads(options: IngestOptions) -> int:
+def batches_in_flight(plan: Plan, options: IngestOptions) -> int:
+    """Return how many batches are read at once: as many as the user's memory holds, one at least.
+
+    A batch is held once as read and once binned and staged.
+    """
+    batch = prod(plan.batch) * np.dtype(plan.spec.dtype).itemsize
+    return max(1, min(_most_threads(options), options.memory // (2 * batch)))
+
+
+def _most_threads(options: IngestOptions) -> int:
     return options.threads or cpu_count() or 1

@@ -62,7 +62,7 @@ def choose_layout(
     chosen = _checked_chunk(axes, shape, chunk) if chunk else choose_chunk(axes, shape, scale)
     if not shard:
         return Layout(chosen, choose_shard(axes, shape, chosen, itemsize))
-    return Layout(chosen, _checked_shard(axes, chosen, shard))
+    return Layout(chosen, _checked_shard(axes, chunk or chosen, chosen, shard))
 
 
 def choose_chunk(axes: str, shape: Sequence[int], scale: Sequence[float]) -> tuple[int, ...]:
@@ -130,12 +130,17 @@ def _checked_chunk(axes: str, shape: Sequence[int], chunk: Sequence[int]) -> tup
     return clipped
 
 
-def _checked_shard(axes: str, chunk: Sequence[int], shard: Sequence[int]) -> tuple[int, ...]:
+def _checked_shard(
+    axes: str, chunk: Sequence[int], clipped: Sequence[int], shard: Sequence[int]
+) -> tuple[int, ...]:
+    """Return `shard`, clipped where a chunk is longer than its axis and so holds it whole."""
     _check_count("shard", axes, shard)
-    for axis, inner, outer in zip(axes, chunk, shard, strict=True):
-        if outer % inner:
+    result = []
+    for axis, inner, edge, outer in zip(axes, chunk, clipped, shard, strict=True):
+        if outer % inner and outer % edge:
             raise InputError(f"shard {axis}={outer}: expected a multiple of the chunk's {inner}")
-    return tuple(shard)
+        result.append(outer if edge == inner else edge)
+    return tuple(result)
 
 
 def _check_count(what: str, axes: str, extents: Sequence[int]) -> None:

@@ -5,7 +5,7 @@ coarser level is written as soon as the last batch that it covers has been binne
 batches come in an order that leaves few such shards open: along a tree, coarsest shard first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -57,7 +57,8 @@ class Plan:
     arrays : tuple of ArraySpec
         One a level.
     batch : tuple of int
-        Extents of one read of level 0: a multiple of its shard.
+        Extents of one read of level 0: its shard, doubled some times along each axis, or as long
+        as the axis. Only so do batches fit into the shards of coarser levels.
     """
 
     spec: VolumeSpec
@@ -83,23 +84,25 @@ class Plan:
 
     def batches(self) -> Iterator[Region]:
         """Yield the regions of level 0 to read; each voxel is in exactly one of them."""
-        grid = Grid(self.axes, self.spec.shape, self.batch)
-        order = sorted(np.ndindex(grid.counts), key=self._tree_key)
-        return map(grid.region, order)
+        return _walk(Region.whole(self.axes, self.spec.shape), self._cells())
 
     @property
     def nbytes(self) -> int:
         """Bytes of all levels, uncompressed."""
         return sum(prod(a.shape) * np.dtype(a.dtype).itemsize for a in self.arrays)
 
-    def _tree_key(self, batch: tuple[int, ...]) -> tuple[int, ...]:
-        """Return where a batch starts, in shards of each level, coarsest level first."""
-        start = [i * width for i, width in zip(batch, self.batch, strict=True)]
-        key: list[int] = []
-        for level, array in zip(self.levels[::-1], self.arrays[::-1], strict=True):
-            cells = zip(start, level.factors, array.shard, strict=True)
-            key += [low // (factor * width) for low, factor, width in cells]
-        return tuple(key)
+    def _cells(self) -> list[tuple[int, ...]]:
+        """Return what a shard of each level covers of level 0, coarsest first; a batch at least.
+
+        Along each axis a cell is a multiple of the next one, or as long as the axis.
+        """
+        return [
+            tuple(
+                max(factor * width, least)
+                for factor, width, least in zip(level.factors, array.shard, self.batch, strict=True)
+            )
+            for level, array in zip(self.levels[::-1], self.arrays[::-1], strict=True)
+        ]
 
 
 def make_plan(spec: VolumeSpec, layout: Layout, policy: Policy) -> Plan:
@@ -139,7 +142,20 @@ def _batch(spec: VolumeSpec, shard: tuple[int, ...], most: int) -> tuple[int, ..
     """Grow a shard, last axis first, over the blocks that the source decodes at once."""
     batch = list(shard)
     for axis in reversed(range(len(batch))):
-        wanted = -(-min(spec.block[axis], spec.shape[axis]) // shard[axis]) * shard[axis]
-        room = most // max(1, prod(batch) // batch[axis])
-        batch[axis] = max(shard[axis], min(wanted, room // shard[axis] * shard[axis]))
+        room = most // (prod(batch) // batch[axis])
+        whole = -(-spec.shape[axis] // shard[axis]) * shard[axis]
+        while batch[axis] < min(spec.block[axis], whole):
+            wider = min(2 * batch[axis], whole)
+            if wider > room:
+                break
+            batch[axis] = wider
     return tuple(batch)
+
+
+def _walk(region: Region, cells: Sequence[tuple[int, ...]]) -> Iterator[Region]:
+    """Yield the smallest cells of a region, all of one larger cell before those of the next."""
+    if not cells:
+        yield region
+        return
+    for part in region.split(cells[0]):
+        yield from _walk(part, cells[1:])

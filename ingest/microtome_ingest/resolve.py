@@ -113,14 +113,14 @@ def _letters(description: Description, options: SourceOptions) -> str:
     pairs = list(zip(axes, description.shape, strict=True))
     opened = [axis for axis, extent in pairs if axis not in KNOWN and extent > 1]
     if opened or not {"y", "x"} <= set(axes):
-        raise MissingMetadata(_name(description), _question(description, opened))
+        raise MissingMetadata(description.name, _question(description, opened))
     letters = "".join(a if _is_kept(a, n, description, options) else "-" for a, n in pairs)
     if {"c", "s"} <= set(letters):
         extents = dict(pairs)
         smaller = min("cs", key=lambda axis: extents[axis])
         if extents[smaller] > 1:
             raise InputError(
-                f"{_name(description)}: {extents['c']} channels of {extents['s']} colour samples "
+                f"{description.name}: {extents['c']} channels of {extents['s']} colour samples "
                 "each: expected one or the other"
             )
         letters = letters.replace(smaller, "-")
@@ -191,13 +191,13 @@ def _voxel_size(
     }
     absent = [axis for axis in axes if axis not in given and axis not in from_file]
     if absent:
-        raise MissingMetadata(_name(description), _size_question(absent, axes))
+        raise MissingMetadata(description.name, _size_question(absent, axes))
     # A unit that comes with sizes is theirs; alone, it is that of the file's numbers.
     file_unit = description.unit if given else answer or description.unit
     if from_file and file_unit is None:
         file_unit = answer if given else None
     if from_file and file_unit is None:
-        raise MissingMetadata(_name(description), _unit_question(from_file))
+        raise MissingMetadata(description.name, _unit_question(from_file))
     own = answer or DEFAULT_UNIT
     unit = file_unit if from_file and file_unit else own
     return {a: from_file.get(a) or convert(given[a], own, unit) for a in axes}, unit
@@ -231,7 +231,3 @@ def _time_step(description: Description, options: SourceOptions, axes: str) -> f
             )
         return positive(options.time_step, "time step")
     return description.time_step if plausible(description.time_step, None) else None
-
-
-def _name(description: Description) -> str:
-    return description.files[0] if description.files else description.format

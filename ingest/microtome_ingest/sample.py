@@ -141,9 +141,9 @@ def _channel(pixels: ElementTree.Element, source: SyntheticSource, index: int) -
             "Fluor": words["Name"],
             "AcquisitionMode": "LaserScanningConfocalMicroscopy",
             "Color": str(_signed_rgba(dye.color or "FFFFFF")),
-            "ExcitationWavelength": f"{dye.metadata['excitation_lambda']:g}",
+            "ExcitationWavelength": f"{dye.metadata['excitation_wavelength_in_nm']:g}",
             "ExcitationWavelengthUnit": "nm",
-            "EmissionWavelength": f"{dye.metadata['emission_lambda']:g}",
+            "EmissionWavelength": f"{dye.metadata['emission_wavelength_in_nm']:g}",
             "EmissionWavelengthUnit": "nm",
         }
     ElementTree.SubElement(pixels, "Channel", words)

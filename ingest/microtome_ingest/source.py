@@ -78,6 +78,9 @@ class Description:
         Extents of what the format decodes at once, in the order of `axes`.
     files : tuple of str
         Every file that belongs to the image; hashed into the record.
+    image : str
+        What, beside the bytes of `files`, decides which voxels these are: the number of the scene,
+        the name of a member, the address of a computed volume.
     voxel_size : dict
         Size by spatial axis, in `unit`; axes that the file does not measure are absent.
     unit : str, optional
@@ -98,12 +101,18 @@ class Description:
     dtype: str
     block: tuple[int, ...]
     files: tuple[str, ...]
+    image: str = ""
     voxel_size: Mapping[str, float] = field(default_factory=dict)
     unit: str | None = None
     time_step: float | None = None
     channels: tuple[SourceChannel, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its first file, or its format where it has none."""
+        return self.files[0] if self.files else self.format
 
 
 class Source(Protocol):

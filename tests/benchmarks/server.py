@@ -12,12 +12,14 @@ from starlette.routing import Route
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service.app import create_app
 from microtome_service.body import BodyResponse
+from microtome_service.memory import keep_freed_memory
 from microtome_service.settings import Settings
 
 
 def run(words: Sequence[str]) -> None:
     """Serve ``ROOT PORT CACHE_BYTES``."""
     root, port, cache = words
+    keep_freed_memory()  # as `serve` does
     settings = Settings(root=root, cache_bytes=int(cache))
     app = create_app(settings, Store(root, StorageOptions(cache_bytes=int(cache))))
     app.router.routes.insert(0, Route("/benchmark/body/{size:int}", _body))

@@ -101,3 +101,30 @@ def test_an_unknown_codec_is_refused(text: str) -> None:
     """The message lists those that there are."""
     with pytest.raises(InputError, match="blosc-lz4"):
         Codec.parse(text)
+
+
+@pytest.mark.parametrize("view", [True, False])
+@pytest.mark.parametrize(
+    ("c", "dtype"), [(1, "uint16"), (2, "uint8"), (2, "uint64"), (3, "float32")]
+)
+def test_chunks_of_any_number_of_axes_are_stored(
+    tmp_path: Path, view: bool, c: int, dtype: str
+) -> None:
+    """No chunk is taken for an empty one, whether it lies alone in memory or within a block."""
+    spec = ArraySpec("tczyx", (2, 3, 12, 16, 8), (1, c, 6, 8, 4), (2, 3 * c, 12, 16, 8), dtype)
+    whole = np.random.default_rng(4).integers(1, 200, (2, 3, 12, 17, 9)).astype(dtype)
+    voxels = whole[..., :16, 1:] if view else whole[..., :16, 1:].copy()
+    array = create_array(Store(str(tmp_path)), "0", spec)
+    array.write(voxels, can_reference_source_data_indefinitely=True).result()
+    assert np.array_equal(_read(tmp_path), voxels)
+    assert np.array_equal(zarr.open_array(f"{tmp_path}/0")[...], voxels)
+
+
+def test_a_shard_that_is_lost_is_an_error_and_not_zeros(store: Store) -> None:
+    """Where every chunk was stored, even those of zeros, one that is missing is damage."""
+    create_array(store, "c/d/l/0", SPEC).write(np.zeros(SPEC.shape, "uint16")).result()
+    assert not open_array(store, "c/d/l/0", complete=True).read().result().any()
+    store.remove("c/d/l/0/c/0/0/0")
+    with pytest.raises(StorageError), storage_errors("level 0"):
+        open_array(store, "c/d/l/0", complete=True).read().result()
+    assert not open_array(store, "c/d/l/0").read().result().any()

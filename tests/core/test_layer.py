@@ -84,6 +84,25 @@ def test_labels_are_listed_with_their_image(store: Store, write: Write) -> None:
     assert read_layer(store, somas).info.kind == "labels"
 
 
+def test_labels_that_are_listed_but_hidden_are_not_found(store: Store, write: Write) -> None:
+    """A label layer that is being replaced is absent, not damaged."""
+    publish_layer(store, str(BRAIN), write(store, str(BRAIN)))
+    path = labels_path(BRAIN, "somas")
+    publish_layer(store, path, write(store, path))
+    store.remove(f"{path}/zarr.json")
+    with pytest.raises(NotFound, match="demo/mouse/somas"):
+        read_layer(store, LayerId("demo", "mouse", "somas"))
+
+
+def test_a_dataset_named_labels_lists_none(store: Store, write: Write) -> None:
+    """Only the folder of that name below an image is a list of labels."""
+    brain = LayerId("demo", "labels", "brain")
+    ensure_groups(store, brain.parent)
+    publish_layer(store, str(brain), write(store, str(brain)))
+    assert label_names(store, "demo") == []
+    assert read_layer(store, brain).info.id == "demo/labels/brain"
+
+
 @pytest.mark.parametrize(
     "document",
     [

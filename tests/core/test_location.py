@@ -57,7 +57,9 @@ def test_a_store_travels_to_another_process(tmp_path: object) -> None:
     assert there.options.cache_bytes == 5
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "s3://", "gopher:", "http://host/x"])
+@pytest.mark.parametrize(
+    "url", ["ftp://host/x", "s3://", "gopher:", "http://host/x", "file://folder/x"]
+)
 def test_an_address_that_is_no_store_is_refused(url: str) -> None:
     """The message names what would do."""
     with pytest.raises(InputError, match="expected a folder"):

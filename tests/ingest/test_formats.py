@@ -1,6 +1,5 @@
 """Formats: told by content before name, with an error that says what would be accepted."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import tifffile
 from microtome_core.errors import SourceError
 from microtome_core.region import Region
 from microtome_ingest.formats import open_source, scenes
-from microtome_ingest.hashing import hash_file, hash_files
 from microtome_ingest.report import report, report_text, scenes_text
 
 PLANE = np.arange(30, dtype="uint8").reshape(5, 6)
@@ -66,18 +64,6 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "no.tif", tmp_path, tmp_path / "*.tif"):
         with pytest.raises(SourceError, match=r"not found|without pictures|holds no files"):
             open_source(str(path))
-
-
-def test_hashes_name_every_file(tmp_path: Path) -> None:
-    """Name, size and SHA-256 of every file, in order."""
-    (tmp_path / "a").write_bytes(b"abc" * 1000000)
-    (tmp_path / "b").write_bytes(b"")
-    first, second = hash_files((str(tmp_path / "a"), str(tmp_path / "b")))
-    assert (first.name, first.size) == ("a", 3000000)
-    assert first.sha256 == hashlib.sha256(b"abc" * 1000000).hexdigest()
-    assert (second.size, second.sha256) == (0, hashlib.sha256(b"").hexdigest())
-    with pytest.raises(SourceError, match="cannot be read"):
-        hash_file(str(tmp_path / "c"))
 
 
 def test_the_report_says_what_is_there_and_what_is_missing(tmp_path: Path) -> None:

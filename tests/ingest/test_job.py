@@ -2,22 +2,32 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 
-from microtome_core.errors import Conflict, InputError, NotFound, SourceError
+from microtome_core.errors import Conflict, InputError, NotFound, SourceError, StorageError
 from microtome_core.names import LayerId
 from microtome_core.region import Region
 from microtome_core.store.array import Codec
 from microtome_core.store.layer import read_layer
-from microtome_core.store.location import Store
+from microtome_core.store.location import Store, storage_errors
 from microtome_ingest.formats import open_source
-from microtome_ingest.job import IngestOptions, Observer, Outcome, ingest
-from microtome_ingest.options import SourceOptions
+from microtome_ingest.job import (
+    IngestOptions,
+    Observer,
+    Outcome,
+    batches_in_flight,
+    ingest,
+    plan_ingest,
+)
+from microtome_ingest.options import SourceOptions, VolumeSpec
 from microtome_ingest.resolve import resolve
 from microtome_ingest.source import Description, Source
 
@@ -91,6 +101,61 @@ def test_another_source_or_setting_is_a_conflict(run: Run, change: str) -> None:
     assert run(voxels, answers=answers, restart=True, **options).written
 
 
+@pytest.mark.parametrize("kind", ["member", "scene", "order", "seed"])
+def test_another_image_of_the_same_file_is_a_conflict(
+    store: Store, tmp_path: Path, kind: str
+) -> None:
+    """Same bytes, same shape, other voxels: the member, the scene, the order of axes or the seed
+    tells them apart.
+    """
+    voxels = noise()[:, :9, :9]
+    np.savez(tmp_path / "two.npz", a=voxels, b=voxels[::-1])
+    with tifffile.TiffWriter(tmp_path / "two.tif") as tif:
+        tif.write(voxels, photometric="minisblack")
+        tif.write(voxels[::-1], photometric="minisblack")
+    turned = replace(ANSWERS, axes="xyz")
+    npz, tiff = str(tmp_path / "two.npz"), str(tmp_path / "two.tif")
+    seeds = [f"synthetic://neurons?shape=9,9,9&seed={seed}" for seed in (1, 2)]
+    first, second = {
+        "member": ((f"{npz}::a", None, ANSWERS), (f"{npz}::b", None, ANSWERS)),
+        "scene": ((tiff, 0, ANSWERS), (tiff, 1, ANSWERS)),
+        "order": ((f"{npz}::a", None, ANSWERS), (f"{npz}::a", None, turned)),
+        "seed": ((seeds[0], None, SourceOptions()), (seeds[1], None, SourceOptions())),
+    }[kind]
+
+    def run(path: str, scene: int | None, answers: SourceOptions) -> Outcome:
+        with closing(open_source(path, scene)) as source:
+            return _ingest(source, store, BRAIN, answers)
+
+    assert run(*first).written
+    assert not run(*first).written
+    with pytest.raises(Conflict, match="another source"):
+        run(*second)
+
+
+@pytest.mark.timeout(60)
+def test_a_failure_does_not_wait_for_the_hash_of_a_large_file(store: Store, tmp_path: Path) -> None:
+    """The fingerprint of a terabyte is given up when a read fails."""
+    with (tmp_path / "large").open("wb") as stream:
+        stream.truncate(2**40)
+
+    class Failing:
+        """Reads nothing, and lies in a large file."""
+
+        description = Description(
+            "test", "zyx", (9, 70, 50), "uint16", (1, 70, 50), (str(tmp_path / "large"),)
+        )
+
+        def read(self, region: Region) -> NDArray[Any]:
+            raise SourceError("large", f"{region} cannot be read")
+
+        def close(self) -> None:
+            pass
+
+    with pytest.raises(SourceError, match="cannot be read"):
+        _ingest(Failing(), store, BRAIN, ANSWERS)
+
+
 def test_a_source_that_fails_leaves_nothing_visible(store: Store) -> None:
     """An error on the way is raised as it is, and no layer appears; the next ingest succeeds."""
     voxels = noise()
@@ -134,6 +199,75 @@ def test_labels_are_integers_and_lie_where_their_image_lies(run: Run) -> None:
     assert run(noise("uint32"), labels, kind="labels", labels_of="brain").layer.kind == "labels"
 
 
+def test_labels_are_measured_in_the_unit_of_their_image(run: Run) -> None:
+    """The same numbers in nanometers are another space."""
+    run(noise())
+    answers = replace(ANSWERS, unit="nm")
+    labels = LayerId("demo", "mouse", "nuclei")
+    with pytest.raises(InputError, match="nanometer"):
+        run(noise("uint32"), labels, answers, kind="labels", labels_of="brain")
+
+
+def test_labels_have_as_many_levels_as_their_image(run: Run) -> None:
+    """Another number is refused rather than left aside."""
+    run(noise(), levels=2)
+    labels = LayerId("demo", "mouse", "nuclei")
+    with pytest.raises(InputError, match="--levels 1"):
+        run(noise("uint32"), labels, kind="labels", labels_of="brain", levels=1)
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_layer_does_not_move(store: Store, run: Run, restart: bool) -> None:
+    """Labels of a name that an image of its own has would stay hidden behind it: refused."""
+    cells = LayerId("demo", "mouse", "cells")
+    run(noise())
+    run(noise("uint32"), cells)
+    with pytest.raises(Conflict, match="another name"):
+        run(noise("uint32"), cells, kind="labels", labels_of="brain", restart=restart)
+    assert read_layer(store, cells).info.kind == "image"
+
+
+def test_labels_whose_replacement_was_interrupted_are_made_anew(store: Store, run: Run) -> None:
+    """While their metadata is gone they are not there, though their image lists them."""
+    nuclei = LayerId("demo", "mouse", "nuclei")
+    run(noise())
+    run(noise("uint32"), nuclei, kind="labels", labels_of="brain")
+    store.remove("demo/mouse/brain/labels/nuclei/zarr.json")
+    with pytest.raises(NotFound, match="nuclei"):
+        read_layer(store, nuclei)
+    assert run(noise("uint32"), nuclei, kind="labels", labels_of="brain").written
+
+
+@pytest.mark.parametrize("option", ["levels", "threads", "memory"])
+def test_numbers_below_one_are_refused(option: str) -> None:
+    """The message names the option and the value."""
+    with pytest.raises(InputError, match=f"--{option} 0: expected at least 1"):
+        IngestOptions(**{option: 0})
+
+
+def test_memory_bounds_how_many_batches_are_in_flight() -> None:
+    """Sixty-four threads do not hold sixty-four shards where the memory is for a few."""
+    spec = VolumeSpec("zyx", (512,) * 3, "uint16", (1.0,) * 3, (None,) * 3, (1, 512, 512))
+    for memory, threads in ((2**30, 64), (2**26, 64), (2**34, 64), (2**34, 3)):
+        options = IngestOptions(memory=memory, threads=threads)
+        plan = plan_ingest(spec, options)
+        batch = 2 * prod(plan.batch)
+        count = batches_in_flight(plan, options)
+        assert count == 1 or 2 * batch * count <= memory
+        assert count == threads or 2 * batch * (count + 1) > memory
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_shard_that_is_lost_is_no_empty_region(store: Store, run: Run, level: int) -> None:
+    """Where a shard is missing, the layer cannot be read; it is not black there."""
+    voxels = noise()
+    voxels[:, :, :25] = 0
+    run(voxels, levels=2)
+    store.remove(f"{BRAIN}/{level}/c/0/0/0")
+    with pytest.raises(StorageError), storage_errors("level"):
+        read_layer(store, BRAIN).arrays[level].read().result()
+
+
 def test_replacing_an_image_keeps_its_labels(store: Store, run: Run) -> None:
     """--restart removes the levels of the layer and nothing else."""
     nuclei = LayerId("demo", "mouse", "nuclei")
@@ -155,5 +289,7 @@ def test_contrast_shows_what_most_voxels_are(run: Run) -> None:
 def test_an_even_picture_still_has_a_window(run: Run) -> None:
     """Voxels that are all alike, or none of them a number, give a range that can be shown."""
     assert run(np.full((3, 8, 8), 7, "uint16")).layer.channels[0].window == (7.0, 8.0)
+    full = run(np.full((3, 8, 8), 255, "uint8"), LayerId("demo", "mouse", "full"))
+    assert full.layer.channels[0].window == (255.0, 256.0)
     blank = run(np.full((3, 8, 8), np.nan, "float32"), LayerId("demo", "mouse", "nan"))
     assert blank.layer.channels[0].window == (0.0, 1.0)

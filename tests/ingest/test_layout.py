@@ -56,6 +56,12 @@ def test_the_users_extents_win() -> None:
     assert (layout.chunk, layout.shard) == ((10, 20, 30), (20, 40, 60))
 
 
+def test_a_chunk_longer_than_its_axis_is_clipped_and_the_shard_with_it() -> None:
+    """The same chunk and shard serve volumes that are thinner than they are."""
+    layout = choose_layout("zyx", (50, 999, 30), (1, 1, 1), 2, (64, 64, 64), (128, 512, 60))
+    assert (layout.chunk, layout.shard) == ((50, 64, 30), (50, 512, 30))
+
+
 @pytest.mark.parametrize(
     ("chunk", "shard", "expected"),
     [

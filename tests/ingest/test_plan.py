@@ -1,8 +1,11 @@
 """Plans: every voxel is read once, and every shard is one unit's."""
 
-from itertools import pairwise
+from itertools import islice, pairwise
+from math import prod
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +13,8 @@ from microtome_core.region import Region
 from microtome_ingest.layout import choose_layout
 from microtome_ingest.options import VolumeSpec
 from microtome_ingest.plan import Plan, Policy, binned_region, make_plan
+
+SPACE: dict[str, Any] = {"scale": (1.0, 1.0, 1.0), "units": (None, None, None)}
 
 
 @st.composite
@@ -81,3 +86,54 @@ def test_few_coarse_shards_are_open_at_once() -> None:
     parents = [tuple(a // 64 for a in region.start) for region in plan.batches()]
     changes = sum(a != b for a, b in pairwise(parents))
     assert changes == len(set(parents)) - 1
+
+
+def open_shards(plan: Plan) -> int:
+    """Return how many shards of coarser levels are open at most when batches come one by one."""
+    waiting: dict[tuple[int, tuple[int, ...]], int] = {}
+    most = 0
+
+    def lay(level: int, below: Region) -> None:
+        nonlocal most
+        if level == len(plan.levels):
+            return
+        region, shards = binned_region(below, plan.bins(level)), plan.shards(level)
+        for index in shards.touched(region):
+            shard = shards.region(index)
+            part = shard & region
+            assert part is not None
+            missing = waiting.setdefault((level, index), shard.size)
+            waiting[level, index] = missing - part.size
+            most = max(most, len(waiting))
+            if not waiting[level, index]:
+                lay(level + 1, shard)
+                del waiting[level, index]
+
+    for batch in plan.batches():
+        lay(1, batch)
+    assert not waiting
+    return most
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 5, 6, 7, 11, 40])
+def test_open_shards_are_few_whatever_the_batch(times: int) -> None:
+    """Room for any number of shards in a batch leaves about as many open as the batch holds, and
+    one a level: never a face of the volume.
+    """
+    shape = (128, 1024, 1024)
+    spec = VolumeSpec("zyx", shape, "uint8", block=(1, *shape[1:]), **SPACE)
+    layout = choose_layout("zyx", shape, spec.scale, 1, (16, 16, 16), (16, 32, 32))
+    plan = make_plan(spec, layout, Policy(batch_bytes=times * 16 * 32 * 32))
+    batch = prod(plan.batch) // prod(layout.shard)
+    assert times / 2 < batch <= times
+    assert open_shards(plan) <= batch + len(plan.levels)
+
+
+@pytest.mark.timeout(30)
+def test_planning_takes_no_time_however_large_the_volume() -> None:
+    """The first batches of a petabyte in small shards come at once: they are not listed first."""
+    shape = (100_000, 100_000, 100_000)
+    spec = VolumeSpec("zyx", shape, "uint8", block=(1, *shape[1:]), **SPACE)
+    layout = choose_layout("zyx", shape, spec.scale, 1, (64, 64, 64), (64, 64, 64))
+    plan = make_plan(spec, layout, Policy(batch_bytes=1))
+    assert [region.start for region in islice(plan.batches(), 2)] == [(0, 0, 0), (0, 0, 64)]

@@ -68,6 +68,16 @@ def test_a_pattern_chooses_files(tmp_path: Path) -> None:
         open_image(str(tmp_path))
 
 
+def test_stacks_of_open_axes_under_plain_numbers_get_letters_of_their_own(tmp_path: Path) -> None:
+    """What the names count and what the files count are asked for apart."""
+    for n in range(2):
+        tifffile.imwrite(tmp_path / f"{n}.tif", PLANES[n * 6 : n * 6 + 6])
+    source = open_image(str(tmp_path))
+    assert source.description.axes == "iqyx"
+    whole = source.read(Region.whole("iqyx", (2, 6, 8, 9)))
+    np.testing.assert_array_equal(whole, PLANES.reshape(2, 6, 8, 9))
+
+
 def test_stacks_in_files_gain_an_axis(tmp_path: Path) -> None:
     """A file for each time point with slices inside becomes tzyx."""
     for t in range(2):

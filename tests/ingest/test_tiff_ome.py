@@ -138,7 +138,9 @@ def test_metadata_are_carried(tmp_path: Path) -> None:
     (channel,) = found.channels
     assert (channel.name, channel.color) == ("GFP", "00FF00")
     assert channel.metadata == {
-        "emission_lambda": 509.0, "excitation_lambda": 488.0, "indicator": "EGFP",
+        "emission_wavelength_in_nm": 509.0,
+        "excitation_wavelength_in_nm": 488.0,
+        "indicator": "EGFP",
     }  # fmt: skip
     assert found.metadata["significant_bits"] == 12
     assert found.metadata["acquisition_date"] == "2024-01-02T03:04:05"

@@ -18,7 +18,7 @@ import microtome
 from microtome_cli import ingest as ingest_command
 from microtome_cli.options import add_source_arguments, source_options
 from microtome_cli.picture import save_picture
-from microtome_core.errors import MicrotomeError, StorageError
+from microtome_core.errors import InputError, MicrotomeError, StorageError
 from microtome_core.region import Region
 from microtome_ingest.canonical import canonical_source
 from microtome_ingest.formats import open_source
@@ -27,6 +27,7 @@ from microtome_ingest.sample import write_sample
 
 _CUT = {"t": 1, "c": 8, "z": 64, "y": 256, "x": 256}
 _START_SECONDS = 30
+_PORT = 8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +42,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     parser.add_argument("--source", type=Path, help="a file of your own, not the sample brain")
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
-    parser.add_argument("--port", type=int, default=8000, help="of the service (0: any free one)")
+    parser.add_argument("--port", type=int, help="of the service (default 8000, or any free one)")
     parser.add_argument("--once", action="store_true", help="stop when all is checked")
     add_source_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Make or take a source, ingest it, serve it, cut it, compare, draw; serve until Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell that starts it in the background has SIGINT ignored, which children inherit.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     folder: Path = arguments.folder
     root = folder / "root"
     made = _ingest_own(arguments, root) if arguments.source else _ingest_sample(folder, root)
-    with _service(root, arguments.port) as url:
-        _check(made[0], url, arguments)
-        picture = save_picture([f"{url}/{m.layer}" for m in made], folder / "brain.png")
-        _tell(url, made, picture)
+    with _service(root, arguments.port) as (url, server):
+        region = _check(made[0], url, arguments)
+        name = "brain.png" if arguments.source is None else f"{arguments.source.stem}.png"
+        print(f"picture: {save_picture([f'{url}/{m.layer}' for m in made], folder / name)}")
         if not arguments.once:
-            print("\nserving until Ctrl-C", flush=True)
-            signal.pause()
+            _tell(url, made, region)
+            server.wait()
+            raise StorageError(f"the service at {url} ended by itself")
     return 0
 
 
 def _ingest_sample(folder: Path, root: Path) -> list[_Made]:
     started = time.monotonic()
     files = write_sample(folder, progress=_planes)
-    print(f"\rsample brain: {files.image}, {files.labels} ({time.monotonic() - started:.0f} s)")
+    print(f"sample brain: {files.image}, {files.labels} ({time.monotonic() - started:.0f} s)")
     brain = _Made(files.image, "demo/brainbow/brain")
     neurons = _Made(files.labels, "demo/brainbow/neurons")
     _ingest(brain, root, [])
@@ -91,7 +95,7 @@ def _ingest(made: _Made, root: Path, options: list[str]) -> None:
     ingest_command.run(parser.parse_args(words))
 
 
-def _check(made: _Made, url: str, arguments: argparse.Namespace) -> None:
+def _check(made: _Made, url: str, arguments: argparse.Namespace) -> Region:
     """Cut a block out of the middle with the client and compare it with the source."""
     volume = microtome.open(f"{url}/{made.layer}")
     region = _middle(volume.axes, volume.shape)
@@ -105,6 +109,7 @@ def _check(made: _Made, url: str, arguments: argparse.Namespace) -> None:
     if not np.array_equal(block, expected, equal_nan=block.dtype.kind == "f"):
         raise MicrotomeError(f"{made.layer} {region}: the cutout differs from {made.source}")
     print(f"all {block.size:,} voxels equal the source's")
+    return region
 
 
 def _middle(axes: str, shape: tuple[int, ...]) -> Region:
@@ -113,26 +118,27 @@ def _middle(axes: str, shape: tuple[int, ...]) -> Region:
     return Region(axes, start, tuple(low + n for low, n in zip(start, size, strict=True)))
 
 
-def _tell(url: str, made: list[_Made], picture: Path) -> None:
-    layer = made[0].layer
-    print(f"picture: {picture}\n\nopen in a browser:")
+def _tell(url: str, made: list[_Made], region: Region) -> None:
+    index = ", ".join(f"{cut.start}:{cut.stop}" for cut in region.slices)
+    print("\nopen in a browser:")
     print(f"  {url}/                      every dataset")
     for each in made:
         print(f"  {url}/{each.layer}")
     print("\nor in Python:\n  import microtome")
-    print(f'  vol = microtome.open("{url}/{layer}")\n  vol[..., 100:164, 200:264]', flush=True)
+    print(f'  vol = microtome.open("{url}/{made[0].layer}")\n  block = vol[{index}]')
+    print("\nserving until Ctrl-C", flush=True)
 
 
 @contextmanager
-def _service(root: Path, port: int) -> Iterator[str]:
-    """Run ``microtome serve`` in a process of its own and yield its address once it answers."""
-    port = _free_port(port)
+def _service(root: Path, wanted: int | None) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Run ``microtome serve`` in a process of its own; yield its address and that process."""
+    port = _free_port(wanted)
     url = f"http://127.0.0.1:{port}"
     words = [sys.executable, "-m", "microtome_cli", "serve", str(root), "--port", str(port)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as server:  # noqa: S603 - our own words
         try:
             _wait(port, server)
-            yield url
+            yield url, server
         finally:
             server.terminate()
 
@@ -147,19 +153,21 @@ def _wait(port: int, server: "subprocess.Popen[bytes]") -> None:
     raise StorageError(f"the service did not start on port {port} within {_START_SECONDS} s")
 
 
-def _free_port(wanted: int) -> int:
-    """Return `wanted`, or any free port if somebody listens there already."""
-    for port in (wanted, 0):
+def _free_port(wanted: int | None) -> int:
+    """Return `wanted` if it is free; without a wish 8000, or else any port that is."""
+    for port in (_PORT, 0) if wanted is None else (wanted,):
         with socket.socket() as probe:
+            # As servers do: a port whose last connections are only just closed is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                print(f"port {port} is in use: taking another")
-            else:
-                return int(probe.getsockname()[1])
-    raise StorageError("no free port")
+                continue
+            return int(probe.getsockname()[1])
+    raise InputError(f"port {wanted} is in use: choose another with --port")
 
 
 def _planes(done: int, total: int) -> None:
-    if sys.stdout.isatty() or done == total:
-        print(f"\rsample brain: {done} of {total} planes", end="", flush=True)
+    if sys.stdout.isatty():
+        bar = "━" * (40 * done // total)
+        print(f"\rsample brain {bar:40} {done} of {total} planes", end="\n" * (done == total))

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--levels", type=int, help="how many (default: until one fits a chunk)")
     group.add_argument("--memory", default="1GiB", help="bound of the voxels in flight")
-    group.add_argument("--threads", type=int, help="reads in flight (default: one a core)")
+    group.add_argument("--threads", type=int, help="reads in flight at most (default: one a core)")
     group.add_argument(
         "--restart", action="store_true", help="replace a layer that was made of something else"
     )

@@ -58,6 +58,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except MicrotomeError as error:
         return _fail(error, BAD_INPUT)
     except KeyboardInterrupt:
+        print("microtome: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -116,6 +116,8 @@ class ArraySpec:
 def create_array(store: Store, path: str, spec: ArraySpec) -> ts.TensorStore:
     """Create the array at `path`, or open it if the very same one is there.
 
+    Chunks of zeros are stored too, so that one which is lost can be told from one that is empty.
+
     Raises
     ------
     StorageError
@@ -123,15 +125,30 @@ def create_array(store: Store, path: str, spec: ArraySpec) -> ts.TensorStore:
     """
     with storage_errors(f"{store.url}/{path}"):
         return ts.open(
-            {"driver": "zarr3", "kvstore": store.kvstore(path), "metadata": spec.to_zarr()},
+            {
+                "driver": "zarr3",
+                "kvstore": store.kvstore(path),
+                "metadata": spec.to_zarr(),
+                # Without it TensorStore 0.1.86 takes some chunks for empty and drops them: those of
+                # four axes and more that it is given as a view of a larger block.
+                "store_data_equal_to_fill_value": True,
+            },
             context=store.context,
             create=True,
             open=True,
         ).result()
 
 
-def open_array(store: Store, path: str) -> ts.TensorStore:
+def open_array(store: Store, path: str, *, complete: bool = False) -> ts.TensorStore:
     """Open the array at `path`, Zarr v3 or v2; its reads may be awaited.
+
+    Parameters
+    ----------
+    store : Store
+    path : str
+    complete : bool
+        Every chunk was stored, as `create_array` does: reading one that is missing is an error.
+        Otherwise it reads as the fill value, as Zarr says.
 
     Raises
     ------
@@ -142,7 +159,12 @@ def open_array(store: Store, path: str) -> ts.TensorStore:
     with storage_errors(f"{store.url}/{path}"):
         return ts.open(
             # What was decoded once stays good until the array is opened anew.
-            {"driver": driver, "kvstore": store.kvstore(path), "recheck_cached_data": "open"},
+            {
+                "driver": driver,
+                "kvstore": store.kvstore(path),
+                "recheck_cached_data": "open",
+                "fill_missing_data_reads": not complete,
+            },
             context=store.context,
             open=True,
         ).result()

@@ -23,6 +23,7 @@ from microtome_core.names import DatasetId, LayerId, check_name
 from microtome_core.store.array import open_array
 from microtome_core.store.location import Store
 from microtome_core.store.ome import Multiscale, Ome, OmeroChannel
+from microtome_core.store.record import SCHEMA
 from microtome_core.wire import Channel, LayerInfo, LevelInfo
 
 
@@ -51,9 +52,10 @@ def find_layer(store: Store, layer_id: LayerId) -> str | None:
         return direct
     for image in store.children(str(layer_id.parent)):
         if layer_id.layer in label_names(store, f"{layer_id.parent}/{image}"):
-            return labels_path(
-                LayerId(layer_id.collection, layer_id.dataset, image), layer_id.layer
-            )
+            path = f"{layer_id.parent}/{image}/labels/{layer_id.layer}"
+            # While labels are replaced, they are listed but hidden.
+            if "ome" in (_attributes(store, path) or {}):
+                return path
     return None
 
 
@@ -95,17 +97,22 @@ def read_layer(store: Store, layer_id: LayerId) -> Layer:
     except ValidationError as error:
         raise StorageError(f"{store.url}/{path}: not OME-Zarr 0.5: {error}") from error
     scales = ome.multiscales[0]
-    arrays = tuple(open_array(store, f"{path}/{d.path}") for d in scales.datasets)
+    record = attributes.get("nwb", {})
+    complete = isinstance(record, dict) and record.get("schema_id") == SCHEMA
+    arrays = tuple(
+        open_array(store, f"{path}/{d.path}", complete=complete) for d in scales.datasets
+    )
     version = sha256(document).hexdigest()[:16]
-    return Layer(_info(layer_id, ome, arrays, version, attributes.get("nwb", {})), arrays, path)
+    return Layer(_info(layer_id, ome, arrays, version, record), arrays, path)
 
 
 def publish_layer(store: Store, path: str, attributes: dict[str, Any]) -> None:
     """Make a layer visible: write its metadata, and list it where it belongs to an image."""
     store.write(f"{path}/zarr.json", _group(attributes))
-    image, _, name = path.rpartition("/labels/")
-    if image:
-        store.update(f"{image}/labels/zarr.json", lambda old: _with_label(old, name))
+    folder, _, name = path.rpartition("/")
+    # A dataset may be named "labels" too.
+    if folder.endswith("/labels") and folder.count("/") == 3:
+        store.update(f"{folder}/zarr.json", lambda old: _with_label(old, name))
 
 
 def ensure_groups(store: Store, dataset: DatasetId) -> None:

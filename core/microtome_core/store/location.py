@@ -160,7 +160,7 @@ def _below(folder: str) -> ts.KvStore.KeyRange:
 
 def _resolve(url: str, options: StorageOptions) -> tuple[str, dict[str, Any]]:
     parts = urlsplit(url)
-    if parts.scheme in {"", "file"}:
+    if not parts.scheme or (parts.scheme == "file" and parts.netloc in {"", "localhost"}):
         path = Path(unquote(parts.path) if parts.scheme else url).absolute()
         return f"file://{path}", {"driver": "file", "path": f"{path}/"}
     prefix = parts.path.strip("/") + "/" if parts.path.strip("/") else ""

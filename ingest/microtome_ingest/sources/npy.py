@@ -8,6 +8,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from shutil import copyfileobj, disk_usage
@@ -132,7 +133,7 @@ def _open(file: str, member: str | None) -> NpySource:
         with archive.open(info) as stream:
             shape, fortran, dtype = _header(stream, where)
             _check_size(where, stream.tell() + prod(shape) * dtype.itemsize, info.file_size)
-    description = _describe("NPZ", file, shape, fortran, dtype)
+    description = replace(_describe("NPZ", file, shape, fortran, dtype), image=member)
     return NpySource(description, lambda: _inflated(file, f"{member}.npy"))
 
 

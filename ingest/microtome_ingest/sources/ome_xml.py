@@ -147,8 +147,10 @@ def _tiff_data(element: Element) -> TiffData:
 
 def _channel(element: Element) -> SourceChannel:
     facts = {
-        "emission_lambda": _quantity(element, "EmissionWavelength", "nm", "nanometer"),
-        "excitation_lambda": _quantity(element, "ExcitationWavelength", "nm", "nanometer"),
+        "emission_wavelength_in_nm": _quantity(element, "EmissionWavelength", "nm", "nanometer"),
+        "excitation_wavelength_in_nm": _quantity(
+            element, "ExcitationWavelength", "nm", "nanometer"
+        ),
         "indicator": element.get("Fluor"),
         "contrast_method": element.get("ContrastMethod"),
         "acquisition_mode": element.get("AcquisitionMode"),

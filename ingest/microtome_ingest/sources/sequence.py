@@ -14,6 +14,7 @@ from microtome_core.errors import RegionError, SourceError
 from microtome_core.region import Region, check_inside
 from microtome_ingest.source import Description, Scene, Source
 from microtome_ingest.sources import picture, tiff
+from microtome_ingest.sources.letters import KNOWN, open_letters
 from microtome_ingest.sources.names import FileGrid, arrange
 from microtome_ingest.sources.parallel import run
 
@@ -110,6 +111,7 @@ def open_image(path: str, scene: int | None = None) -> SequenceSource:
             raise SourceError(file, "is empty (0 bytes); the sequence cannot be read without it")
     grid = arrange(files, path)
     first = _open(grid.files[0]).description
+    grid = replace(grid, axes=_apart(grid.axes, first.axes))
     _check_member(first, grid, path)
     _check_uniform(grid, _Member.of(first))
     return SequenceSource(_describe(first, grid), grid)
@@ -144,6 +146,12 @@ def _pictures(files: Iterable[str]) -> list[str]:
 
 def _open(file: str) -> Source:
     return _OPENERS[Path(file).suffix.lower()](file)
+
+
+def _apart(axes: str, inside: str) -> str:
+    """Return the axes of the names with other letters for those that stay open in files too."""
+    spare = iter(open_letters(len(axes), axes + inside))
+    return "".join(next(spare) if a in inside and a not in KNOWN else a for a in axes)
 
 
 def _check_member(first: Description, grid: FileGrid, path: str) -> None:

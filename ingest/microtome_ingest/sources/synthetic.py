@@ -27,7 +27,10 @@ from microtome_ingest.sources.synthesis import Synthesis
 
 DYES = tuple(
     SourceChannel(
-        name, color, (100.0, 2600.0), {"excitation_lambda": excited, "emission_lambda": emitted}
+        name,
+        color,
+        (100.0, 2600.0),
+        {"excitation_wavelength_in_nm": excited, "emission_wavelength_in_nm": emitted},
     )
     for name, color, excited, emitted in (
         ("mTFP", "2A60FF", 462.0, 492.0),
@@ -83,6 +86,7 @@ class SyntheticSource:
             dtype=made.dtype,
             block=tuple(min(block[a], n) for a, n in zip(made.axes, made.shape, strict=True)),
             files=(),
+            image=str(made),
             voxel_size={a: sizes[a] for a in spatial(made.axes)},
             unit="micrometer",
             time_step=TIME_STEP if "t" in made.axes else None,

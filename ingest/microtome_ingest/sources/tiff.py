@@ -224,7 +224,8 @@ def _is_companion(path: str) -> bool:
 def _ome_source(document: OmeDocument, scene: int | None) -> TiffSource:
     index = choose(document.path, document.scenes(), scene)
     layout = ome_layout(document, index)
-    return _source(layout, ome_facts(document, index, layout), (document.path, *layout.paths))
+    files = (document.path, *layout.paths)
+    return _source(layout, ome_facts(document, index, layout), files, index)
 
 
 def _series_source(tif: TiffFile, path: str, scene: int | None) -> TiffSource:
@@ -232,7 +233,7 @@ def _series_source(tif: TiffFile, path: str, scene: int | None) -> TiffSource:
     found = tuple(scene_of(i, one) for i, one in enumerate(series))
     index = choose(path, found, scene)
     layout = _layout(tif, series[index], path)
-    return _source(layout, _facts(tif, series[index], index, layout), (path,))
+    return _source(layout, _facts(tif, series[index], index, layout), (path,), index)
 
 
 def choose(path: str, found: tuple[Scene, ...], scene: int | None) -> int:
@@ -293,7 +294,7 @@ def _facts(tif: TiffFile, series: TiffPageSeries, scene: int, layout: Layout) ->
     )
 
 
-def _source(layout: Layout, facts: Facts, files: tuple[str, ...]) -> TiffSource:
+def _source(layout: Layout, facts: Facts, files: tuple[str, ...], scene: int) -> TiffSource:
     voxel_size, unit = common_unit(facts.voxel_size)
     description = Description(
         format=facts.format,
@@ -302,6 +303,7 @@ def _source(layout: Layout, facts: Facts, files: tuple[str, ...]) -> TiffSource:
         dtype=layout.dtype.name,
         block=layout.block,
         files=tuple(dict.fromkeys(files)),
+        image=f"scene {scene}",
         voxel_size=voxel_size,
         unit=unit,
         time_step=facts.time_step,
