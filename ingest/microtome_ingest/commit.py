@@ -33,7 +33,13 @@ _SAMPLED_TIMES = 4
 
 
 def ome_attributes(
-    name: str, kind: Kind, plan: Plan, channels: Sequence[Channel], *, nested: bool
+    name: str,
+    kind: Kind,
+    plan: Plan,
+    channels: Sequence[Channel],
+    *,
+    nested: bool,
+    prefix: str = "",
 ) -> dict[str, Any]:
     """Return the value of ``ome``: the pyramid, and how it is shown.
 
@@ -47,8 +53,10 @@ def ome_attributes(
         Of an image.
     nested : bool
         The labels lie in the folder of their image.
+    prefix : str
+        Where in the layer's folder the arrays lie.
     """
-    scales = multiscale(name, plan.axes, plan.spec.units, plan.levels, plan.method)
+    scales = multiscale(name, plan.axes, plan.spec.units, plan.levels, plan.method, prefix)
     label = ImageLabel(source=LabelSource() if nested else None) if kind == "labels" else None
     shown = _omero(plan.spec.dtype, channels) if kind == "image" else None
     return OmeAttributes.model_validate(
@@ -86,6 +94,7 @@ def record(
     channels: Sequence[SourceChannel],
     files: Sequence[SourceFile],
     conversion: Conversion,
+    data: str = "0",
 ) -> dict[str, Any]:
     """Return the value of ``nwb``: where the voxels come from and what was done to them."""
     series = "Series" if "t" in spec.axes else "StaticImage"
@@ -94,6 +103,7 @@ def record(
         neurodata_type=f"{space}Microscopy{series}",
         imaging_space=_imaging_space(spec),
         channels=[_channel(channel) for channel in channels],
+        data=data,
         source_format=description.format,
         source_files=list(files),
         conversion_history=[conversion],
@@ -106,9 +116,14 @@ def _imaging_space(spec: VolumeSpec) -> ImagingSpace:
     xyz = [along[a] for a in "xyz" if a in along]
     return ImagingSpace(
         neurodata_type="VolumetricImagingSpace" if "z" in along else "PlanarImagingSpace",
-        voxel_size_in_um=[convert(spec.scale[i], spec.units[i] or "", "micrometer") for i in xyz],
+        voxel_size_in_um=_micrometers(spec, xyz),
         dimensions_in_voxels=[spec.shape[i] for i in xyz],
     )
+
+
+def _micrometers(spec: VolumeSpec, places: Sequence[int]) -> list[float] | None:
+    known = [(spec.scale[i], unit) for i in places if (unit := spec.units[i])]
+    return [convert(size, unit, "micrometer") for size, unit in known] or None
 
 
 def _channel(channel: SourceChannel) -> MicroscopyChannel:

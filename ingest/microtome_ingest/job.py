@@ -1,6 +1,7 @@
 """One ingest, from a source to a visible layer."""
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,12 +14,13 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+import tensorstore as ts
 
 from microtome_core import __version__
 from microtome_core.dtypes import LABELS
 from microtome_core.errors import Conflict, InputError
 from microtome_core.names import LayerId
-from microtome_core.store.array import Codec, create_array, open_array
+from microtome_core.store.array import Codec, create_array
 from microtome_core.store.layer import (
     ensure_groups,
     find_layer,
@@ -35,6 +37,7 @@ from microtome_ingest.extents import Extents
 from microtome_ingest.hashing import hash_files
 from microtome_ingest.layout import choose_layout
 from microtome_ingest.options import VolumeSpec
+from microtome_ingest.place import Place, prepare, sweep
 from microtome_ingest.plan import Method, Plan, Policy, make_plan
 from microtome_ingest.resolve import Resolution
 from microtome_ingest.source import Source
@@ -61,7 +64,10 @@ class IngestOptions:
     threads : int, optional
         Batches in flight at most; as many as there are cores by default.
     restart : bool
-        Replace a layer that was made of another source or with other settings.
+        Replace a layer that was made of another source or with other settings. It stays as it is
+        until the new one is whole.
+    grace : float
+        Seconds for which a replaced layer's voxels are kept for those who have it open.
 
     Raises
     ------
@@ -78,12 +84,15 @@ class IngestOptions:
     memory: int = 2**30
     threads: int | None = None
     restart: bool = False
+    grace: float = 10.0
 
     def __post_init__(self) -> None:
         for name in ("levels", "memory", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name} {value}: expected at least 1")
+        if not 0 <= self.grace <= 86400:
+            raise InputError(f"--grace {self.grace}: expected 0 to 86400 seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +143,7 @@ def ingest(
     with _hashing(source) as files:
         if there and not options.restart:
             return job.compare(files.result())
-        job.write(observer)
-        return job.publish(files.result())
+        return job.run(observer, files)
 
 
 def plan_ingest(spec: VolumeSpec, options: IngestOptions, levels: int | None = None) -> Plan:
@@ -179,39 +187,43 @@ class _Job:
             "choose another name, or replace it with --restart"
         )
 
-    def write(self, observer: Observer) -> None:
-        """Write all voxels; whatever an unfinished or replaced layer left is removed first."""
-        _clear(self.store, self.path)
+    def run(self, observer: Observer, files: Future[list[SourceFile]]) -> Outcome:
+        """Write beside what is there, show it, and then remove what it replaces."""
         ensure_groups(self.store, self.layer_id.parent)
+        place, replaced = prepare(self.store, self.path)
+        arrays = self._write(place, observer)
+        self._publish(place, arrays, files.result())
+        if replaced is not None:
+            # Those who have opened the old version are still reading it.
+            time.sleep(self.options.grace)
+            sweep(self.store, self.path, place)
+        return Outcome(read_layer(self.store, self.layer_id).info, written=True)
+
+    def _write(self, place: Place, observer: Observer) -> list[ts.TensorStore]:
         arrays = [
-            create_array(self.store, f"{self.path}/{level}", spec)
+            create_array(self.store, place.array(level), spec)
             for level, spec in enumerate(self.plan.arrays)
         ]
         volume = canonical_source(self.source, self.resolution)
         observer.begin(self.plan)
         threads = batches_in_flight(self.plan, self.options)
         write_volume(volume, self.plan, arrays, threads, observer.advance)
+        return arrays
 
-    def publish(self, files: list[SourceFile]) -> Outcome:
-        """Write the metadata, by which the layer becomes visible."""
-        count = len(self.plan.arrays)
-        arrays = [open_array(self.store, f"{self.path}/{level}") for level in range(count)]
+    def _publish(self, place: Place, arrays: list[ts.TensorStore], files: list[SourceFile]) -> None:
+        """Write the metadata, by which the layer becomes visible, or the new one instead."""
         coloured = self.resolution.channels if self.options.kind == "image" else ()
-        channels = shown_channels(self.plan, coloured, arrays)
-        nested = self.options.labels_of is not None
-        name = self.layer_id.layer
-        attributes = {
-            "ome": ome_attributes(name, self.options.kind, self.plan, channels, nested=nested),
-            "nwb": record(
-                self.source.description,
-                self.plan.spec,
-                self.resolution.channels,
-                files,
-                self.conversion(files),
-            ),
-        }
-        publish_layer(self.store, self.path, attributes)
-        return Outcome(read_layer(self.store, self.layer_id).info, written=True)
+        ome = ome_attributes(
+            self.layer_id.layer,
+            self.options.kind,
+            self.plan,
+            shown_channels(self.plan, coloured, arrays),
+            nested=self.options.labels_of is not None,
+            prefix=place.prefix,
+        )
+        described = (self.source.description, self.plan.spec, self.resolution.channels)
+        nwb = record(*described, files, self.conversion(files), data=f"{place.prefix}0")
+        publish_layer(self.store, self.path, {"ome": ome, "nwb": nwb})
 
     def conversion(self, files: list[SourceFile]) -> Conversion:
         """Return what goes into the layer's history."""
@@ -311,14 +323,6 @@ def _check_same_space(image: LayerInfo, spec: VolumeSpec) -> None:
                 f"labels of {image.id}: {axis} has extent, voxel size and unit {ours.get(axis)}, "
                 f"expected the image's {theirs.get(axis)}"
             )
-
-
-def _clear(store: Store, path: str) -> None:
-    """Hide the layer, then remove its levels; labels that lie below it stay."""
-    store.remove(f"{path}/zarr.json")
-    for name in store.children(path):
-        if name.isdigit():
-            store.delete(f"{path}/{name}")
 
 
 def batches_in_flight(plan: Plan, options: IngestOptions) -> int:

@@ -81,7 +81,9 @@ def _channel_text(channel: Mapping[str, Any]) -> str:
 
 
 def _files(files: Sequence[str]) -> str:
-    return files[0] if len(files) == 1 else f"{len(files)}, from {files[0]} to {files[-1]}"
+    if len(files) < 2:
+        return "".join(files)
+    return f"{len(files)}, from {files[0]} to {files[-1]}"
 
 
 def _scenes(scenes: Sequence[Mapping[str, Any]]) -> str:

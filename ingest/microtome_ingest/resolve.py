@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from microtome_core.axes import ORDER, SPATIAL, check_axes, spatial
+from microtome_core.axes import ORDER, SPATIAL, check_axes
 from microtome_core.dtypes import check_dtype
 from microtome_core.errors import InputError, MissingMetadata
 from microtome_core.units import LENGTHS, convert, unit_name
@@ -15,6 +15,7 @@ from microtome_ingest.sources.lengths import plausible
 from microtome_ingest.sources.letters import KNOWN
 
 DEFAULT_UNIT = "micrometer"
+_UNKNOWN = ("pixel", "pixels", "px")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +57,18 @@ def resolve(description: Description, options: SourceOptions) -> Resolution:
     stored = letters.replace("s", "c")
     axes = check_axes("".join(axis for axis in ORDER if axis in stored))
     order = tuple(stored.index(axis) for axis in axes)
-    spec = _spec(description, options, axes, order)
+    spec = _spec(description, options, letters, order)
     count = dict(zip(axes, spec.shape, strict=True)).get("c", 1)
     channels = resolve_channels(description.channels, count, options, samples="s" in letters)
     return Resolution(spec, channels, order)
 
 
 def _spec(
-    description: Description, options: SourceOptions, axes: str, order: tuple[int, ...]
+    description: Description, options: SourceOptions, letters: str, order: tuple[int, ...]
 ) -> VolumeSpec:
-    sizes, unit = _voxel_size(description, options, spatial(axes))
+    # Numbers alone are in the order of the source's own axes, as the user sees them.
+    sizes, unit = _voxel_size(description, options, "".join(a for a in letters if a in SPATIAL))
+    axes = "".join(letters[i] for i in order).replace("s", "c")
     step = _time_step(description, options, axes)
     sizes["t"] = step or 1.0
     units = dict.fromkeys(SPATIAL, unit) | {"t": "second" if step else None}
@@ -180,9 +183,14 @@ def _proposal(description: Description) -> str:
 
 def _voxel_size(
     description: Description, options: SourceOptions, axes: str
-) -> tuple[dict[str, float], str]:
-    """Return the size by axis and its unit: the user's numbers over the file's."""
+) -> tuple[dict[str, float], str | None]:
+    """Return the size by axis and its unit: the user's numbers over the file's.
+
+    The unit ``pixel`` is the user's word that nobody knows: no unit, and 1 where no ratio is given.
+    """
     given = voxel_size_by_axis(options.voxel_size, axes)
+    if options.unit is not None and options.unit.strip().lower() in _UNKNOWN:
+        return {axis: given.get(axis, 1.0) for axis in axes}, None
     answer = None if options.unit is None else _length(options.unit)
     from_file = {
         axis: float(description.voxel_size[axis])
@@ -206,7 +214,7 @@ def _voxel_size(
 def _length(text: str) -> str:
     name = unit_name(text)
     if name not in LENGTHS:
-        raise InputError(f"--unit {text[:40]!r}: expected a length, such as micrometer")
+        raise InputError(f"--unit {text[:40]!r}: expected a length, such as micrometer, or pixel")
     return name
 
 
@@ -214,7 +222,8 @@ def _size_question(absent: list[str], axes: str) -> str:
     example = ",".join(part for part in EXAMPLE.split(",") if part[0] in axes)
     return (
         f"does not say how large a voxel is along {', '.join(absent)}: "
-        f"pass --voxel-size {example} (micrometers, or another --unit)"
+        f"pass --voxel-size {example} (micrometers, or another --unit), "
+        "or --unit pixel if nobody knows"
     )
 
 

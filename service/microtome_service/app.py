@@ -17,8 +17,7 @@ from microtome_service.state import Service
 _EXPOSED = (
     "ETag",
     "Content-Length",
-    "Content-Range",
-    "Accept-Ranges",
+    "Content-Disposition",
     "Retry-After",
     "X-Microtome-Shape",
     "X-Microtome-Dtype",
@@ -67,7 +66,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "HEAD"],
-        allow_headers=["Accept", "If-None-Match", "Range"],
+        allow_headers=["Accept", "If-None-Match"],
         expose_headers=_EXPOSED,
         max_age=86400,
     )

@@ -68,8 +68,10 @@ def choose_appearance(
     Raises
     ------
     InputError
-        A word that cannot be read, or a list of another length.
+        A word that cannot be read, a list of another length, or either list for labels.
     """
+    if info.kind == "labels" and (windows or colors):
+        raise InputError("labels have no window and no color: each id has a colour of its own")
     # Ids of several channels cannot be put together: labels show one.
     unasked = 1 if info.kind == "labels" else _MOST_UNASKED
     numbers = _channels(channels, channel_count(info), unasked)

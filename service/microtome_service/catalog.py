@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Never
+
+from pydantic_core import to_json
 
 from microtome_core.axes import check_axes
 from microtome_core.dtypes import check_dtype
@@ -163,7 +166,8 @@ def _check_servable(layer: Layer) -> None:
     Raises
     ------
     InputError, ValueError
-        Axes or a dtype that are not microtome's, ranks that differ, or NaN in the metadata.
+        Axes or a dtype that are not microtome's, ranks that differ, a record that is no object, or
+        metadata that JSON cannot carry: NaN, half a character, too deep a nesting.
     """
     info = layer.info
     check_axes(info.axes)
@@ -172,7 +176,14 @@ def _check_servable(layer: Layer) -> None:
         ranks = {array.ndim, len(level.scale), len(level.translation), len(info.axes)}
         if len(ranks) > 1 or array.dtype != layer.arrays[0].dtype or 0 in array.shape:
             raise InputError(f"level of shape {array.shape}, axes {info.axes!r}: not one pyramid")
-    json.dumps(info.to_json(), allow_nan=False)
+    if not isinstance(info.attrs, dict):
+        raise InputError(f"a record of type {type(info.attrs).__name__}: expected an object")
+    # What will be sent must be JSON, of which NaN is no part.
+    json.loads(to_json(info), parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> Never:
+    raise InputError(f"{constant} in the metadata")
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """The JSON of lists and of layers, as plain frozen structures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from pydantic_core import to_json
+from starlette.responses import Response
 
 from microtome_core.names import DatasetId
 from microtome_core.store.layer import Layer
@@ -78,6 +81,17 @@ class DatasetList:
     total: int
     limit: int
     offset: int
+
+
+def json_response(
+    document: DatasetList | DatasetDocument | LayerDocument, headers: Mapping[str, str]
+) -> Response:
+    """Return a document as an answer.
+
+    A record may be megabytes: this takes a twentieth of the time of `dataclasses.asdict` and
+    `json`, during which no other request would be answered.
+    """
+    return Response(to_json(document), headers=headers, media_type="application/json")
 
 
 def layer_links(base: str, layer_id: str) -> LayerLinks:

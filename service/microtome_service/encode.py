@@ -17,7 +17,6 @@ dtype and axes stand in the headers ``X-Microtome-*`` of every answer.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from io import BytesIO
 from math import prod
 from typing import Any
@@ -43,31 +42,14 @@ FORMATS: Mapping[str, str] = {
     "jpeg": "image/jpeg",
     "tiff": "image/tiff",
 }
+ALIASES: Mapping[str, str] = {"jpg": "jpeg", "tif": "tiff"}
 PLAIN = (FORMATS["npy"], FORMATS["raw"])
 # Blosc 1 holds sizes in a signed 32-bit integer, its own header included.
 _BLOSC_LIMIT = 2**31 - 1 - 16
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """An answer: its parts are sent one after another and never joined.
-
-    Parameters
-    ----------
-    parts : tuple of bytes or memoryview
-    media_type : str
-    headers : dict
-        ``X-Microtome-Shape``, ``-Dtype`` and ``-Axes``.
-    """
-
-    parts: tuple[bytes | memoryview, ...]
-    media_type: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def nbytes(self) -> int:
-        """Length of the body."""
-        return sum(map(len, self.parts))
+# Parts of a body are sent one after another and never joined.
+Parts = tuple[bytes | memoryview, ...]
 
 
 def choose_media_type(name: str | None, accept: str | None) -> str:
@@ -81,7 +63,7 @@ def choose_media_type(name: str | None, accept: str | None) -> str:
         An Accept header that leaves nothing.
     """
     if name is not None:
-        word = name.lower()
+        word = ALIASES.get(name.lower(), name.lower())
         if word not in FORMATS:
             raise InputError(f"format {name[:40]!r}: expected one of {', '.join(FORMATS)}")
         return FORMATS[word]
@@ -128,8 +110,8 @@ def check_encodable(shape: Sequence[int], dtype: DTypeLike, axes: str, media_typ
         raise TooLarge(f"{nbytes} bytes: blosc holds {_BLOSC_LIMIT}: ask for format=zstd or raw")
 
 
-def encode(block: NDArray[Any], axes: str, media_type: str, metadata: Mapping[str, Any]) -> Encoded:
-    """Encode `block`.
+def encode(block: NDArray[Any], axes: str, media_type: str, metadata: Mapping[str, Any]) -> Parts:
+    """Encode a block that `check_encodable` has let pass.
 
     Parameters
     ----------
@@ -140,22 +122,10 @@ def encode(block: NDArray[Any], axes: str, media_type: str, metadata: Mapping[st
     media_type : str
         One of `FORMATS`.
     metadata : dict
-        ``name``; ``scale`` and ``unit`` by axis letter; ``channels`` by name. TIFF keeps them.
-
-    Raises
-    ------
-    InputError
-        The format cannot hold this block; see `check_encodable`.
+        ``name``; ``uuid``; ``scale`` and ``unit`` by axis letter; ``channels`` by name. TIFF keeps
+        them, no other format looks at them.
     """
-    check_encodable(block.shape, block.dtype, axes, media_type)
-    wire = np.ascontiguousarray(block, little_endian(block.dtype)).reshape(block.shape)
-    parts = _parts(wire, axes, media_type, metadata)
-    return Encoded(parts, media_type, describe(block.shape, block.dtype, axes))
-
-
-def _parts(
-    block: NDArray[Any], axes: str, media_type: str, metadata: Mapping[str, Any]
-) -> tuple[bytes | memoryview, ...]:
+    block = np.ascontiguousarray(block, little_endian(block.dtype)).reshape(block.shape)
     # A view of the voxels themselves: they are sent from where they were read.
     flat = block.reshape(-1).view(np.uint8)
     if media_type == FORMATS["npy"]:

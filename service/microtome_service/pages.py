@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from microtome_core.units import bytes_text
+from microtome_core.wire import LayerInfo
 
 # Nothing inline, nothing from elsewhere.
 POLICY = (
@@ -40,8 +42,11 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.globals["title"] = title
-        self._environment.filters["bytes"] = bytes_text
-        self._environment.filters["symbol"] = unit_symbol
+        self._environment.filters["bytes"] = size_text
+        self._environment.filters["objects"] = objects
+        self._environment.filters["steps"] = steps_text
+        self._environment.filters["prose"] = prose
+        self._environment.filters["bounds"] = bounds_text
         self._environment.filters["short"] = short_number
 
     def page(
@@ -56,6 +61,24 @@ class Pages:
         return HTMLResponse(html, status, headers={**_HEADERS, **(headers or {})})
 
 
+def objects(value: object) -> list[dict[str, Any]]:
+    """Return the objects in a list of a record; other software may have put anything there.
+
+    >>> objects([{"name": "a.tif"}, 5]), objects(None)
+    ([{'name': 'a.tif'}], [])
+    """
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def size_text(value: object) -> str:
+    """Return a number of bytes in short, a question mark for what is none.
+
+    >>> size_text(805_306_368), size_text("large")
+    ('805 MB', '?')
+    """
+    return bytes_text(value) if isinstance(value, int) and 0 <= value < 2**63 else "?"
+
+
 def unit_symbol(name: str | None) -> str:
     """Return the symbol of a unit, its name if it has none here.
 
@@ -63,6 +86,55 @@ def unit_symbol(name: str | None) -> str:
     ('µm', '')
     """
     return _SYMBOLS.get(name or "", name or "")
+
+
+def steps_text(info: LayerInfo, axes: str) -> str:
+    """Return the spacing of voxels along some axes; a unit that is unknown is left out.
+
+    >>> from microtome_core.wire import LevelInfo
+    >>> level = LevelInfo((1, 9, 9), (1, 9, 9), (1, 9, 9), (0.5, 0.25, 0.25), (0.0, 0.0, 0.0))
+    >>> units = (None, "micrometer", "micrometer")
+    >>> info = LayerInfo("a/b/c", "image", "tyx", units, "uint8", (level,), (), "", {})
+    >>> steps_text(info, "zyx"), steps_text(info, "t")
+    ('y 0.25 µm, x 0.25 µm', 't 0.5')
+    """
+    known = zip(info.axes, info.levels[0].scale, info.units, strict=True)
+    return ", ".join(
+        f"{axis} {short_number(step)} {unit_symbol(unit)}".strip()
+        for axis, step, unit in known
+        if axis in axes
+    )
+
+
+def prose(text: str) -> Markup:
+    """Return words of a docstring as HTML: what stands between backticks is code.
+
+    >>> prose("`a<b` or c<d")
+    Markup('<code>a&lt;b</code> or c&lt;d')
+    """
+    parts = text.split("`")
+    marked = (
+        Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts)
+    )
+    return Markup("").join(marked)
+
+
+def bounds_text(schema: Mapping[str, Any]) -> str:
+    """Return the values that a parameter's JSON schema allows, as far as it says.
+
+    >>> bounds_text({"enum": ["png", "webp", None]}), bounds_text({"minimum": 1, "maximum": 9})
+    ('png, webp', '1 to 9')
+    >>> bounds_text({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]})
+    'from 0'
+    """
+    for each in (schema, *schema.get("anyOf", ())):
+        if "enum" in each:
+            return ", ".join(str(value) for value in each["enum"] if value is not None)
+        low, high = each.get("minimum"), each.get("maximum")
+        if low is not None:
+            # Of whole numbers the largest is there for arithmetic, not for people.
+            return f"from {low}" if high is None or high >= 10**9 else f"{low} to {high}"
+    return ""
 
 
 def short_number(value: float) -> str:

@@ -85,22 +85,22 @@ def tile_ranges(info: LayerInfo, level: LevelInfo, tile: Tile) -> dict[str, tupl
     if tile.plane not in planes_of(info.axes):
         raise NotFound(f"layer {info.id} has no axis z, and so no plane {tile.plane}")
     plane = PLANES[tile.plane]
-    depth = extents.get(plane.normal, 1)
-    _check("index", tile.index, depth)
+    _check(f"index {tile.index} on axis {plane.normal}", tile.index, extents.get(plane.normal, 1))
     ranges = {plane.normal: (tile.index, tile.index + 1)} if plane.normal in extents else {}
     for word, axis, number in (
         ("row", plane.rows, tile.row),
         ("column", plane.columns, tile.column),
     ):
-        _check(word, number, -(-extents[axis] // tile.size))
+        words = f"{word} {number} of tiles on axis {axis}"
+        _check(words, number, -(-extents[axis] // tile.size))
         low = number * tile.size
         ranges[axis] = (low, min(low + tile.size, extents[axis]))
     return ranges
 
 
-def _check(word: str, number: int, count: int) -> None:
+def _check(what: str, number: int, count: int) -> None:
     if not 0 <= number < count:
-        raise NotFound(f"{word} {number} is outside of the level: valid is 0 to {count - 1}")
+        raise NotFound(f"{what} is outside of the level: valid is 0 to {count - 1}")
 
 
 def region_of(

@@ -129,7 +129,10 @@ async def _microtome(request: Request, error: Exception) -> Response:
     status = status_of(error)
     if status < 500:
         return _answer(request, status, str(error), type(error).__name__)
-    _LOG.error("%s %r: %s", request.method, request.url.path, error, exc_info=error)
+    # To be busy is no fault, and no trace of it says more.
+    cause = None if isinstance(error, Busy) else error
+    level = logging.WARNING if isinstance(error, Busy) else logging.ERROR
+    _LOG.log(level, "%s %r: %s", request.method, request.url.path, error, exc_info=cause)
     # Words from the storage engine name paths and hosts; they are for the log alone.
     fit = isinstance(error, Unreadable | Busy)
     name = "StorageError" if isinstance(error, StorageError) else type(error).__name__

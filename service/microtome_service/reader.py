@@ -1,6 +1,7 @@
 """Reading voxels: what a request costs is known before anything is read."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -65,46 +66,45 @@ def decoded_bytes(info: LayerInfo, level: int, region: Region) -> int:
     return touched * prod(described.chunk) * np.dtype(info.dtype).itemsize
 
 
-def check_cost(info: LayerInfo, level: int, region: Region, limits: Limits) -> None:
-    """Refuse a request that costs too much, from metadata alone.
+def check_cost(info: LayerInfo, level: int, regions: Sequence[Region], limits: Limits) -> None:
+    """Refuse a request whose regions together cost too much, from metadata alone.
 
     Raises
     ------
     TooLarge
         With what was asked for, what is allowed, and what to do.
     """
-    described = find_level(info, level)
-    chunks = Grid(info.axes, described.shape, described.chunk).count_touched(region)
+    described, itemsize = find_level(info, level), np.dtype(info.dtype).itemsize
+    grid = Grid(info.axes, described.shape, described.chunk)
+    chunks = sum(map(grid.count_touched, regions))
     costs = (
-        (voxel_bytes(info, region), limits.voxels, "bytes of voxels"),
-        (decoded_bytes(info, level, region), limits.decoded, "bytes of chunks to decode"),
+        (sum(r.size for r in regions) * itemsize, limits.voxels, "bytes of voxels"),
+        (chunks * prod(described.chunk) * itemsize, limits.decoded, "bytes of chunks to decode"),
         (chunks, limits.chunks, "chunks to read"),
     )
     for cost, limit, unit in costs:
         if cost > limit:
+            more = f" and {len(regions) - 1} more" if len(regions) > 1 else ""
             raise TooLarge(
-                f"{region} of level {level} is {cost} {unit}, the limit is {limit}: "
+                f"{regions[0]}{more} of level {level} is {cost} {unit}, the limit is {limit}: "
                 "ask for smaller parts, or for a coarser level"
             )
 
 
-async def read(layer: Layer, level: int, region: Region, limits: Limits) -> NDArray[Any]:
-    """Return the voxels of `region`, an array of its shape and axes in C order.
+async def read(layer: Layer, level: int, region: Region, seconds: float) -> NDArray[Any]:
+    """Return the voxels of a region that `check_cost` has let pass, in its shape and C order.
 
     A chunk that was never written reads as fill value, by definition of the store; a chunk that
     cannot be read does not.
 
     Raises
     ------
-    TooLarge
-        Beyond `limits`; nothing was read.
     Unreadable
-        Storage failed, took too long, or holds damaged data.
+        Storage failed, took longer than `seconds`, or holds damaged data.
     """
-    check_cost(layer.info, level, region, limits)
     try:
         # TensorStore's own allocation: twice as fast as reading into a buffer that is handed over.
-        async with asyncio.timeout(limits.seconds):
+        async with asyncio.timeout(seconds):
             block = await layer.arrays[level][region.slices].read()
     except (ValueError, OSError, RuntimeError) as error:
         raise Unreadable(

@@ -1,6 +1,8 @@
 """Running the service under uvicorn."""
 
+import errno
 import os
+import socket
 import sys
 from typing import Any
 
@@ -10,12 +12,13 @@ from fastapi import FastAPI
 from microtome_core.errors import InputError
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service.app import create_app
-from microtome_service.location import check_root
+from microtome_service.location import check_folder, check_root
 from microtome_service.memory import keep_freed_memory
 from microtome_service.settings import Settings
 
 _GRACE_SECONDS = 30
 _NOT_STARTED = 3
+_FAULTS_OF_PORTS = (errno.EADDRINUSE, errno.EACCES)
 _FACTORY = "microtome_service.server:create_app_from_environment"
 
 
@@ -42,10 +45,13 @@ def serve(settings: Settings) -> int:
 
     Raises
     ------
-    InputError, StorageError
-        A root that is not one, or cannot be reached; nothing was started.
+    InputError
+        A root that is not one, or a host or port that cannot be had; nothing was started.
+    StorageError
+        A root that cannot be reached.
     """
     store = open_store(settings)
+    check_folder(store)
     check_root(store)
     try:
         if settings.workers > 1:
@@ -59,8 +65,7 @@ def serve(settings: Settings) -> int:
 def _serve_here(settings: Settings, store: Store) -> int:
     keep_freed_memory()
     config = uvicorn.Config(create_app(settings, store), **_options(settings))
-    # Bound here: so a free port is known, and one in use is told, before anything is said.
-    with config.bind_socket() as sock:
+    with _listen(settings) as sock:
         _say(settings, sock.getsockname()[1])
         server = uvicorn.Server(config)
         server.run(sockets=[sock])
@@ -68,13 +73,46 @@ def _serve_here(settings: Settings, store: Store) -> int:
 
 
 def _serve_in_workers(settings: Settings) -> int:
-    if settings.port == 0:
-        raise InputError("port 0 with several workers: expected the number of a port")
     # Worker processes are new interpreters: the environment is the only way in.
     os.environ.update(settings.to_environment())
-    _say(settings, settings.port)
-    uvicorn.run(_FACTORY, factory=True, workers=settings.workers, **_options(settings))
+    options = _options(settings)
+    with _listen(settings) as sock:
+        _say(settings, sock.getsockname()[1])
+        fd = sock.fileno()
+        uvicorn.run(_FACTORY, factory=True, workers=settings.workers, fd=fd, **options)
     return 0
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bind the port, so that a free one is known, and one in use is told, before anything is said.
+
+    A caller who takes nothing for too long is cut off by the system: else a few of them would hold
+    all the room that there is for answers. Connections inherit the option (tcp(7)).
+    """
+    sock = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    try:
+        _bind(sock, settings)
+    except BaseException:
+        sock.close()
+        raise
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, option, round(settings.stalled_seconds * 1000))
+    # Worker processes get it from their parent.
+    sock.set_inheritable(True)
+    return sock
+
+
+def _bind(sock: socket.socket, settings: Settings) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+    except OSError as error:
+        at_fault = "--port" if error.errno in _FAULTS_OF_PORTS else "--host"
+        raise InputError(
+            f"cannot listen on host {settings.host}, port {settings.port}: "
+            f"{error.strerror}; choose another with {at_fault}"
+        ) from error
 
 
 def _options(settings: Settings) -> dict[str, Any]:

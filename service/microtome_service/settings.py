@@ -45,6 +45,8 @@ class Settings:
         Answers that wait for that; further ones are 503.
     wait_seconds, read_seconds : float
         Longest wait for memory, and for storage.
+    stalled_seconds : float
+        How long a caller may take nothing of an answer before it is cut off (Linux alone).
     recheck_seconds : float
         How long what was seen in the store is believed.
     tile_max_age : int
@@ -74,6 +76,7 @@ class Settings:
     max_waiting: int = 256
     wait_seconds: float = 30.0
     read_seconds: float = 120.0
+    stalled_seconds: float = 60.0
     recheck_seconds: float = 2.0
     tile_max_age: int = 60
     access_log: bool = False
@@ -83,7 +86,7 @@ class Settings:
             raise InputError("root is empty: expected a folder or a URL such as s3://bucket/prefix")
         for name, lowest in _LOWEST.items():
             value = getattr(self, name)
-            if value < lowest:
+            if not value >= lowest:  # NaN is neither
                 raise InputError(f"{name} = {value}: expected {lowest} or more")
         if self.port > 65535:
             raise InputError(f"port = {self.port}: expected 0 to 65535")
@@ -112,7 +115,8 @@ class Settings:
 _LOWEST: Mapping[str, float] = {
     "port": 0, "workers": 1, "cache_bytes": 0, "max_cutout_bytes": 1, "max_decoded_bytes": 1,
     "max_chunks": 1, "max_thumbnail_bytes": 1, "max_flying_bytes": 1, "max_waiting": 0,
-    "wait_seconds": 0, "read_seconds": 0.001, "recheck_seconds": 0, "tile_max_age": 0,
+    "wait_seconds": 0, "read_seconds": 0.001, "stalled_seconds": 1, "recheck_seconds": 0,
+    "tile_max_age": 0,
 }  # fmt: skip
 
 

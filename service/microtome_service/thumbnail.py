@@ -32,8 +32,8 @@ class View:
 def choose_view(info: LayerInfo, size: int, channels: int, limits: Limits) -> View:
     """Return what to read: a level of at least `size` voxels, and as much of z as is allowed.
 
-    An image shows its whole depth, projected; where that costs too much, and for labels, whose
-    ids cannot be projected, the middle plane. Where even that is too much, a coarser level.
+    The whole depth is shown, projected; where that costs too much, the middle plane. Where even
+    that is too much, a coarser level.
     """
     fitting = [i for i, level in enumerate(info.levels) if max(level.shape[-2:]) >= size]
     last = len(info.levels) - 1
@@ -51,8 +51,7 @@ def _views(info: LayerInfo, level: int) -> list[View]:
     if "z" not in whole:
         return [View(level, whole)]
     middle = extents["z"] // 2
-    plane = View(level, {**whole, "z": (middle, middle + 1)})
-    return [plane] if info.kind == "labels" else [View(level, whole), plane]
+    return [View(level, whole), View(level, {**whole, "z": (middle, middle + 1)})]
 
 
 def _cost(info: LayerInfo, view: View) -> int:
@@ -70,6 +69,18 @@ def project(block: NDArray[Any], axes: str) -> NDArray[Any]:
     """Return the largest value along all but y and x; NaN only where nothing else is."""
     others = tuple(range(len(axes) - 2))
     return np.fmax.reduce(block, axis=others) if others else block
+
+
+def project_labels(block: NDArray[Any]) -> NDArray[Any]:
+    """Return the first id along all but y and x that is not 0: labels as seen from above.
+
+    >>> project_labels(np.array([[[0, 7]], [[5, 9]], [[6, 0]]]))
+    array([[5, 7]])
+    """
+    planes = block.reshape(-1, *block.shape[-2:])
+    first = np.argmax(planes != 0, axis=0)
+    ids: NDArray[Any] = np.take_along_axis(planes, first[None], axis=0)[0]
+    return ids
 
 
 def fit(picture: NDArray[np.uint8], info: LayerInfo, size: int, exact: bool) -> NDArray[np.uint8]:

@@ -30,7 +30,7 @@ def encode_tiff(block: NDArray[Any], axes: str, metadata: Mapping[str, Any]) -> 
     axes : str
         Its axes; y and x that were dropped come back with extent 1, as every TIFF has them.
     metadata : dict
-        ``name``, ``scale`` and ``unit`` by axis letter, ``channels``.
+        ``name``, ``uuid``, ``scale`` and ``unit`` by axis letter, ``channels``.
     """
     full, extents = _with_plane(axes, block.shape)
     ome = block.dtype.name not in _NOT_OME
@@ -53,6 +53,9 @@ def _with_plane(axes: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]
 
 def _ome(axes: str, shape: tuple[int, ...], metadata: Mapping[str, Any]) -> dict[str, Any]:
     described: dict[str, Any] = {"Name": metadata.get("name", "")}
+    if "uuid" in metadata:
+        # Else tifffile invents one, and no two answers to one request are the same bytes.
+        described["UUID"] = f"urn:uuid:{metadata['uuid']}"
     for axis in axes:
         size = metadata.get("scale", {}).get(axis)
         symbol = _SYMBOLS.get(metadata.get("unit", {}).get(axis) or "")

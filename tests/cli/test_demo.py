@@ -51,7 +51,11 @@ def test_it_goes_on_serving_until_ctrl_c(brain: Path, unused_port: Callable[[], 
     words += ["--folder", str(brain.parent / "demo"), "--port", str(port)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
-        told = "".join(iter(demo.stdout.readline, "serving until Ctrl-C\n"))
+        told = ""
+        for words_told in demo.stdout:
+            told += words_told
+            if "until Ctrl-C" in words_told:
+                break
         address = f"http://127.0.0.1:{port}/demo/own/my-brain.tif"
         assert address in told
         assert b"my-brain.tif" in urllib.request.urlopen(address).read()

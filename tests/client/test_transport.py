@@ -135,12 +135,13 @@ def test_copies_have_connections_of_their_own(server: Any, where: str) -> None: 
 
 
 def test_a_refused_connection_is_an_error(server: Any, where: str) -> None:  # noqa: ANN401
-    """It is a ConnectionError that names the address."""
+    """It is a ConnectionError that names the address and asks whether anything runs there."""
     server.shutdown()
     server.server_close()
     with pytest.raises(BrokenConnection, match=r"127\.0\.0\.1.*refused") as caught:
         Transport(None, Patience(retries=1)).json(where)
     assert isinstance(caught.value, ConnectionError)
+    assert str(caught.value).endswith("is `microtome serve` running there?")
 
 
 def test_an_unknown_host_is_not_tried_again() -> None:

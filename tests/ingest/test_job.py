@@ -58,7 +58,7 @@ def _ingest(
     source: Source, store: Store, layer: LayerId, answers: SourceOptions, **options: object
 ) -> Outcome:
     resolution = resolve(source.description, answers)
-    chosen = IngestOptions(**options)  # type: ignore[arg-type]
+    chosen = IngestOptions(**{"grace": 0.0, **options})  # type: ignore[arg-type]
     return ingest(source, resolution, store, layer, chosen, Observer())
 
 
@@ -293,3 +293,40 @@ def test_an_even_picture_still_has_a_window(run: Run) -> None:
     assert full.layer.channels[0].window == (255.0, 256.0)
     blank = run(np.full((3, 8, 8), np.nan, "float32"), LayerId("demo", "mouse", "nan"))
     assert blank.layer.channels[0].window == (0.0, 1.0)
+
+
+def test_a_layer_that_is_replaced_stays_until_the_new_one_is_whole(store: Store, run: Run) -> None:
+    """While the new voxels are written the old layer is read as it was; a failure leaves it."""
+    run(noise())
+    seen = []
+
+    class Failing:
+        """Looks at the layer while it is replaced, and then fails."""
+
+        description = Description("test", "zyx", (9, 70, 50), "uint16", (1, 70, 50), ())
+
+        def read(self, region: Region) -> NDArray[Any]:
+            seen.append(read_layer(store, BRAIN).arrays[0].read().result())
+            raise SourceError("disk", f"{region} cannot be read")
+
+        def close(self) -> None:
+            pass
+
+    with pytest.raises(SourceError):
+        _ingest(Failing(), store, BRAIN, ANSWERS, restart=True)
+    assert np.array_equal(seen[0], noise())
+    assert np.array_equal(read_layer(store, BRAIN).arrays[0].read().result(), noise())
+
+
+def test_replaced_voxels_are_kept_for_those_who_read_them(store: Store, run: Run) -> None:
+    """Whoever opened the old version reads it, correctly or not at all, and the new one is found;
+    after the grace nothing of the old is left.
+    """
+    run(noise())
+    old = read_layer(store, BRAIN)
+    run(noise(seed=1), restart=True, grace=0.0)
+    run(noise(seed=2), restart=True, grace=0.0)
+    assert np.array_equal(read_layer(store, BRAIN).arrays[0].read().result(), noise(seed=2))
+    assert store.children(str(BRAIN)) == ["v3"]
+    with pytest.raises(ValueError, match=r"missing|NOT_FOUND|exist"):
+        old.arrays[0].read().result()

@@ -149,7 +149,7 @@ def test_channels_are_the_users_then_the_files_then_fixed_ones() -> None:
         (SourceOptions(voxel_size={"z": 1.0}), "along 'z'.*are 'yx'"),
         (SourceOptions(voxel_size={"y": 0.0}), "'0.0': expected a positive number"),
         (SourceOptions(unit="second"), "'second'.*expected a length"),
-        (SourceOptions(unit="pixel"), "'pixel'"),
+        (SourceOptions(unit="parsec"), "'parsec'"),
         (SourceOptions(time_step=1.0), "no axis t"),
     ],
 )
@@ -255,3 +255,19 @@ def test_words_that_are_no_voxel_size(text: str) -> None:
     """Anything else is refused with an example."""
     with pytest.raises(InputError, match=r"z=2,y=0\.5,x=0\.5"):
         parse_voxel_size(text)
+
+
+def test_numbers_alone_are_in_the_order_of_the_given_axes() -> None:
+    """With --axes xyz the first number is that of x, wherever x is stored."""
+    found = Description("NPY", "qij", (3, 4, 5), "uint8", (1, 4, 5), ("a.npy",))
+    spec = resolve(found, SourceOptions(axes="xyz", voxel_size=(1.0, 2.0, 3.0))).spec
+    assert (spec.axes, spec.shape, spec.scale) == ("zyx", (5, 4, 3), (3.0, 2.0, 1.0))
+
+
+def test_a_user_may_say_that_nobody_knows_the_voxel_size() -> None:
+    """The unit pixel gives sizes of 1, or of the ratio given, and no unit: no false micrometer."""
+    found = Description("NPY", "zyx", (3, 4, 5), "uint8", (1, 4, 5), ("a.npy",))
+    spec = resolve(found, SourceOptions(unit="pixel")).spec
+    assert (spec.scale, spec.units) == ((1.0, 1.0, 1.0), (None, None, None))
+    ratio = resolve(found, SourceOptions(unit="pixel", voxel_size=(5.0, 1.0, 1.0))).spec
+    assert (ratio.scale, ratio.units) == ((5.0, 1.0, 1.0), (None, None, None))

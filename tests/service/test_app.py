@@ -89,6 +89,24 @@ def test_words_of_the_storage_engine_stay_in_the_log(
     assert "secret" in caplog.text
 
 
+def test_to_be_busy_is_a_line_in_the_log_and_no_fault(
+    call: Any,  # noqa: ANN401 - the folder's own class
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A refusal for want of room is 503 with Retry-After, and a warning without a traceback."""
+
+    async def refuse() -> None:
+        raise Busy("too many requests wait for memory")
+
+    call.app.add_api_route("/busy", refuse)
+    call.app.router.routes.insert(0, call.app.router.routes.pop())
+    with caplog.at_level(logging.WARNING, "microtome_service"):
+        answer = call.get("/busy")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert "too many" in answer.json()["detail"]
+    assert [(r.levelname, r.exc_info) for r in caplog.records] == [("WARNING", None)]
+
+
 @pytest.mark.parametrize("url", ["/", "/docs", "/api/datasets", CUTOUT, "/health/live"])
 def test_every_address_answers_head_and_refuses_what_writes(
     url: str,
@@ -119,8 +137,9 @@ def test_scripts_of_other_origins_may_read(call: Any) -> None:  # noqa: ANN401 -
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in answer.headers
     exposed = answer.headers["access-control-expose-headers"]
-    for header in ("ETag", "Content-Length", "Content-Range", "X-Microtome-Shape"):
+    for header in ("ETag", "Content-Length", "Content-Disposition", "X-Microtome-Shape"):
         assert header in exposed
+    assert "Range" not in exposed
     asked = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "GET"}
     preflight = call("OPTIONS", CUTOUT, headers=asked)
     assert preflight.status_code == 200

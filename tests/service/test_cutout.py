@@ -159,3 +159,37 @@ def test_a_real_socket_carries_the_same_bytes(
         for low in (0, 5, 30):
             answer = client.get(f"{CUTOUT}?z={low}:{low + 33}&format=npy")
             np.testing.assert_array_equal(decode(answer), voxels[low : low + 33])
+
+
+@pytest.mark.parametrize(("alias", "name"), [("tif", "tiff"), ("jpg", "jpeg")])
+def test_endings_of_files_are_names_of_formats(
+    alias: str,
+    name: str,
+    service_store: Store,
+    make_builder: Callable[..., Any],
+    connect: Callable[..., Any],
+) -> None:
+    """What people call the files by is understood, and gives the same answer."""
+    make_builder(service_store).layer("demo/brain/neurons", "yx", np.ones((8, 8), "uint8"))
+    call = connect(service_store)
+    url = "/api/datasets/demo/brain/neurons/cutout?format="
+    short, full = call.get(url + alias), call.get(url + name)
+    assert short.status_code == 200
+    assert (short.content, short.headers["etag"]) == (full.content, full.headers["etag"])
+
+
+@pytest.mark.parametrize(("name", "ending"), [("npy", "npy"), ("zstd", "zst"), ("tiff", "ome.tif")])
+def test_a_cutout_has_a_name_to_save_by(
+    name: str,
+    ending: str,
+    service_store: Store,
+    make_builder: Callable[..., Any],
+    connect: Callable[..., Any],
+) -> None:
+    """Layer, level and region make the name that a browser saves the body by."""
+    voxels = np.ones((4, 8, 8), "uint8")
+    make_builder(service_store).layer("demo/brain/neurons", "zyx", voxels)
+    query = f"z=2&y=1:5&format={name}"
+    answer = connect(service_store).get(f"/api/datasets/demo/brain/neurons/cutout?{query}")
+    expected = f'inline; filename="neurons-0-z2-3_y1-5_x0-8.{ending}"'
+    assert answer.headers["content-disposition"] == expected

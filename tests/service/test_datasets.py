@@ -141,6 +141,13 @@ def _nan_window(document: dict[str, Any]) -> None:
     channel["window"]["start"] = float("nan")
 
 
+def _nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
 DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no JSON": dict.clear,
     "attributes are a list": lambda d: d.update(attributes=[1]),
@@ -150,6 +157,9 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "scale is short": _short_scale,
     "axes are strange": lambda d: _scales(d).update(axes=[{"name": "z", "type": "space"}] * 3),
     "window is NaN": _nan_window,
+    "record is a list": lambda d: d["attributes"].update(nwb=[1]),
+    "record holds half a character": lambda d: d["attributes"].update(nwb={"a": "\ud800"}),
+    "record is too deep": lambda d: d["attributes"].update(nwb=_nested(400)),
 }
 
 

@@ -46,7 +46,7 @@ def openapi_address(
     """A server of a layer whose name is the one that the document's examples use."""
     store = Store("memory://openapi")
     voxels = np.random.default_rng(0).integers(0, 255, (2, 16, 24, 32), "uint8")
-    make_builder(store).layer("demo/brain/neurons", "czyx", voxels, levels=2)
+    make_builder(store).layer("demo/brainbow/brain", "czyx", voxels, levels=2)
     with run_server(store) as address:
         yield address
 
@@ -94,7 +94,7 @@ def test_queries_of_a_layer_that_is_there_are_answered_as_documented(
     openapi_schema: Any,  # noqa: ANN401 - schemathesis' own
 ) -> None:
     """The same holds where the address is right and the query is anything."""
-    there = {"collection": "demo", "dataset": "brain", "layer": "neurons"}
+    there = {"collection": "demo", "dataset": "brainbow", "layer": "brain"}
     if "plane" in path:
         there |= {"plane": "xz", "level": "1", "index": "3", "row": "0", "col": "0"}
         there |= {"extension": "png"}
@@ -127,6 +127,6 @@ def test_every_operation_is_described_in_full(openapi_address: str) -> None:
 
 def test_the_examples_of_the_document_work(openapi_address: str) -> None:
     """A cutout and a tile by the document's own examples are 200."""
-    api = f"{openapi_address}/api/datasets/demo/brain/neurons"
+    api = f"{openapi_address}/api/datasets/demo/brainbow/brain"
     assert httpx.get(f"{api}/cutout?level=0&c=0:2&z=0:8").status_code == 200
     assert httpx.get(f"{api}/tiles/xy/0/0/0/0.png?channels=0&window=0:4095").status_code == 200

@@ -102,6 +102,40 @@ def test_the_slice_moves_without_a_script(call: Any) -> None:  # noqa: ANN401 - 
     assert "/tiles/xy/0/5/0/0.webp" in call.get("/demo/brain/neurons?index=999").text
 
 
+def test_only_axes_with_positions_have_a_slider(
+    service_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    """Time has a slider of its own; an axis of extent 1, or none, has no slider and no plane."""
+    builder = make_builder(service_store)
+    builder.layer("demo/brain/film", "tyx", np.ones((5, 8, 8), "uint8"))
+    builder.layer("demo/brain/flat", "zyx", np.ones((1, 8, 8), "uint8"))
+    builder.layer("demo/brain/both", "tzyx", np.ones((5, 6, 8, 8), "uint8"))
+    call = connect(service_store)
+    film = call.get("/demo/brain/film?t=4").text
+    assert 'name="t"' in film
+    assert 'name="index"' not in film
+    assert "/tiles/xy/0/0/0/0.webp?size=1024&amp;t=4" in film
+    assert "<form" not in call.get("/demo/brain/flat").text
+    both = call.get("/demo/brain/both?plane=xz&index=7&t=99").text
+    assert all(f'name="{name}"' in both for name in ("plane", "index", "t"))
+    assert "/tiles/xz/0/7/0/0.webp?size=1024&amp;t=4" in both
+
+
+def test_labels_and_their_image_lead_to_each_other(call: Any) -> None:  # noqa: ANN401 - the folder's own class
+    """The image's page lists its labels, the labels' page names their image."""
+    assert '<a href="/demo/brain/cells">cells</a>' in call.get("/demo/brain/neurons").text
+    labels = call.get("/demo/brain/cells").text
+    assert 'labels of <a href="/demo/brain/neurons">neurons</a>' in labels
+
+
+def test_the_api_page_says_what_values_are_allowed(call: Any) -> None:  # noqa: ANN401 - the folder's own class
+    """Formats, planes and ranges are listed, and code is code rather than between backticks."""
+    page = call.get("/docs").text
+    for words in ("npy, raw, blosc", "xy, xz, yz", "16 to 1024", "<code>start:stop</code>"):
+        assert words in page
+    assert "`" not in page
+
+
 def test_a_public_address_wins_over_the_hosts(
     service_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
 ) -> None:
@@ -113,6 +147,30 @@ def test_a_public_address_wins_over_the_hosts(
         "&#34;", '"'
     )
     assert "Our brains" in page
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"source_files": [{"name": "<b>a.tif", "size": 10**400, "sha256": ["<b>"]}]},
+        {"source_files": {"name": "a.tif"}, "conversion_history": {"tool": "a"}},
+        {"source_files": "a.tif", "conversion_history": 5},
+        {"source_files": [5, None, "a.tif"], "conversion_history": [["a"]]},
+        {"source_format": {"<b>": 1}, "conversion_history": [{"tool": {"<b>": 1}}, {}]},
+    ],
+)
+def test_a_page_bears_a_record_of_any_form(
+    record: dict[str, Any],
+    service_store: Store,
+    make_builder: Callable[..., Any],
+    connect: Callable[..., Any],
+) -> None:
+    """What other software wrote in the record's place neither fails the page nor becomes markup."""
+    voxels = np.ones((4, 4), "uint8")
+    make_builder(service_store).layer("demo/brain/neurons", "yx", voxels, record=record)
+    answer = connect(service_store).get("/demo/brain/neurons")
+    assert answer.status_code == 200
+    assert "<b>" not in answer.text
 
 
 @pytest.mark.parametrize("url", ["/demo/none", "/demo/brain/none", "/api/brain", "/nowhere"])
@@ -133,7 +191,10 @@ def test_browsers_get_errors_as_pages_and_programs_as_problems(
 def test_an_empty_store_has_an_empty_page(
     service_store: Store, connect: Callable[..., Any]
 ) -> None:
-    """Before the first ingest the catalog is a page with no dataset."""
+    """Before the first ingest the catalog has no dataset, and says how to add one."""
     call = connect(service_store)
-    assert "0 datasets" in call.get("/").text
+    page = call.get("/").text
+    assert "0 datasets" in page
+    assert "microtome ingest SOURCE ROOT --as collection/dataset/layer" in page
+    assert "microtome ingest" not in call.get("/?q=brain").text
     assert call.get("/api/datasets").json()["datasets"] == []

@@ -38,6 +38,7 @@ def test_settings_survive_the_way_through_the_environment() -> None:
     [
         ({}, "MICROTOME_ROOT"),
         ({"MICROTOME_ROOT": ""}, "root"),
+        ({"MICROTOME_ROOT": "/data", "MICROTOME_READ_SECONDS": "nan"}, "read_seconds"),
         ({"MICROTOME_ROOT": "/d", "MICROTOME_PORT": "http"}, "MICROTOME_PORT='http'"),
         ({"MICROTOME_ROOT": "/d", "MICROTOME_PORT": "70000"}, "65535"),
         ({"MICROTOME_ROOT": "/d", "MICROTOME_WORKERS": "0"}, "workers = 0"),

@@ -113,7 +113,7 @@ def test_a_coarser_level_has_tiles_of_its_own(volume: tuple[Any, NDArray[Any]]) 
     np.testing.assert_array_equal(tile, voxels[0, 10, ::2, ::2])
 
 
-@pytest.mark.parametrize("extension", ["jpg", "webp"])
+@pytest.mark.parametrize("extension", ["jpg", "jpeg", "webp"])
 def test_lossy_tiles_are_close_to_the_exact_one(
     extension: str, service_store: Store, make_builder: Callable[..., Any],
     connect: Callable[..., Any],
@@ -145,6 +145,10 @@ def test_labels_have_one_stable_colour_an_id(
         assert tile[31, 0].tolist() != tile[31, 31].tolist()
         assert (tile[16:, :, 3] == 255).all()
         assert tile[16:, :, :3].min() >= 64
+    for word in ("color=FF0000", "window=0:9"):
+        answer = call.get(f"{LAYER}/tiles/xy/0/0/0/0.png?{word}")
+        assert answer.status_code == 400
+        assert "labels have no window and no color" in answer.json()["detail"]
     black = picture(call.get(f"{LAYER}/tiles/xy/0/0/0/0.jpg"))
     assert black.shape == (32, 32, 3)
     assert black[:12, :12].max() < 12
@@ -153,8 +157,8 @@ def test_labels_have_one_stable_colour_an_id(
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
-        ("xy/0/12/0/0.png", 404, "0 to 11"),
-        ("xy/0/0/1/0.png", 404, "row 1"),
+        ("xy/0/12/0/0.png", 404, "index 12 on axis z is outside of the level: valid is 0 to 11"),
+        ("xy/0/0/1/0.png", 404, "row 1 of tiles on axis y"),
         ("xy/0/0/0/1.png", 404, "column 1"),
         ("xy/2/0/0/0.png", 404, "0 to 1"),
         ("zx/0/0/0/0.png", 422, "plane"),
@@ -205,6 +209,21 @@ def test_tiles_are_not_sent_twice(volume: tuple[Any, NDArray[Any]]) -> None:
     assert "max-age=60" in first.headers["cache-control"]
 
 
+def test_channels_of_a_tile_count_together(
+    disk_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    """Each channel may be within the limit on decoded chunks and all of them beyond it: 413."""
+    voxels = np.zeros((3, 8, 8, 8), "uint8")
+    make_builder(disk_store).layer("demo/brain/neurons", "czyx", voxels)
+    call = connect(disk_store, max_decoded_bytes=2 * 8**3)
+    url = f"{LAYER}/tiles/xy/0/5/0/0.png"
+    assert call.get(f"{url}?channels=0,1").status_code == 200
+    answer = call.get(f"{url}?channels=0,1,2")
+    assert answer.status_code == 413
+    assert "1536 bytes of chunks to decode" in answer.json()["detail"]
+    assert call("HEAD", f"{url}?channels=0,1,2").status_code == 413
+
+
 def test_a_thumbnail_projects_the_depth_and_keeps_the_aspect_of_tissue(
     service_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
 ) -> None:
@@ -238,9 +257,11 @@ def test_a_thumbnail_reads_no_more_than_allowed(
 def test_a_thumbnail_of_labels_mixes_no_colours(
     service_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
 ) -> None:
-    """Labels show the middle plane in exactly the colours of the tiles."""
+    """Labels are shown in exactly the colours of the tiles."""
     builder = make_builder(service_store)
     ids = np.random.default_rng(3).integers(0, 5, (6, 30, 30), "uint16")
+    ids[:, :10, :10] = 0
+    ids[4, :10, :10], ids[5, :10, :10] = 2, 4
     builder.layer("demo/brain/image", "zyx", ids)
     builder.layer("demo/brain/neurons", "zyx", ids, labels_of="image")
     call = connect(service_store)
@@ -248,3 +269,6 @@ def test_a_thumbnail_of_labels_mixes_no_colours(
     small = picture(call.get(f"{LAYER}/thumbnail.png?size=16"))
     colours = {tuple(pixel) for pixel in tile.reshape(-1, 4).tolist()}
     assert {tuple(pixel) for pixel in small.reshape(-1, 4).tolist()} <= colours
+    # The middle plane is empty there; the first id below it is seen.
+    below = picture(call.get(f"{LAYER}/tiles/xy/0/4/0/0.png"))
+    np.testing.assert_array_equal(small[0, 0], below[0, 0])

@@ -18,7 +18,7 @@ import microtome
 from microtome_cli import ingest as ingest_command
 from microtome_cli.options import add_source_arguments, source_options
 from microtome_cli.picture import save_picture
-from microtome_core.errors import InputError, MicrotomeError, StorageError
+from microtome_core.errors import Conflict, InputError, MicrotomeError, StorageError
 from microtome_core.region import Region
 from microtome_ingest.canonical import canonical_source
 from microtome_ingest.formats import open_source
@@ -90,9 +90,12 @@ def _ingest_own(arguments: argparse.Namespace, root: Path) -> list[_Made]:
 def _ingest(made: _Made, root: Path, options: list[str]) -> None:
     parser = argparse.ArgumentParser()
     ingest_command.add_arguments(parser)
-    # A demo is run again after an update; what it made before is its own to replace.
-    words = [str(made.source), str(root), "--as", made.layer, "--restart", *options]
-    ingest_command.run(parser.parse_args(words))
+    words = [str(made.source), str(root), "--as", made.layer, *options]
+    try:
+        ingest_command.run(parser.parse_args(words))
+    except Conflict:
+        # What an earlier demo made of something else is the demo's own to replace.
+        ingest_command.run(parser.parse_args([*words, "--restart", "--grace", "0"]))
 
 
 def _check(made: _Made, url: str, arguments: argparse.Namespace) -> Region:

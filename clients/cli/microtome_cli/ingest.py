@@ -6,6 +6,7 @@ from contextlib import closing
 
 from microtome_cli.options import add_source_arguments, parse_bytes, source_options
 from microtome_cli.progress import ProgressObserver
+from microtome_core.axes import SPATIAL
 from microtome_core.names import LayerId
 from microtome_core.store.array import Codec
 from microtome_core.store.location import StorageOptions, Store
@@ -51,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--restart", action="store_true", help="replace a layer that was made of something else"
     )
+    group.add_argument(
+        "--grace",
+        type=float,
+        default=IngestOptions().grace,
+        metavar="SECONDS",
+        help="how long the voxels of a replaced layer are kept (default 10)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -81,6 +89,7 @@ def _options(arguments: argparse.Namespace) -> IngestOptions:
         memory=parse_bytes(arguments.memory),
         threads=arguments.threads,
         restart=arguments.restart,
+        grace=arguments.grace,
     )
 
 
@@ -88,8 +97,11 @@ def _summary(outcome: Outcome, root: str) -> str:
     layer = outcome.layer
     shape = "×".join(map(str, layer.shape))
     verb = "wrote" if outcome.written else "nothing to do, the same is there:"
+    sizes = zip(layer.axes, layer.levels[0].scale, strict=True)
+    voxel = ",".join(f"{axis}={size:g}" for axis, size in sizes if axis in SPATIAL)
+    unit = layer.units[-1] or "of unknown unit"
     return (
-        f"{verb} {layer.id}: {layer.axes} {shape} {layer.dtype}, "
+        f"{verb} {layer.id}: {layer.axes} {shape} {layer.dtype}, voxel {voxel} {unit}, "
         f"{bytes_text(layer.nbytes)}, {_count(len(layer.levels), 'level')}, below {root}"
     )
 

@@ -7,7 +7,9 @@ from microtome.errors import AddressError
 from microtome_core.errors import InputError
 from microtome_core.names import LayerId
 
+_API = ["api", "datasets"]
 _EXPECTED = "expected for example https://host/collection/dataset/layer"
+_STORE = "to open a store by its path, serve it with `microtome serve ROOT`, or read it with zarr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> "Address":
-        """Read the address of a layer's page; its query and fragment are left alone.
+        """Read the address of a layer's page or of its JSON; query and fragment are left alone.
 
         Raises
         ------
@@ -45,13 +47,14 @@ class Address:
             collection/dataset/layer.
         """
         parts = _split(url)
-        path = [part for part in parts.path.split("/") if part]
+        prefix, names = _names(parts.path)
+        base = "/".join([f"{parts.scheme}://{parts.netloc}", *prefix])
+        if len(names) == 2:
+            raise AddressError(_without_layer(base, "/".join(names)))
         try:
-            layer = LayerId.parse("/".join(path[-3:]))
+            return cls(base, LayerId.parse("/".join(names)))
         except InputError as error:
             raise AddressError(f"{_shown(url)}: {error}; {_EXPECTED}") from error
-        base = "/".join([f"{parts.scheme}://{parts.netloc}", *path[:-3]])
-        return cls(base, layer)
 
     @property
     def url(self) -> str:
@@ -64,6 +67,22 @@ class Address:
         return f"{self.base}/api/datasets/{self.layer}"
 
 
+def _names(path: str) -> tuple[list[str], list[str]]:
+    """Return the prefix of a service, and the names after it or after its ``api/datasets``."""
+    parts = [part for part in path.split("/") if part]
+    for at in range(len(parts) - 1):
+        if parts[at : at + 2] == _API:
+            return parts[:at], parts[at + 2 :]
+    return parts[:-3], parts[-3:]
+
+
+def _without_layer(base: str, dataset: str) -> str:
+    return (
+        f"{base}/{dataset}: a dataset, and no layer of it; which there are, {base}/{dataset} shows "
+        f"in a browser and {base}/api/datasets/{dataset} as JSON; {_EXPECTED}"
+    )
+
+
 def _split(url: str) -> SplitResult:
     if not isinstance(url, str):
         raise AddressError(f"address of type {type(url).__name__}: {_EXPECTED}")
@@ -73,7 +92,7 @@ def _split(url: str) -> SplitResult:
     except ValueError as error:
         raise AddressError(f"{_shown(url)}: {error}; {_EXPECTED}") from error
     if parts.scheme not in ("http", "https") or not host:
-        raise AddressError(f"{_shown(url)}: no http or https address; {_EXPECTED}")
+        raise AddressError(f"{_shown(url)}: no http or https address; {_EXPECTED}; {_STORE}")
     if "@" in parts.netloc:
         raise AddressError("an address with a user or password in it: pass token= instead")
     return parts

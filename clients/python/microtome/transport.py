@@ -250,4 +250,6 @@ def _reraise(error: HTTPError, url: str, patience: Patience) -> Never:
         raise TimedOut(f"{url}: silent for {patience.timeout:g} s (timeout)") from error
     if isinstance(reason, ResponseError):
         raise WrongAnswer(f"{url}: {reason}") from error
-    raise BrokenConnection(f"{url}: {reason}") from error
+    refused = isinstance(reason.__cause__, ConnectionRefusedError)
+    asked = "; is `microtome serve` running there?" if refused else ""
+    raise BrokenConnection(f"{url}: {reason}{asked}") from error

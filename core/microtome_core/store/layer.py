@@ -115,10 +115,26 @@ def publish_layer(store: Store, path: str, attributes: dict[str, Any]) -> None:
         store.update(f"{folder}/zarr.json", lambda old: _with_label(old, name))
 
 
+def array_paths(store: Store, path: str) -> list[str]:
+    """Return the folders of a visible layer's arrays, relative to it; none if it is not visible."""
+    ome = (_attributes(store, path) or {}).get("ome")
+    if not ome:
+        return []
+    try:
+        return [dataset.path for dataset in Ome.model_validate(ome).multiscales[0].datasets]
+    except ValidationError as error:
+        raise StorageError(f"{store.url}/{path}: not OME-Zarr 0.5: {error}") from error
+
+
 def ensure_groups(store: Store, dataset: DatasetId) -> None:
     """Make the folders above a layer Zarr groups, so that any Zarr reader can walk down."""
-    for path in ("zarr.json", f"{dataset.collection}/zarr.json", f"{dataset}/zarr.json"):
-        store.update(path, lambda old: old or _group({}))
+    for path in ("", dataset.collection, str(dataset)):
+        ensure_group(store, path)
+
+
+def ensure_group(store: Store, path: str) -> None:
+    """Make one folder a Zarr group; attributes that it has stay."""
+    store.update(f"{path}/zarr.json".lstrip("/"), lambda old: old or _group({}))
 
 
 def _with_label(old: bytes | None, name: str) -> bytes:

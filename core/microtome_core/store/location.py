@@ -5,6 +5,7 @@ Everything goes through TensorStore's key-value drivers, so that one code path s
 would list every shard below it.
 """
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,7 +139,11 @@ class Store:
     def delete(self, folder: str) -> None:
         """Delete every object below `folder`."""
         with storage_errors(f"{self.url}/{folder}"):
-            self._objects.delete_range(_below(folder)).result()
+            if self._kvstore["driver"] == "file":
+                # TensorStore would leave the empty folders.
+                shutil.rmtree(f"{self._kvstore['path']}{folder}", onerror=_unless_absent)
+            else:
+                self._objects.delete_range(_below(folder)).result()
 
     def children(self, folder: str = "") -> list[str]:
         """Return the names of the folders directly in `folder`, sorted; none if it is absent."""
@@ -151,6 +156,11 @@ class Store:
         prefix = f"{folder}/" if folder else ""
         keys = self._objects.list(_below(folder), strip_prefix_length=len(prefix)).result()
         return sorted({k.decode().split("/")[0] for k in keys if b"/" in k})
+
+
+def _unless_absent(_: object, __: str, error: tuple[type, BaseException, object]) -> None:
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]
 
 
 def _below(folder: str) -> ts.KvStore.KeyRange:

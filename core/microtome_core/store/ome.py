@@ -145,8 +145,9 @@ def multiscale(
     units: Sequence[str | None],
     levels: Sequence[Level],
     method: Literal["mean", "mode"],
+    prefix: str = "",
 ) -> Multiscale:
-    """Describe a pyramid whose levels lie in the folders ``0``, ``1``, ….
+    """Describe a pyramid whose levels lie in the folders ``0``, ``1``, … below `prefix`.
 
     Parameters
     ----------
@@ -155,6 +156,8 @@ def multiscale(
         Finest first.
     method : str
         How a voxel was made of those below it.
+    prefix : str
+        Empty, or a folder and a slash.
     """
     described = zip(axes, units, strict=True)
     return Multiscale(
@@ -163,7 +166,7 @@ def multiscale(
         axes=[Axis.model_validate({"name": a, "type": TYPES[a], "unit": u}) for a, u in described],
         datasets=[
             Dataset(
-                path=str(index),
+                path=f"{prefix}{index}",
                 coordinateTransformations=[
                     Scale(scale=list(level.scale)),
                     Translation(translation=list(level.translation)),

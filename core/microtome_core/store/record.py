@@ -48,7 +48,9 @@ class ImagingSpace(_Model):
     """Size and extent of the imaged box, in x, y, z (x, y for planar images)."""
 
     neurodata_type: Literal["VolumetricImagingSpace", "PlanarImagingSpace"]
-    voxel_size_in_um: list[float]
+    voxel_size_in_um: Annotated[
+        list[float] | None, Field(description="absent where nobody knows it")
+    ] = None
     dimensions_in_voxels: list[int]
 
 

@@ -96,7 +96,7 @@ def _next(
     end = offset + width + tags * widths.tag + last
     if not 0 < tags <= _MOST_TAGS or end > size:
         raise SourceError(
-            path, f"{name} has {tags} tags at bytes {offset} to {end}, the file {size}: damaged"
+            path, f"{name} lies at bytes {offset} to {end}, but the file ends at {size}: truncated"
         )
     body = file.read(tags * widths.tag + last)
     codes = [struct.unpack_from(f"{order}H", body, i * widths.tag)[0] for i in range(tags)]

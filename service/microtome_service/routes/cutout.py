@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Annotated, Any
+from uuid import NAMESPACE_URL, uuid5
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -10,12 +11,12 @@ from microtome_core import __version__
 from microtome_core.selection import Selection
 from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
-from microtome_service.admission import Lease
 from microtome_service.body import BodyResponse
 from microtome_service.encode import (
+    ALIASES,
     FORMATS,
     PLAIN,
-    Encoded,
+    Parts,
     check_encodable,
     choose_media_type,
     describe,
@@ -76,9 +77,10 @@ class CutoutQuery:
     format: Annotated[
         str | None,
         Query(
-            description="Wins over the header Accept; npy if neither is given.",
+            description="Wins over the header Accept; npy if neither is given. `jpg` and `tif` are "
+            "`jpeg` and `tiff`.",
             examples=["npy"],
-            json_schema_extra={"enum": [*FORMATS, None]},
+            json_schema_extra={"enum": [*FORMATS, *ALIASES, None]},
         ),
     ] = None
 
@@ -106,7 +108,7 @@ async def get_cutout(
     selection = Selection.parse(
         layer.info.axes, find_level(layer.info, query.level).shape, query.words
     )
-    check_cost(layer.info, query.level, selection.region, service.limits)
+    check_cost(layer.info, query.level, [selection.region], service.limits)
     check_encodable(selection.shape, layer.info.dtype, selection.axes, media_type)
     headers = _headers(layer.info, query.level, selection, media_type)
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
@@ -118,14 +120,23 @@ async def get_cutout(
 
 def _headers(info: LayerInfo, level: int, selection: Selection, media_type: str) -> dict[str, str]:
     request = (level, selection.region, selection.dropped, media_type)
+    name = _file_name(info, level, selection, media_type)
     return {
         "ETag": entity_tag(__version__, info.id, info.version, *request),
         # Kept, but asked for again: a layer may be replaced at any time.
         "Cache-Control": "public, no-cache",
         "Vary": "Accept",
+        "Content-Disposition": f'inline; filename="{name}"',
         "X-Microtome-Version": info.version,
         **describe(selection.shape, info.dtype, selection.axes),
     }
+
+
+def _file_name(info: LayerInfo, level: int, selection: Selection, media_type: str) -> str:
+    """Return a name to save by: letters, digits and ``._-`` alone, as names of layers are."""
+    ranges = zip(info.axes, selection.region.start, selection.region.stop, strict=True)
+    words = [f"{axis}{start}-{stop}" for axis, start, stop in ranges]
+    return f"{info.id.split('/')[-1]}-{level}-{'_'.join(words)}.{_EXTENSIONS[media_type]}"
 
 
 def _head(
@@ -151,25 +162,21 @@ async def _body(
     # What is encoded stands in memory twice.
     lease = await service.gate.admit(nbytes if media_type in PLAIN else 2 * nbytes)
     try:
-        encoded = await _encoded(service, layer, level, selection, media_type)
+        parts = await _parts(service, layer, level, selection, media_type)
     except BaseException:
         lease.release()
         raise
-    return _response(encoded, headers, lease)
+    return BodyResponse(parts, media_type, headers, lease)
 
 
-def _response(encoded: Encoded, headers: dict[str, str], lease: Lease) -> Response:
-    return BodyResponse(encoded.parts, encoded.media_type, {**headers, **encoded.headers}, lease)
-
-
-async def _encoded(
+async def _parts(
     service: Service, layer: Layer, level: int, selection: Selection, media_type: str
-) -> Encoded:
-    block = await read(layer, level, selection.region, service.limits)
+) -> Parts:
+    block = await read(layer, level, selection.region, service.limits.seconds)
     block = block.reshape(selection.shape)
-    metadata = _metadata(layer.info, level, selection)
     if media_type in PLAIN:
-        return encode(block, selection.axes, media_type, metadata)
+        return encode(block, selection.axes, media_type, {})
+    metadata = _metadata(layer.info, level, selection)
     return await service.compute(encode, block, selection.axes, media_type, metadata)
 
 
@@ -177,8 +184,10 @@ def _metadata(info: LayerInfo, level: int, selection: Selection) -> dict[str, An
     region = selection.region
     names = [channel.name for channel in info.channels]
     where = dict(zip(info.axes, region.slices, strict=True))
+    name = f"{info.id} level {level} {region}"
     return {
-        "name": f"{info.id} level {level} {region}",
+        "name": name,
+        "uuid": str(uuid5(NAMESPACE_URL, f"{info.version} {name} {selection.dropped}")),
         "scale": dict(zip(info.axes, info.levels[level].scale, strict=True)),
         "unit": dict(zip(info.axes, info.units, strict=True)),
         "channels": names[where["c"]] if "c" in where else names,
@@ -186,11 +195,18 @@ def _metadata(info: LayerInfo, level: int, selection: Selection) -> dict[str, An
 
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_EXTENSIONS = {
+    **{media_type: name for name, media_type in FORMATS.items()},
+    FORMATS["zstd"]: "zst",
+    FORMATS["jpeg"]: "jpg",
+    FORMATS["tiff"]: "ome.tif",
+}
 _HEADERS = {
     "X-Microtome-Shape": {"description": "Extents, for example `64,512,512`."},
     "X-Microtome-Dtype": {"description": "NumPy's name of the dtype, for example `uint16`."},
     "X-Microtome-Axes": {"description": "One letter an axis, for example `zyx`."},
     "X-Microtome-Version": {"description": "Version of the layer."},
+    "Content-Disposition": {"description": "A name to save by: layer, level and region."},
     "ETag": {"description": "Strong: of version, region and format."},
 }
 

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from microtome_core import __version__
 from microtome_core.errors import NotFound
@@ -16,6 +16,7 @@ from microtome_service.documents import (
     DatasetList,
     LayerDocument,
     dataset_document,
+    json_response,
     layer_document,
 )
 from microtome_service.negotiate import entity_tag, unchanged
@@ -57,7 +58,7 @@ async def list_datasets(
     """List datasets by name, each with its layers in short. A damaged layer is named as such."""
     found = await find_datasets(service, query)
     base = request.scope.get("root_path", "")
-    return JSONResponse(asdict(await dataset_list(service, base, found, query)), headers=_FRESH)
+    return json_response(await dataset_list(service, base, found, query), _FRESH)
 
 
 async def find_datasets(service: Service, query: ListQuery) -> list[DatasetId]:
@@ -89,7 +90,7 @@ async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDe
     """Return a dataset with its layers in short."""
     layers = await service.catalog.layers(path.id)
     document = dataset_document(request.scope.get("root_path", ""), path.id, layers)
-    return JSONResponse(asdict(document), headers=_FRESH)
+    return json_response(document, _FRESH)
 
 
 async def get_layer(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
@@ -99,7 +100,7 @@ async def get_layer(request: Request, path: LayerPathDep, service: ServiceDep) -
     headers = {**_FRESH, "ETag": entity_tag(__version__, info.id, info.version, base)}
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return JSONResponse(asdict(layer_document(base, info)), headers=headers)
+    return json_response(layer_document(base, info), headers)
 
 
 def _documented(model: type, description: str, *statuses: int) -> dict[str, Any]:

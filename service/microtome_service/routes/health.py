@@ -13,6 +13,7 @@ from microtome_service.problems import responses
 from microtome_service.routes.parameters import ServiceDep, add, only
 
 _FRESH = {"Cache-Control": "no-store"}
+_UNKNOWN = {400: {**responses(400)[400], "description": "A query parameter: there is none."}}
 
 
 async def get_live() -> Response:
@@ -50,7 +51,7 @@ def router() -> APIRouter:
         summary="Is the process alive?",
         dependencies=[only()],
         response_model=None,
-        responses={**_documented("live"), **responses(400)},
+        responses=_documented("live") | _UNKNOWN,
     )
     add(
         routes,
@@ -60,6 +61,6 @@ def router() -> APIRouter:
         summary="Can it answer?",
         dependencies=[only()],
         response_model=None,
-        responses={**_documented("ready"), **responses(400, 503)},
+        responses=_documented("ready") | _UNKNOWN | responses(503),
     )
     return routes

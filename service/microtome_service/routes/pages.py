@@ -1,5 +1,6 @@
 """Pages for people: the catalog, a dataset, a layer, and the API's description."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from microtome_core.errors import NotFound
+from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
+from microtome_service.catalog import Damaged
 from microtome_service.documents import dataset_document, layer_links
 from microtome_service.pages import Pages
 from microtome_service.planes import PLANES, PlaneName, planes_of
@@ -37,6 +40,17 @@ class SliceQuery:
 
     plane: Annotated[PlaneName, Query(description="View.")] = "xy"
     index: Annotated[int | None, Query(ge=0, le=10**18, description="Slice.")] = None
+    t: Annotated[int | None, Query(ge=0, le=10**18, description="Time point.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Slider:
+    """A field of the form: its name, the axis that it moves along, where it is, of how many."""
+
+    name: str
+    axis: str
+    value: int
+    count: int
 
 
 async def get_catalog(
@@ -65,7 +79,8 @@ async def get_layer(
 ) -> HTMLResponse:
     """Show a layer; its address is also what the Python client opens."""
     _check_not_reserved(path.collection)
-    info = (await service.catalog.layer(path.id)).info
+    layer = await service.catalog.layer(path.id)
+    info = layer.info
     links = layer_links(request.scope.get("root_path", ""), info.id)
     host = _host(request, service)
     values = {
@@ -74,7 +89,8 @@ async def get_layer(
         "host": host,
         "region": _example_region(info),
         "slice": _slice(info, links.self, query),
-        "planes": planes_of(info.axes),
+        "planes": _planes(info),
+        **_relatives(layer, await service.catalog.layers(path.id.parent)),
     }
     return _page(request, "layer.html", values)
 
@@ -108,29 +124,53 @@ def _example_region(info: LayerInfo) -> dict[str, tuple[int, int]]:
     return ranges
 
 
+def _planes(info: LayerInfo) -> tuple[PlaneName, ...]:
+    """Return the planes worth choosing from: a single plane has but one."""
+    return planes_of(info.axes if _extents(info, 0).get("z", 1) > 1 else "yx")
+
+
+def _relatives(layer: Layer, others: Iterable[Layer | Damaged]) -> dict[str, Any]:
+    """Return the image that labels lie below, and the labels below an image, as far as readable."""
+    ids = {other.path: other.info.id for other in others if isinstance(other, Layer)}
+    folder, _, _ = layer.path.rpartition("/")
+    image = folder.removesuffix("/labels") if folder.endswith("/labels") else ""
+    below = [i for path, i in ids.items() if path.startswith(f"{layer.path}/labels/")]
+    return {"image": ids.get(image), "labels": below}
+
+
+def _extents(info: LayerInfo, level: int) -> dict[str, int]:
+    return dict(zip(info.axes, info.levels[level].shape, strict=True))
+
+
 def _slice(info: LayerInfo, api: str, query: SliceQuery) -> dict[str, Any]:
     """Return what the preview shows: one tile that holds the plane, or its corner if none does."""
     plane = query.plane if query.plane in planes_of(info.axes) else "xy"
     view = PLANES[plane]
-    shapes = [dict(zip(info.axes, level.shape, strict=True)) for level in info.levels]
+    shapes = [_extents(info, number) for number in range(len(info.levels))]
     fitting = [
         number
         for number, shape in enumerate(shapes)
         if max(shape[view.rows], shape[view.columns]) <= _TILE
     ]
     level = fitting[0] if fitting else len(shapes) - 1
-    count = shapes[level].get(view.normal, 1)
-    index = min(count // 2 if query.index is None else query.index, count - 1)
+    index = _slider("index", view.normal, shapes[level], query.index)
+    t = _slider("t", "t", shapes[level], query.t)
+    extension = "png" if info.kind == "labels" else "webp"
+    tile = f"{api}/tiles/{plane}/{level}/{{index}}/0/0.{extension}?size={_TILE}"
     return {
         "plane": plane,
-        "normal": view.normal,
         "level": level,
-        "index": index,
-        "count": count,
+        "index": index.value,
+        "t": t.value,
+        "sliders": [slider for slider in (index, t) if slider.count > 1],
         "whole": bool(fitting),
-        "before": f"{api}/tiles/{plane}/{level}/",
-        "after": f"/0/0.{'png' if info.kind == 'labels' else 'webp'}?size={_TILE}",
+        "tile": tile + ("&t={t}" if "t" in info.axes else ""),
     }
+
+
+def _slider(name: str, axis: str, extents: Mapping[str, int], wanted: int | None) -> _Slider:
+    count = extents.get(axis, 1)
+    return _Slider(name, axis, min(count // 2 if wanted is None else wanted, count - 1), count)
 
 
 def router() -> APIRouter:

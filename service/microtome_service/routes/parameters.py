@@ -37,7 +37,7 @@ class DatasetPath:
         str, Path(pattern=NAME_PATTERN, description="Name of a collection.", examples=["demo"])
     ]
     dataset: Annotated[
-        str, Path(pattern=NAME_PATTERN, description="Name of a dataset.", examples=["brain"])
+        str, Path(pattern=NAME_PATTERN, description="Name of a dataset.", examples=["brainbow"])
     ]
 
     @property
@@ -54,10 +54,10 @@ class LayerPath:
         str, Path(pattern=NAME_PATTERN, description="Name of a collection.", examples=["demo"])
     ]
     dataset: Annotated[
-        str, Path(pattern=NAME_PATTERN, description="Name of a dataset.", examples=["brain"])
+        str, Path(pattern=NAME_PATTERN, description="Name of a dataset.", examples=["brainbow"])
     ]
     layer: Annotated[
-        str, Path(pattern=NAME_PATTERN, description="Name of a layer.", examples=["neurons"])
+        str, Path(pattern=NAME_PATTERN, description="Name of a layer.", examples=["brain"])
     ]
 
     @property

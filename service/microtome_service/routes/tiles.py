@@ -23,15 +23,15 @@ from microtome_service.images import encode_image
 from microtome_service.negotiate import entity_tag, unchanged
 from microtome_service.planes import PlaneName, Tile, as_picture, region_of, tile_ranges
 from microtome_service.problems import responses
-from microtome_service.reader import Limits, decoded_bytes, find_level, read
+from microtome_service.reader import Limits, check_cost, decoded_bytes, find_level, read
 from microtome_service.render import Blend, render, render_labels
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
 from microtome_service.state import Service
-from microtome_service.thumbnail import choose_view, fit, project, view_region
+from microtome_service.thumbnail import choose_view, fit, project, project_labels, view_region
 
-_MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
-Extension = Literal["png", "jpg", "webp"]
+_MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
+Extension = Literal["png", "jpg", "jpeg", "webp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +146,14 @@ async def get_tile(
         layer.info, query.channels, query.window, query.color, query.gamma, query.blend
     )
     regions = [region_of(layer.info, level, ranges, query.t, c) for c in look.channels]
+    check_cost(layer.info, tile.level, regions, service.limits)
     headers = _headers(service, layer.info, tile, query)
     media_type = _MEDIA_TYPES[tile.extension]
     early = _early(request, headers, media_type)
     if early is not None:
         return early
     with await service.gate.admit(_decoded(layer.info, tile.level, regions)):
-        blocks = await _read_all(layer, tile.level, regions, service.limits)
+        blocks = await _read_all(layer, tile.level, regions, service.limits.seconds)
         planes = [as_picture(block, layer.info.axes, tile.plane) for block in blocks]
         body = await service.compute(_encode, planes, layer.info.kind, look, media_type)
     return Response(body, headers=headers, media_type=media_type)
@@ -166,8 +167,9 @@ async def get_thumbnail(
 ) -> Response:
     """Return a small PNG of a layer, its aspect that of the tissue.
 
-    An image is projected along z (largest value), labels show the middle plane; the middle time
-    point. It is made from a level that is cheap to read.
+    An image is projected along z (largest value), labels are seen from above (first id that is not
+    0); where the depth costs too much, the middle plane. The middle time point is shown, from a
+    level that is cheap to read.
     """
     layer = await service.catalog.layer(path.id)
     headers = _headers(service, layer.info, "thumbnail", query)
@@ -188,20 +190,23 @@ async def _thumbnail(service: Service, layer: Layer, look: Appearance, size: int
     )
     view = choose_view(layer.info, size, len(look.channels), limits)
     regions = [view_region(layer.info, view, c) for c in look.channels]
+    check_cost(layer.info, view.level, regions, limits)
     with await service.gate.admit(_decoded(layer.info, view.level, regions)):
-        blocks = await _read_all(layer, view.level, regions, limits)
+        blocks = await _read_all(layer, view.level, regions, limits.seconds)
         return await service.compute(_small, blocks, layer.info, look, size)
 
 
 def _small(blocks: list[NDArray[Any]], info: LayerInfo, look: Appearance, size: int) -> memoryview:
-    picture = _picture([project(block, info.axes) for block in blocks], info.kind, look)
-    return encode_image(fit(picture, info, size, info.kind == "labels"), "image/png")
+    labels = info.kind == "labels"
+    planes = [project_labels(b) if labels else project(b, info.axes) for b in blocks]
+    picture = _picture(planes, info.kind, look)
+    return encode_image(fit(picture, info, size, labels), "image/png")
 
 
 async def _read_all(
-    layer: Layer, level: int, regions: Sequence[Region], limits: Limits
+    layer: Layer, level: int, regions: Sequence[Region], seconds: float
 ) -> list[NDArray[Any]]:
-    return await asyncio.gather(*(read(layer, level, region, limits) for region in regions))
+    return await asyncio.gather(*(read(layer, level, region, seconds) for region in regions))
 
 
 def _decoded(info: LayerInfo, level: int, regions: Sequence[Region]) -> int:
