@@ -39,7 +39,7 @@ def measure(folder: Path, stack: Stack) -> list[Row]:
 
 def _bare_write(folder: Path, stack: Stack) -> float:
     """Write level 0 in a process of its own, so that nothing is warmer for the one or the other."""
-    words = [sys.executable, __file__, str(folder), str(stack.path)]
+    words = [sys.executable, "-m", "tests.benchmarks.ingests", str(folder), str(stack.path)]
     return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 

@@ -22,21 +22,21 @@ def run(words: Sequence[str]) -> None:
     keep_freed_memory()  # as `serve` does
     settings = Settings(root=root, cache_bytes=int(cache))
     app = create_app(settings, Store(root, StorageOptions(cache_bytes=int(cache))))
-    app.router.routes.insert(0, Route("/benchmark/body/{size:int}", _body))
+    app.router.routes.insert(0, Route("/benchmark/body/{size:int}/{number:int}", _body))
     uvicorn.run(
         app, host="127.0.0.1", port=int(port), http="httptools", loop="uvloop", log_level="warning",
         access_log=False,
     )  # fmt: skip
 
 
-_BODIES: dict[int, memoryview] = {}
+_BODIES: dict[tuple[int, int], memoryview] = {}
 
 
 async def _body(request: Request) -> Response:
-    size = int(request.path_params["size"])
-    if size not in _BODIES:
-        _BODIES[size] = np.random.default_rng(0).integers(0, 255, size, "uint8").data
-    return BodyResponse((_BODIES[size],), "application/octet-stream", {}, None)
+    key = size, number = request.path_params["size"], request.path_params["number"]
+    if key not in _BODIES:
+        _BODIES[key] = np.random.default_rng(number).integers(0, 255, size, "uint8").data
+    return BodyResponse((_BODIES[key],), "application/octet-stream", {}, None)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class ProgressObserver(Observer, AbstractContextManager["ProgressObserver"]):
             self._bar.add_task(self._title, total=plan.nbytes)
         else:
             levels, shards = len(plan.levels), total_shards(plan)
-            self._say(f"{bytes_text(plan.nbytes)} in {levels} levels, {shards} shards")
+            self._say(f"{bytes_text(plan.nbytes)}, levels: {levels}, shards: {shards}")
 
     def advance(self, size: int) -> None:
         """Count what was written."""
