@@ -269,3 +269,16 @@ def run_server() -> Callable[..., AbstractContextManager[str]]:
         return running(create_app(settings_for(store, **changes), store))
 
     return run
+
+
+@pytest.fixture
+def volume(
+    service_store: Store,
+    make_builder: Callable[..., Any],
+    make_ramp: Callable[..., NDArray[Any]],
+    connect: Callable[..., Any],
+) -> tuple[Any, NDArray[Any]]:
+    """A caller of a store with one uint16 volume of two levels, and its voxels."""
+    voxels = make_ramp((10, 20, 30), "uint16")
+    make_builder(service_store).layer("demo/brain/neurons", "zyx", voxels, levels=2)
+    return connect(service_store), voxels

@@ -21,19 +21,6 @@ SHAPES = {
 }
 
 
-@pytest.fixture
-def volume(
-    service_store: Store,
-    make_builder: Callable[..., Any],
-    make_ramp: Callable[..., NDArray[Any]],
-    connect: Callable[..., Any],
-) -> tuple[Any, NDArray[Any]]:
-    """A caller of a store with one uint16 volume of two levels, and its voxels."""
-    voxels = make_ramp((10, 20, 30), "uint16")
-    make_builder(service_store).layer("demo/brain/neurons", "zyx", voxels, levels=2)
-    return connect(service_store), voxels
-
-
 @pytest.mark.parametrize("axes", SHAPES)
 def test_layers_have_two_to_five_axes(
     axes: str,

@@ -15,19 +15,6 @@ CUTOUT = "/api/datasets/demo/brain/neurons/cutout"
 DTYPES = ("uint8", "uint16", "int16", "uint32", "uint64", "float32")
 
 
-@pytest.fixture
-def volume(
-    service_store: Store,
-    make_builder: Callable[..., Any],
-    make_ramp: Callable[..., NDArray[Any]],
-    connect: Callable[..., Any],
-) -> tuple[Any, NDArray[Any]]:
-    """A caller of a store with one uint16 volume of two levels, and its voxels."""
-    voxels = make_ramp((10, 20, 30), "uint16")
-    make_builder(service_store).layer("demo/brain/neurons", "zyx", voxels, levels=2)
-    return connect(service_store), voxels
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["npy", "raw", "blosc", "zstd", "tiff"])
 def test_every_format_gives_back_the_same_voxels(

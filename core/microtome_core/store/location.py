@@ -90,6 +90,12 @@ class Store:
             {
                 "cache_pool": {"total_bytes_limit": self.options.cache_bytes},
                 "data_copy_concurrency": {"limit": cpu_count() or 1},
+                # Half a minute in all; TensorStore's own 32 tries take a quarter of an hour.
+                "s3_request_retries": {
+                    "max_retries": 10,
+                    "initial_delay": "200ms",
+                    "max_delay": "5s",
+                },
             }
         )
         with storage_errors(self.url):

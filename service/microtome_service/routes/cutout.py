@@ -35,6 +35,11 @@ _RANGE = "half-open range `start:stop`, or one index, which drops the axis; all 
 _FORM: dict[str, Any] = {"pattern": r"^(\d{0,18}:\d{0,18}|\d{1,18})$"}
 
 
+def _range(what: str, example: str) -> Any:  # noqa: ANN401 - a FastAPI marker
+    text = f"{what}: {_RANGE}."
+    return Query(description=text, examples=[example], json_schema_extra=_FORM)
+
+
 @dataclass(frozen=True, slots=True)
 class CutoutQuery:
     """Which voxels, and in which form."""
@@ -42,38 +47,11 @@ class CutoutQuery:
     level: Annotated[
         int, Query(ge=0, le=63, description="Level of the pyramid; 0 is the finest.", examples=[0])
     ] = 0
-    t: Annotated[
-        str | None,
-        Query(description=f"Time points: {_RANGE}.", examples=["0"], json_schema_extra=_FORM),
-    ] = None
-    c: Annotated[
-        str | None,
-        Query(description=f"Channels: {_RANGE}.", examples=["0:2"], json_schema_extra=_FORM),
-    ] = None
-    z: Annotated[
-        str | None,
-        Query(
-            description=f"In voxels of the level: {_RANGE}.",
-            examples=["10:74"],
-            json_schema_extra=_FORM,
-        ),
-    ] = None
-    y: Annotated[
-        str | None,
-        Query(
-            description=f"In voxels of the level: {_RANGE}.",
-            examples=["0:512"],
-            json_schema_extra=_FORM,
-        ),
-    ] = None
-    x: Annotated[
-        str | None,
-        Query(
-            description=f"In voxels of the level: {_RANGE}.",
-            examples=["0:512"],
-            json_schema_extra=_FORM,
-        ),
-    ] = None
+    t: Annotated[str | None, _range("Time points", "0")] = None
+    c: Annotated[str | None, _range("Channels", "0:2")] = None
+    z: Annotated[str | None, _range("In voxels of the level", "10:74")] = None
+    y: Annotated[str | None, _range("In voxels of the level", "0:512")] = None
+    x: Annotated[str | None, _range("In voxels of the level", "0:512")] = None
     format: Annotated[
         str | None,
         Query(
