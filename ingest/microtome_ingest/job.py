@@ -132,7 +132,7 @@ def ingest(
     Conflict
         Another layer of that name exists and `options.restart` is not set.
     SourceError, StorageError
-        Reading or writing failed on the way; no layer is visible.
+        Reading or writing failed on the way; nothing new is visible, what was stays.
     """
     spec = resolution.spec
     plan = plan_ingest(spec, options, _image_levels(store, layer_id, options))

@@ -41,12 +41,10 @@ class Place:
 
 def visible_place(store: Store, layer: str) -> Place | None:
     """Return where the arrays of a visible layer lie, None if there is none."""
-    paths = array_paths(store, layer)
-    return (
-        Place(layer, paths[0].rpartition("/")[0] + "/" if "/" in paths[0] else "")
-        if paths
-        else None
-    )
+    for path in array_paths(store, layer):
+        folder, slash, _ = path.rpartition("/")
+        return Place(layer, folder + slash)
+    return None
 
 
 def prepare(store: Store, layer: str) -> tuple[Place, Place | None]:

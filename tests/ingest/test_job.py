@@ -1,6 +1,7 @@
 """One ingest as a whole: what is stored, what is refused, what a failure leaves behind."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from math import prod
@@ -319,13 +320,24 @@ def test_a_layer_that_is_replaced_stays_until_the_new_one_is_whole(store: Store,
 
 
 def test_replaced_voxels_are_kept_for_those_who_read_them(store: Store, run: Run) -> None:
-    """Whoever opened the old version reads it, correctly or not at all, and the new one is found;
-    after the grace nothing of the old is left.
-    """
+    """For the grace, whoever has the old version open reads it, though the new one is visible."""
     run(noise())
     old = read_layer(store, BRAIN)
-    run(noise(seed=1), restart=True, grace=0.0)
-    run(noise(seed=2), restart=True, grace=0.0)
+    with ThreadPoolExecutor(1) as pool:
+        replacing = pool.submit(run, noise(seed=1), restart=True, grace=1.5)
+        while read_layer(store, BRAIN).info.version == old.info.version:
+            assert not replacing.done()
+        assert np.array_equal(old.arrays[0].read().result(), noise())
+        assert not replacing.done()
+    assert np.array_equal(read_layer(store, BRAIN).arrays[0].read().result(), noise(seed=1))
+
+
+def test_nothing_of_a_replaced_layer_is_left(store: Store, run: Run) -> None:
+    """After the grace only the last version takes room; old readers get an error, not zeros."""
+    run(noise())
+    old = read_layer(store, BRAIN)
+    run(noise(seed=1), restart=True)
+    run(noise(seed=2), restart=True)
     assert np.array_equal(read_layer(store, BRAIN).arrays[0].read().result(), noise(seed=2))
     assert store.children(str(BRAIN)) == ["v3"]
     with pytest.raises(ValueError, match=r"missing|NOT_FOUND|exist"):

@@ -144,6 +144,8 @@ def _service(root: Path, wanted: int | None) -> Iterator[tuple[str, "subprocess.
             yield url, server
         finally:
             server.terminate()
+            # After Ctrl-C, `with` alone waits a quarter of a second and leaves the rest behind.
+            server.wait()
 
 
 def _wait(port: int, server: "subprocess.Popen[bytes]") -> None:

@@ -1,7 +1,7 @@
 """Routes that FastAPI describes but does not take apart parameter by parameter.
 
-FastAPI's own way costs 0.3 ms a request with a dozen parameters, as much as a small cutout itself
-(measured by `make bench`); one pydantic validation of all of them costs a hundredth of that.
+FastAPI's own way cost 0.2 ms a request with a dozen parameters, half as much as an empty route in
+all; one pydantic validation of all of them takes microseconds.
 """
 
 import inspect
