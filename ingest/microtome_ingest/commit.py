@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorstore as ts
@@ -20,11 +20,11 @@ from microtome_core.store.record import (
 )
 from microtome_core.units import convert
 from microtome_core.wire import Channel
-from microtome_ingest.options import VolumeSpec
+from microtome_ingest.manifest import SourceFacts
+from microtome_ingest.options import Kind, VolumeSpec
 from microtome_ingest.plan import Plan
-from microtome_ingest.source import Description, SourceChannel
+from microtome_ingest.source import SourceChannel
 
-Kind = Literal["image", "labels"]
 # Percent of voxels that may be shown as plain black, or as full colour.
 _TAIL_PERCENT = 0.1
 # Voxels of a channel that are looked at for its contrast, and time points of a long recording.
@@ -89,7 +89,7 @@ def shown_channels(
 
 
 def record(
-    description: Description,
+    source: SourceFacts,
     spec: VolumeSpec,
     channels: Sequence[SourceChannel],
     files: Sequence[SourceFile],
@@ -104,10 +104,10 @@ def record(
         imaging_space=_imaging_space(spec),
         channels=[_channel(channel) for channel in channels],
         data=data,
-        source_format=description.format,
+        source_format=source.format,
         source_files=list(files),
         conversion_history=[conversion],
-        original_metadata=dict(description.metadata),
+        original_metadata=dict(source.metadata),
     ).to_json()
 
 

@@ -1,7 +1,14 @@
-"""What the user says of a source, over what its file says or where it is silent."""
+"""What the user says: of a source, over what its file says, and of how it is stored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+from microtome_core.errors import InputError
+from microtome_core.store.array import Codec
+from microtome_ingest.extents import Extents
+
+Kind = Literal["image", "labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +66,60 @@ class VolumeSpec:
     scale: tuple[float, ...]
     units: tuple[str | None, ...]
     block: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How a layer is stored.
+
+    Parameters
+    ----------
+    kind : str
+        ``image`` or ``labels``: binned by mean or by mode.
+    labels_of : str, optional
+        Name of the image in the same dataset to which these labels belong.
+    chunk, shard : Extents, optional
+        Instead of those that microtome would choose.
+    codec : Codec
+    levels : int, optional
+        How many, instead of until the coarsest fits one chunk.
+    memory : int
+        Bytes that the whole job may take.
+    threads : int, optional
+        Steps in flight at most; one more than there are cores by default.
+    restart : bool
+        Replace a layer, or an unfinished ingest of it, that was made of another source or with
+        other settings. A layer stays as it is until the new one is whole.
+    grace : float
+        Seconds for which a replaced layer's voxels are kept for those who have it open.
+    scene : int, optional
+        Which image of the source it is, to find it again.
+    started : str, optional
+        The time in the layer's history, ISO 8601, instead of now.
+
+    Raises
+    ------
+    InputError
+        Levels, memory or threads below 1.
+    """
+
+    kind: Kind = "image"
+    labels_of: str | None = None
+    chunk: Extents | None = None
+    shard: Extents | None = None
+    codec: Codec = Codec()
+    levels: int | None = None
+    memory: int = 2 * 2**30
+    threads: int | None = None
+    restart: bool = False
+    grace: float = 10.0
+    scene: int | None = None
+    started: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("levels", "memory", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name} {value}: expected at least 1")
+        if not 0 <= self.grace <= 86400:
+            raise InputError(f"--grace {self.grace}: expected 0 to 86400 seconds")

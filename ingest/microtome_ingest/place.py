@@ -7,7 +7,8 @@ layer's metadata names the arrays that count, and writing it is the moment of th
 import re
 from dataclasses import dataclass
 
-from microtome_core.store.layer import array_paths, ensure_group
+from microtome_core.store.layer import array_paths
+from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
 
 _VERSION = re.compile(r"v(\d+)/")
@@ -28,15 +29,25 @@ class Place:
     layer: str
     prefix: str = ""
 
+    @property
+    def folder(self) -> str:
+        """The folder in which the arrays and the ledger lie."""
+        return f"{self.layer}/{self.prefix}".rstrip("/")
+
     def array(self, level: int) -> str:
         """Return the folder of a level's array below the root."""
         return f"{self.layer}/{self.prefix}{level}"
 
     @property
+    def number(self) -> int:
+        """1 for the first version."""
+        match = _VERSION.fullmatch(self.prefix)
+        return int(match[1]) if match else 1
+
+    @property
     def next(self) -> "Place":
         """The place of the version after this one."""
-        match = _VERSION.fullmatch(self.prefix)
-        return Place(self.layer, f"v{int(match[1]) + 1 if match else 2}/")
+        return Place(self.layer, f"v{self.number + 1}/")
 
 
 def visible_place(store: Store, layer: str) -> Place | None:
@@ -47,23 +58,30 @@ def visible_place(store: Store, layer: str) -> Place | None:
     return None
 
 
-def prepare(store: Store, layer: str) -> tuple[Place, Place | None]:
-    """Return an empty place for a new version, and that of the visible one.
-
-    What earlier attempts left is removed.
-    """
+def next_place(store: Store, layer: str) -> tuple[Place, Place | None]:
+    """Return where the next version of a layer goes, and where the visible one lies."""
     visible = visible_place(store, layer)
-    place = visible.next if visible else Place(layer)
-    sweep(store, layer, visible)
-    if place.prefix:
-        ensure_group(store, f"{layer}/{place.prefix.rstrip('/')}")
-    return place, visible
+    return (visible.next if visible else Place(layer)), visible
 
 
-def sweep(store: Store, layer: str, keep: Place | None) -> None:
-    """Remove the arrays of every version but one; labels that lie below the layer stay."""
+def clear(store: Store, place: Place) -> None:
+    """Remove an unfinished version, but for the claims of those who write it."""
+    # The manifest goes first: nobody may go on with a version that is half removed.
+    store.remove(f"{place.folder}/{FOLDER}/job.json")
+    for name in filter(str.isdigit, store.children(place.folder)):
+        kept = [key for key, _ in store.sizes(f"{place.folder}/{name}") if "/claims/" in key]
+        if not kept:
+            store.delete(f"{place.folder}/{name}")
+            continue
+        for key, _ in store.sizes(f"{place.folder}/{name}"):
+            if key not in kept:
+                store.remove(key)
+
+
+def sweep(store: Store, layer: str, keep: Place) -> None:
+    """Remove the versions before the one that is kept; labels that lie below the layer stay."""
     for name in store.children(layer):
         prefix = "" if name.isdigit() else f"{name}/"
         is_ours = name.isdigit() or _VERSION.fullmatch(prefix)
-        if is_ours and (keep is None or prefix != keep.prefix):
+        if is_ours and Place(layer, prefix).number < keep.number:
             store.delete(f"{layer}/{name}")

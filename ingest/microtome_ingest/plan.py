@@ -1,11 +1,8 @@
 """The plan: what is read, what is written, in which order. Pure arithmetic, nothing is opened.
 
-Level 0 is read in *batches* of whole shards that follow the source's own blocks. A shard of a
-coarser level is written as soon as the last batch that it covers has been binned into it, so
-batches come in an order that leaves few such shards open: along a tree, coarsest shard first.
+Level 0 is read in *batches* of whole shards that follow the source's own blocks.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -82,27 +79,10 @@ class Plan:
         finer, coarser = self.levels[level - 1].factors, self.levels[level].factors
         return tuple(b // a for a, b in zip(finer, coarser, strict=True))
 
-    def batches(self) -> Iterator[Region]:
-        """Yield the regions of level 0 to read; each voxel is in exactly one of them."""
-        return _walk(Region.whole(self.axes, self.spec.shape), self._cells())
-
     @property
     def nbytes(self) -> int:
         """Bytes of all levels, uncompressed."""
         return sum(prod(a.shape) * np.dtype(a.dtype).itemsize for a in self.arrays)
-
-    def _cells(self) -> list[tuple[int, ...]]:
-        """Return what a shard of each level covers of level 0, coarsest first; a batch at least.
-
-        Along each axis a cell is a multiple of the next one, or as long as the axis.
-        """
-        return [
-            tuple(
-                max(factor * width, least)
-                for factor, width, least in zip(level.factors, array.shard, self.batch, strict=True)
-            )
-            for level, array in zip(self.levels[::-1], self.arrays[::-1], strict=True)
-        ]
 
 
 def make_plan(spec: VolumeSpec, layout: Layout, policy: Policy) -> Plan:
@@ -150,12 +130,3 @@ def _batch(spec: VolumeSpec, shard: tuple[int, ...], most: int) -> tuple[int, ..
                 break
             batch[axis] = wider
     return tuple(batch)
-
-
-def _walk(region: Region, cells: Sequence[tuple[int, ...]]) -> Iterator[Region]:
-    """Yield the smallest cells of a region, all of one larger cell before those of the next."""
-    if not cells:
-        yield region
-        return
-    for part in region.split(cells[0]):
-        yield from _walk(part, cells[1:])

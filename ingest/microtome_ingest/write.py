@@ -1,8 +1,11 @@
-"""Writing the plan: batches in, shards of every level out, nothing read back.
+"""Writing a unit: batches in, shards of every level of its stage out.
 
-A batch of level 0 is written and binned; what it becomes is laid into the open shards of level 1.
-A shard that is full is written, binned and laid into level 2, and so on. What is held in memory is
-the batches in flight and the shards still open, never a level.
+A batch of the stage's finest level is written and binned; what it becomes is laid into the open
+shards of the next level. A shard that is full is written, binned and laid into the next one, and so
+on. What is held in memory is the batches in flight and the shards still open, never a level.
+
+What was done before is not done again: a shard that is known is neither written nor laid into, and
+where a shard above it is not known yet, it is read back from the store instead.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,112 +20,145 @@ from numpy.typing import NDArray
 
 from microtome_core.grid import Grid
 from microtome_core.region import Region
-from microtome_core.store.location import storage_errors
+from microtome_core.store.ledger import Ledger
+from microtome_core.store.voxels import Voxels
 from microtome_ingest.plan import Method, Plan, binned_region
+from microtome_ingest.sink import Sink
+from microtome_ingest.units import Stage, Step, Unit, steps
+
+# Seconds for which work that is under way may go on when a job ends early.
+PATIENCE = 7.0
 
 
 class Readable(Protocol):
     """What is written from: regions in the plan's axes."""
 
     def read(self, region: Region) -> NDArray[Any]:
-        """Return the voxels of a region of level 0."""
+        """Return the voxels of a region of the stage's finest level."""
 
 
-Progress = Callable[[int], None]
-
-
-def write_volume(
-    source: Readable,
-    plan: Plan,
-    arrays: Sequence[ts.TensorStore],
-    threads: int,
-    progress: Progress,
-) -> None:
-    """Write every shard of every level.
+class Known:
+    """Which shards of a stage were done before it began; it does not change meanwhile.
 
     Parameters
     ----------
-    source : Readable
+    ledger : Ledger
+    stage : Stage
+    """
+
+    def __init__(self, ledger: Ledger, stage: Stage) -> None:
+        self._done = {level: ledger.done(level) for level in range(stage.first, stage.last + 1)}
+
+    def __contains__(self, place: tuple[int, tuple[int, ...]]) -> bool:
+        level, index = place
+        return bool(self._done[level][index])
+
+
+class Writer:
+    """Does the steps of one unit; its methods may be called from several threads.
+
+    Parameters
+    ----------
     plan : Plan
-    arrays : sequence of TensorStore
-        One a level, as the plan describes them.
-    threads : int
-        Batches in flight.
-    progress : callable
-        Is told the bytes of every shard written, from several threads.
-
-    Raises
-    ------
-    SourceError, StorageError
-        The first one; what is under way is finished, nothing new is begun.
-    """
-    cascade = Cascade(plan, arrays, progress)
-
-    def transfer(region: Region) -> None:
-        cascade.push(0, region, source.read(region))
-
-    _run(transfer, plan.batches(), threads)
-    cascade.check_closed()
-
-
-class Cascade:
-    """The open shards of the coarser levels.
-
-    Parameters
-    ----------
-    plan, arrays, progress
-        As for `write_volume`.
+    unit : Unit
+    source : Readable
+        Of the stage's finest level.
+    stored : sequence of Voxels
+        Every level as it lies in the store.
+    sink : Sink
+    known : Known
     """
 
-    def __init__(self, plan: Plan, arrays: Sequence[ts.TensorStore], progress: Progress) -> None:
-        self._plan = plan
-        self._arrays = arrays
-        self._progress = progress
+    def __init__(
+        self,
+        plan: Plan,
+        unit: Unit,
+        source: Readable,
+        stored: Sequence[Voxels],
+        sink: Sink,
+        known: Known,
+    ) -> None:
+        self._plan, self._stage, self._source = plan, unit.stage, source
+        self._stored, self._sink, self._known = stored, sink, known
         self._open: dict[tuple[int, tuple[int, ...]], _OpenShard] = {}
         self._lock = Lock()
 
-    def push(self, level: int, region: Region, block: NDArray[Any]) -> None:
-        """Write whole shards of a level, and every coarser shard that they complete."""
-        writes = self._write(level, region, block)
-        if level + 1 < len(self._plan.levels):
-            bins = self._plan.bins(level + 1)
-            self._lay(
-                level + 1, binned_region(region, bins), binned(block, bins, self._plan.method)
-            )
-        with storage_errors(f"level {level}, {region}"):
-            for write, size in writes:
-                write.result()
-                self._progress(size)
+    def needed(self, step: Step) -> bool:
+        """Tell whether there is anything to do."""
+        if step.level == self._stage.first and self._unknown(step.level, step.region):
+            return True
+        return any(self._wanted(part) for part in self._parts(step))
+
+    def do(self, step: Step) -> None:
+        """Do one step, and write every coarser shard that it completes."""
+        base = step.level == self._stage.first
+        if base and self._unknown(step.level, step.region):
+            self._push(step.level, step.region, self._source.read(step.region))
+            return
+        for part in self._parts(step):
+            if self._wanted(part):
+                self._lay(part, self._stored[part.level].load(part.region))
 
     def check_closed(self) -> None:
         """Refuse to end while a shard waits for voxels."""
         if self._open:
             raise RuntimeError(f"{len(self._open)} shards never became full: the plan has a gap")
 
-    def _write(
-        self, level: int, region: Region, block: NDArray[Any]
-    ) -> list[tuple[ts.WriteFutures, int]]:
-        array = self._arrays[level]
-        writes = []
-        for shard in region.split(self._plan.arrays[level].shard):
-            part = block[shard.relative_to(region.start).slices]
-            # The block outlives the write: `push` waits for it.
-            write = array[shard.slices].write(part, can_reference_source_data_indefinitely=True)
-            writes.append((write, part.nbytes))
-        return writes
+    def _parts(self, step: Step) -> list[Step]:
+        """Return what is read back at once if the level above needs it: all that was known.
 
-    def _lay(self, level: int, region: Region, block: NDArray[Any]) -> None:
-        shards = self._plan.shards(level)
+        A batch is laid as a whole, whatever was known of it.
+        """
+        if step.level == self._stage.first:
+            return [step]
+        shards = self._plan.shards(step.level)
+        return [
+            Step(step.level, shards.region(index))
+            for index in shards.touched(step.region)
+            if (step.level, index) in self._known
+        ]
+
+    def _unknown(self, level: int, region: Region) -> bool:
+        touched = self._plan.shards(level).touched(region)
+        return any((level, index) not in self._known for index in touched)
+
+    def _wanted(self, part: Step) -> bool:
+        """Tell whether a region goes into a shard of the level above that is not known."""
+        above = part.level + 1
+        if above > self._stage.last:
+            return False
+        return self._unknown(above, binned_region(part.region, self._plan.bins(above)))
+
+    def _push(self, level: int, region: Region, block: NDArray[Any]) -> None:
+        """Write whole shards, lay them into the level above, and wait for the writes."""
+        writes = []
+        for index in self._plan.shards(level).touched(region):
+            if (level, index) not in self._known:
+                shard = self._plan.shards(level).region(index)
+                part = block[shard.relative_to(region.start).slices]
+                writes.append(self._sink.begin(level, shard, part))
+        if self._wanted(Step(level, region)):
+            self._lay(Step(level, region), block)
+        for write in writes:
+            self._sink.finish(write)
+
+    def _lay(self, part: Step, block: NDArray[Any]) -> None:
+        """Bin a block and lay it into the open shards of the level above."""
+        level = part.level + 1
+        bins, shards = self._plan.bins(level), self._plan.shards(level)
+        region, block = binned_region(part.region, bins), binned(block, bins, self._plan.method)
         for index in shards.touched(region):
-            shard = self._shard(level, index, shards)
-            part = shard.region & region
-            if part is None:
+            if (level, index) in self._known:
                 continue
-            shard.block[part.relative_to(shard.region.start).slices] = block[
-                part.relative_to(region.start).slices
+            shard = self._shard(level, index, shards)
+            common = shard.region & region
+            if common is None:
+                continue
+            shard.block[common.relative_to(shard.region.start).slices] = block[
+                common.relative_to(region.start).slices
             ]
-            if self._fill(level, index, shard, part.size):
-                self.push(level, shard.region, shard.block)
+            if self._fill(level, index, shard, common.size):
+                self._push(level, shard.region, shard.block)
 
     def _shard(self, level: int, index: tuple[int, ...], shards: Grid) -> "_OpenShard":
         with self._lock:
@@ -150,6 +186,65 @@ class _OpenShard:
     missing: int
 
 
+class Below:
+    """A level computed from the one below it in the store, a shard of that at a time.
+
+    Parameters
+    ----------
+    plan : Plan
+    level : int
+        1 or coarser.
+    voxels : Voxels
+        Of ``level - 1``.
+    """
+
+    def __init__(self, plan: Plan, level: int, voxels: Voxels) -> None:
+        self._bins, self._method = plan.bins(level), plan.method
+        finer = plan.arrays[level - 1]
+        self._shape, self._dtype = finer.shape, np.dtype(finer.dtype)
+        edges = zip(finer.shard, self._bins, strict=True)
+        self._part = tuple(-(-edge // n) for edge, n in edges)
+        self._voxels = voxels
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Return a region of the level.
+
+        Raises
+        ------
+        StorageError
+            The level below cannot be read.
+        """
+        block = np.empty(region.shape, self._dtype)
+        for part in region.split(self._part):
+            start = tuple(low * n for low, n in zip(part.start, self._bins, strict=True))
+            ends = (high * n for high, n in zip(part.stop, self._bins, strict=True))
+            finer = Region(part.axes, start, tuple(map(min, ends, self._shape)))
+            voxels = binned(self._voxels.load(finer), self._bins, self._method)
+            block[part.relative_to(region.start).slices] = voxels
+        return block
+
+
+def write_unit(writer: Writer, plan: Plan, unit: Unit, threads: int) -> None:
+    """Write every shard of a unit that is not known yet.
+
+    Parameters
+    ----------
+    writer : Writer
+        Of this unit.
+    plan : Plan
+    unit : Unit
+    threads : int
+        Steps in flight.
+
+    Raises
+    ------
+    SourceError, StorageError
+        The first one; what is under way is finished, nothing new is begun.
+    """
+    _run(writer.do, filter(writer.needed, steps(plan, unit)), threads)
+    writer.check_closed()
+
+
 def binned(block: NDArray[Any], bins: Sequence[int], method: Method) -> NDArray[Any]:
     """Return each bin's mean (rounded half to even) or most frequent value.
 
@@ -159,16 +254,23 @@ def binned(block: NDArray[Any], bins: Sequence[int], method: Method) -> NDArray[
     return np.asarray(view.read().result())
 
 
-def _run(work: Callable[[Region], None], regions: Iterable[Region], threads: int) -> None:
-    """Call `work` on each region in order, `threads` at a time; the first error ends it."""
+def _run(work: Callable[[Step], None], todo: Iterable[Step], threads: int) -> None:
+    """Call `work` on each step in order, `threads` at a time; the first error ends it."""
     pending: set[Future[None]] = set()
-    with ThreadPoolExecutor(threads, thread_name_prefix="ingest") as pool:
-        for region in regions:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
+    try:
+        for step in todo:
             if len(pending) >= threads:
                 pending = _settle(pending)
-            pending.add(pool.submit(work, region))
+            pending.add(pool.submit(work, step))
         while pending:
             pending = _settle(pending)
+    except BaseException:
+        # Shards that are nearly done need not be done again; but nobody waits for a stalled one.
+        wait(pending, timeout=PATIENCE)
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _settle(pending: set[Future[None]]) -> set[Future[None]]:

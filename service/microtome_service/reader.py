@@ -94,8 +94,7 @@ def check_cost(info: LayerInfo, level: int, regions: Sequence[Region], limits: L
 async def read(layer: Layer, level: int, region: Region, seconds: float) -> NDArray[Any]:
     """Return the voxels of a region that `check_cost` has let pass, in its shape and C order.
 
-    A chunk that was never written reads as fill value, by definition of the store; a chunk that
-    cannot be read does not.
+    A chunk that was left out on purpose reads as 0; one that is lost or cannot be read does not.
 
     Raises
     ------
@@ -103,12 +102,10 @@ async def read(layer: Layer, level: int, region: Region, seconds: float) -> NDAr
         Storage failed, took longer than `seconds`, or holds damaged data.
     """
     try:
-        # TensorStore's own allocation: twice as fast as reading into a buffer that is handed over.
         async with asyncio.timeout(seconds):
-            block = await layer.arrays[level][region.slices].read()
+            return await layer.voxels[level].read(region)
     except (ValueError, OSError, RuntimeError) as error:
         raise Unreadable(
             f"layer {layer.info.id}, level {level}, region {region}: "
             "storage failed or holds damaged data"
         ) from error
-    return np.asarray(block)

@@ -34,7 +34,7 @@ def test_an_ingest_prints_what_it_made(stack: Path, capsys: pytest.CaptureFixtur
     assert out.out.strip() == (
         f"wrote a/b/c: zyx 5×40×30 uint16, voxel z=2,y=0.5,x=0.5 micrometer, 12 kB, 1 level, below file://{root}"
     )
-    assert "a/b/c: done" in out.err
+    assert "a/b/c: 100 %, 1 of 1 shards" in out.err
 
 
 def test_every_option_reaches_the_layer(stack: Path) -> None:
@@ -43,7 +43,7 @@ def test_every_option_reaches_the_layer(stack: Path) -> None:
     options = ("--chunk", "z=4,y=8,x=8", "--shard", "8,16,16", "--codec", "zstd:5")
     more = ("--levels", "2", "--unit", "nm", "--channels", "GFP", "--colors", "00FF00")
     words = ["ingest", str(stack), root, "--as", "a/b/c", *SIZES, *options, *more]
-    assert main([*words, "--memory", "64MiB", "--threads", "1"]) == 0
+    assert main([*words, "--memory", "300MiB", "--threads", "1"]) == 0
     layer = read_layer(Store(root), LayerId("a", "b", "c")).info
     assert (layer.levels[0].chunk, layer.levels[0].shard) == ((4, 8, 8), (8, 16, 16))
     assert len(layer.levels) == 2

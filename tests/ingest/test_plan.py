@@ -1,5 +1,6 @@
 """Plans: every voxel is read once, and every shard is one unit's."""
 
+from collections.abc import Iterator
 from itertools import islice, pairwise
 from math import prod
 from typing import Any
@@ -13,6 +14,7 @@ from microtome_core.region import Region
 from microtome_ingest.layout import choose_layout
 from microtome_ingest.options import VolumeSpec
 from microtome_ingest.plan import Plan, Policy, binned_region, make_plan
+from microtome_ingest.units import Stage, count_units, stages, steps, units, whole
 
 SPACE: dict[str, Any] = {"scale": (1.0, 1.0, 1.0), "units": (None, None, None)}
 
@@ -32,11 +34,17 @@ def plans(draw: st.DrawFn) -> Plan:
     return make_plan(spec, layout, Policy(batch_bytes=draw(st.sampled_from([1, 1000, 10**9]))))
 
 
+def batches(plan: Plan, first: int = 99) -> Iterator[Region]:
+    """Yield what is read of level 0, in order."""
+    stage = stages(plan, first)[0]
+    return (step.region for step in steps(plan, whole(plan, stage)) if step.level == 0)
+
+
 @given(plans())
 def test_every_voxel_is_in_exactly_one_batch(plan: Plan) -> None:
     """Batches cover level 0 once."""
     counts = np.zeros(plan.spec.shape, int)
-    for region in plan.batches():
+    for region in batches(plan):
         counts[region.slices] += 1
     assert counts.min() == counts.max() == 1
 
@@ -44,7 +52,7 @@ def test_every_voxel_is_in_exactly_one_batch(plan: Plan) -> None:
 @given(plans())
 def test_batches_are_whole_shards(plan: Plan) -> None:
     """A batch begins and ends where shards do, so that no shard has two writers."""
-    for region in plan.batches():
+    for region in batches(plan):
         for part in region.split(plan.arrays[0].shard):
             index = tuple(a // s for a, s in zip(part.start, plan.arrays[0].shard, strict=True))
             assert plan.shards(0).region(index) == part
@@ -60,6 +68,60 @@ def test_binned_batches_tile_the_level_above(plan: Plan) -> None:
         for index in below.touched(Region.whole(plan.axes, below.shape)):
             counts[binned_region(below.region(index), plan.bins(level)).slices] += 1
         assert counts.min() == counts.max() == 1
+
+
+@given(plans(), st.integers(1, 3))
+def test_units_own_every_shard_of_every_level_once(plan: Plan, first: int) -> None:
+    """Whatever the number of levels in the first stage, each shard of each level lies in exactly
+    one unit, and in exactly one of its steps.
+    """
+    owners: dict[tuple[int, tuple[int, ...]], int] = {}
+    for stage in stages(plan, first):
+        assert count_units(plan, stage) == len(list(units(plan, stage)))
+        for unit in units(plan, stage):
+            for step in steps(plan, unit):
+                for index in plan.shards(step.level).touched(step.region):
+                    place = (step.level, index)
+                    assert plan.shards(step.level).region(index) in step.region
+                    owners[place] = owners.get(place, 0) + 1
+    every = [
+        (level, index)
+        for level in range(len(plan.levels))
+        for index in plan.shards(level).touched(Region.whole(plan.axes, plan.arrays[level].shape))
+    ]
+    assert owners == dict.fromkeys(every, 1)
+
+
+@given(plans(), st.integers(1, 3))
+def test_a_step_above_comes_after_all_that_lies_below_it(plan: Plan, first: int) -> None:
+    """When a coarser step comes, every batch that it covers has come before."""
+    for stage in stages(plan, first):
+        for unit in units(plan, stage):
+            counts = np.zeros(plan.arrays[stage.first].shape, bool)
+            for step in steps(plan, unit):
+                ratios = [
+                    b // a
+                    for a, b in zip(
+                        plan.levels[stage.first].factors,
+                        plan.levels[step.level].factors,
+                        strict=True,
+                    )
+                ]
+                ends = zip(step.region.start, step.region.stop, ratios, strict=True)
+                covered = tuple(slice(low * n, high * n) for low, high, n in ends)
+                if step.level == stage.first:
+                    counts[covered] = True
+                assert counts[covered].all()
+
+
+def test_stages_share_the_levels() -> None:
+    """Three levels at a time; the first stage may have fewer."""
+    spec = VolumeSpec("zyx", (512,) * 3, "uint8", block=(1, 1, 1), **SPACE)
+    layout = choose_layout("zyx", spec.shape, spec.scale, 1, (16, 16, 16), (32, 32, 32))
+    plan = make_plan(spec, layout, Policy())
+    assert len(plan.levels) == 6
+    assert stages(plan) == (Stage(0, 2), Stage(3, 5))
+    assert stages(plan, 1) == (Stage(0, 0), Stage(1, 3), Stage(4, 5))
 
 
 @given(plans())
@@ -83,7 +145,7 @@ def test_few_coarse_shards_are_open_at_once() -> None:
     spec = VolumeSpec("zyx", (256, 256, 256), "uint8", (1, 1, 1), (None,) * 3, (1, 1, 1))
     layout = choose_layout("zyx", spec.shape, spec.scale, 1, (16, 16, 16), (32, 32, 32))
     plan = make_plan(spec, layout, Policy(batch_bytes=1))
-    parents = [tuple(a // 64 for a in region.start) for region in plan.batches()]
+    parents = [tuple(a // 64 for a in region.start) for region in batches(plan)]
     changes = sum(a != b for a, b in pairwise(parents))
     assert changes == len(set(parents)) - 1
 
@@ -109,7 +171,7 @@ def open_shards(plan: Plan) -> int:
                 lay(level + 1, shard)
                 del waiting[level, index]
 
-    for batch in plan.batches():
+    for batch in batches(plan):
         lay(1, batch)
     assert not waiting
     return most
@@ -136,4 +198,4 @@ def test_planning_takes_no_time_however_large_the_volume() -> None:
     spec = VolumeSpec("zyx", shape, "uint8", block=(1, *shape[1:]), **SPACE)
     layout = choose_layout("zyx", shape, spec.scale, 1, (64, 64, 64), (64, 64, 64))
     plan = make_plan(spec, layout, Policy(batch_bytes=1))
-    assert [region.start for region in islice(plan.batches(), 2)] == [(0, 0, 0), (0, 0, 64)]
+    assert [region.start for region in islice(batches(plan), 2)] == [(0, 0, 0), (0, 0, 64)]

@@ -1,6 +1,7 @@
 """Writing: the same voxels at level 0, means or modes above, whatever the batches."""
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,16 @@ from numpy.typing import NDArray
 
 from microtome_core.errors import SourceError
 from microtome_core.region import Region
-from microtome_core.store.array import Codec, create_array
+from microtome_core.store.array import Codec
+from microtome_core.store.ledger import Ledger
 from microtome_core.store.location import Store
 from microtome_ingest.layout import choose_layout
 from microtome_ingest.options import VolumeSpec
+from microtome_ingest.place import Place
 from microtome_ingest.plan import Method, Plan, Policy, make_plan
-from microtome_ingest.write import binned, write_volume
+from microtome_ingest.run import Run
+from microtome_ingest.units import stages, units, whole
+from microtome_ingest.write import binned
 
 
 class Memory:
@@ -46,10 +51,25 @@ def plan_of(array: NDArray[Any], method: Method = "mean", batch_bytes: int = 1) 
 
 def write(store: Store, source: Memory, plan: Plan, threads: int = 2) -> list[NDArray[Any]]:
     """Write a plan and return every level as zarr-python reads it."""
-    arrays = [create_array(store, f"v/{i}", spec) for i, spec in enumerate(plan.arrays)]
-    write_volume(source, plan, arrays, threads, lambda size: None)
+    run = write_all(store, source, plan, threads)
     folder = store.url.removeprefix("file://")
-    return [np.asarray(zarr.open_array(f"{folder}/v/{i}")[...]) for i in range(len(arrays))]
+    return [np.asarray(zarr.open_array(f"{folder}/v/{i}")[...]) for i in range(len(run.arrays))]
+
+
+def new_run(store: Store, plan: Plan, ledger: Ledger | None = None) -> Run:
+    """Return a run below ``v`` that notes what is done in its ledger."""
+    ledger = ledger or Ledger([plan.shards(level) for level in range(len(plan.levels))])
+    return Run.open(store, Place("v"), plan, ledger, lambda entry, size: ledger.add(entry))
+
+
+def write_all(store: Store, source: Memory, plan: Plan, threads: int = 2, first: int = 3) -> Run:
+    """Write every stage, unit by unit where the first stage has few levels."""
+    run = new_run(store, plan)
+    for stage in stages(plan, first):
+        for unit in units(plan, stage):
+            run.write(unit, source, threads)
+    assert run.ledger.whole
+    return run
 
 
 def reference_mean(block: NDArray[Any], bins: tuple[int, ...]) -> NDArray[Any]:
@@ -102,19 +122,17 @@ def volumes(draw: st.DrawFn) -> tuple[Memory, Plan]:
     return source, make_plan(spec, layout, Policy(batch_bytes=most))
 
 
-@given(volumes(), st.integers(1, 3))
+@given(volumes(), st.integers(1, 3), st.integers(1, 3))
 @settings(max_examples=40, deadline=None)
 def test_every_level_is_right_for_any_axes_and_extents(
-    volume: tuple[Memory, Plan], threads: int
+    volume: tuple[Memory, Plan], threads: int, first: int
 ) -> None:
-    """Level 0 is the source and each level the mean of the one below, at odd extents and with
-    chunks that hold several channels or times.
+    """Level 0 is the source and each level the mean of the one below, at odd extents, with chunks
+    that hold several channels or times, and whether levels are made in memory or read back.
     """
     source, plan = volume
-    store = Store("memory://any")
-    arrays = [create_array(store, str(i), spec) for i, spec in enumerate(plan.arrays)]
-    write_volume(source, plan, arrays, threads, lambda size: None)
-    levels = [np.asarray(array.read().result()) for array in arrays]
+    run = write_all(Store("memory://any"), source, plan, threads, first)
+    levels = [np.asarray(array.read().result()) for array in run.arrays]
     assert np.array_equal(levels[0], source.array)
     for index in range(1, len(levels)):
         expected = reference_mean(levels[index - 1], plan.bins(index))
@@ -177,3 +195,58 @@ def test_any_number_of_threads_writes_the_same_bytes(tmp_path: Path) -> None:
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         stores.append({str(p.relative_to(folder)): p.read_bytes() for p in files})
     assert stores[0] == stores[1]
+
+
+@given(volumes(), st.randoms(use_true_random=False), st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_what_was_done_before_is_not_done_again(
+    volume: tuple[Memory, Plan], random: Random, threads: int
+) -> None:
+    """Whichever shards are done already, in whatever order they were: the rest is written, the same
+    bytes come out, and no voxel is read from the source where all its shards are known.
+    """
+    source, plan = volume
+    store = Store("memory://any")
+    first = write_all(store, source, plan, 1)
+    expected = objects(store)
+    entries = [entry for level in range(len(plan.levels)) for entry in first.ledger.entries(level)]
+    lost = [entry for entry in entries if random.random() < 0.4]
+    ledger = first.ledger
+    for entry in lost:
+        store.remove(f"v/{entry.key}")
+        ledger.forget(entry.level, entry.index)
+    source.reads[...] = 0
+    run = new_run(store, plan, ledger)
+    for stage in stages(plan):
+        run.write(whole(plan, stage), source, threads)
+    assert objects(store) == expected
+    needed = np.zeros(source.array.shape, bool)
+    for entry in lost:
+        if entry.level == 0:
+            needed[plan.shards(0).region(entry.index).slices] = True
+    assert source.reads.max(initial=0) <= 1
+    assert (source.reads[needed] == 1).all()
+    if not needed.any():
+        assert not source.reads.any()
+
+
+def objects(store: Store) -> dict[str, bytes | None]:
+    """Return everything below ``v``."""
+    return {key: store.read(key) for key, _ in store.sizes("v")}
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_empty_shards_are_not_stored(dtype: str) -> None:
+    """A shard of zeros is noted and left out, at every level; one negative zero is no zero."""
+    voxels = np.zeros((16, 32, 32), dtype)
+    voxels[:8, :8, :8] = 7
+    if dtype == "float32":
+        voxels[-1, -1, -1] = -0.0
+    layout = choose_layout("zyx", voxels.shape, (1, 1, 1), voxels.itemsize, (8, 8, 8), (8, 8, 8))
+    plan = make_plan(plan_of(voxels).spec, layout, Policy(batch_bytes=1))
+    store = Store("memory://empty")
+    run = write_all(store, Memory(voxels), plan)
+    stored = [key for key in objects(store) if key.startswith("v/0/c/")]
+    assert len(stored) == (2 if dtype == "float32" else 1)
+    assert run.ledger.empty(0).sum() == run.ledger.grids[0].size - len(stored)
+    assert np.array_equal(run.voxels(0).load(Region.whole("zyx", voxels.shape)), voxels)

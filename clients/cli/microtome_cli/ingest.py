@@ -2,18 +2,32 @@
 
 import argparse
 import os
+from collections.abc import Mapping
 from contextlib import closing
+from datetime import UTC, datetime
 
-from microtome_cli.options import add_source_arguments, parse_bytes, source_options
+from microtome_cli.engines import (
+    add_engine_arguments,
+    choose_engine,
+    memory,
+    parse_part,
+    stoppable,
+    view,
+)
+from microtome_cli.options import add_source_arguments, source_options
 from microtome_cli.progress import ProgressObserver
 from microtome_core.axes import SPATIAL
+from microtome_core.errors import InputError
 from microtome_core.names import LayerId
 from microtome_core.store.array import Codec
 from microtome_core.store.location import StorageOptions, Store
 from microtome_core.units import bytes_text
+from microtome_core.wire import LayerInfo
+from microtome_ingest.claim import Part
 from microtome_ingest.extents import Extents
 from microtome_ingest.formats import open_source
-from microtome_ingest.job import IngestOptions, Outcome, ingest
+from microtome_ingest.job import Outcome, ingest
+from microtome_ingest.options import IngestOptions
 from microtome_ingest.resolve import resolve
 
 
@@ -47,10 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codec", default=str(Codec()), help="blosc-zstd, blosc-lz4, zstd or none, and :LEVEL"
     )
     group.add_argument("--levels", type=int, help="how many (default: until one fits a chunk)")
-    group.add_argument("--memory", default="1GiB", help="bound of the voxels in flight")
-    group.add_argument("--threads", type=int, help="reads in flight at most (default: one a core)")
     group.add_argument(
-        "--restart", action="store_true", help="replace a layer that was made of something else"
+        "--restart",
+        action="store_true",
+        help="replace a layer, or an unfinished ingest, of another source or with other settings",
     )
     group.add_argument(
         "--grace",
@@ -59,22 +73,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long the voxels of a replaced layer are kept (default 10)",
     )
+    add_engine_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and print the layer that came of it."""
     layer_id = LayerId.parse(arguments.layer)
-    options = _options(arguments)
+    options, part = _options(arguments), parse_part(arguments.array_index)
     store = Store(arguments.root, StorageOptions.from_environment(os.environ))
     with (
+        stoppable(),
         closing(open_source(arguments.source, arguments.scene)) as source,
-        ProgressObserver(str(layer_id)) as observer,
+        ProgressObserver(str(layer_id), view(arguments, str(layer_id))) as observer,
     ):
         resolution = resolve(source.description, source_options(arguments))
-        outcome = ingest(source, resolution, store, layer_id, options, observer)
-    for note in source.description.notes:
-        print(f"note: {note}")
-    print(_summary(outcome, store.url))
+        outcome = ingest(
+            source,
+            resolution,
+            store,
+            layer_id,
+            options,
+            observer,
+            choose_engine(arguments, options),
+            part,
+        )
+        for note in source.description.notes:
+            observer.result("note", f"note: {note}")
+        say_outcome(observer, outcome, part, store.url)
     return 0
 
 
@@ -86,17 +111,39 @@ def _options(arguments: argparse.Namespace) -> IngestOptions:
         shard=Extents.parse(arguments.shard) if arguments.shard else None,
         codec=Codec.parse(arguments.codec),
         levels=arguments.levels,
-        memory=parse_bytes(arguments.memory),
+        memory=memory(arguments),
         threads=arguments.threads,
         restart=arguments.restart,
         grace=arguments.grace,
+        scene=arguments.scene,
+        started=started(os.environ),
     )
 
 
-def _summary(outcome: Outcome, root: str) -> str:
-    layer = outcome.layer
+def started(environment: Mapping[str, str]) -> str | None:
+    """Return the time that ``SOURCE_DATE_EPOCH`` sets where bytes are to be reproducible."""
+    seconds = environment.get("SOURCE_DATE_EPOCH", "")
+    if not seconds:
+        return None
+    if not seconds.isdigit() or len(seconds) > 11:
+        raise InputError(f"SOURCE_DATE_EPOCH {seconds[:40]!r}: expected seconds since 1970")
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat(timespec="seconds")
+
+
+def say_outcome(observer: ProgressObserver, outcome: Outcome, part: Part, root: str) -> None:
+    """Print what became of it."""
+    if outcome.layer is None:
+        text = f"part {part} is done; when all are, run microtome commit"
+        observer.result("part", text, index=part.index, count=part.count)
+        return
+    facts = {"written": outcome.written, "info": outcome.layer.to_json()}
+    observer.result("done", summary(outcome.layer, root, written=outcome.written), **facts)
+
+
+def summary(layer: LayerInfo, root: str, *, written: bool) -> str:
+    """Return a layer in one line."""
     shape = "×".join(map(str, layer.shape))
-    verb = "wrote" if outcome.written else "nothing to do, the same is there:"
+    verb = "wrote" if written else "nothing to do, the same is there:"
     sizes = zip(layer.axes, layer.levels[0].scale, strict=True)
     voxel = ",".join(f"{axis}={size:g}" for axis, size in sizes if axis in SPATIAL)
     unit = layer.units[-1] or "of unknown unit"

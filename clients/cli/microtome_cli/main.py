@@ -3,11 +3,14 @@
 A command's module is imported only when it is called, so that the thin client's commands need
 nothing of the others' extras.
 
-Exit codes: 0 done, 1 a bug, 2 bad input (mend it), 75 storage failed (try again), 130 interrupted.
+Exit codes: 0 done, 1 a bug, 2 bad input (mend it), 3 `verify` found damage, 75 storage failed (try
+again), 130 interrupted, 143 terminated. After 75, 130 and 143 the same command goes on.
 """
 
 import argparse
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,6 +22,11 @@ from microtome_core.errors import MicrotomeError, StorageError
 BAD_INPUT = 2
 TRY_AGAIN = 75
 INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """SIGTERM has come: what is under way is finished, nothing new is begun."""
 
 
 class Command(Protocol):
@@ -58,8 +66,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except MicrotomeError as error:
         return _fail(error, BAD_INPUT)
     except KeyboardInterrupt:
-        print("microtome: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _stop("interrupted", INTERRUPTED)
+    except Terminated:
+        return _stop("terminated", TERMINATED)
 
 
 def _load(name: str) -> Command:
@@ -77,8 +86,8 @@ def _parser(called: str, command: Command | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="microtome",
         description="Any cutout of any brain image: convert sources, serve layers.",
-        epilog="exit codes: 0 done, 1 a bug, 2 bad input, 75 storage failed (try again), "
-        "130 interrupted",
+        epilog="exit codes: 0 done, 1 a bug, 2 bad input, 3 damage found by verify, "
+        "75 storage failed (try again), 130 interrupted, 143 terminated",
     )
     parser.add_argument("--version", action="version", version=f"microtome {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -88,6 +97,15 @@ def _parser(called: str, command: Command | None) -> argparse.ArgumentParser:
             below.set_defaults(command=command)
             command.add_arguments(below)
     return parser
+
+
+def _stop(word: str, code: int) -> int:
+    """Say that it was stopped; leave at once where a thread still waits for storage."""
+    print(f"microtome: {word}", file=sys.stderr, flush=True)
+    if any(thread.name.startswith("ingest") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        os._exit(code)  # Python would wait for the thread
+    return code
 
 
 def _fail(error: MicrotomeError, code: int) -> int:

@@ -3,8 +3,9 @@
 ::
 
     ROOT/collection/dataset/zarr.json                 group
-    ROOT/collection/dataset/layer/zarr.json           ome, nwb: written last
+    ROOT/collection/dataset/layer/zarr.json           ome, nwb, microtome: written last
     ROOT/collection/dataset/layer/0, 1, 2 …           arrays, finest first
+    ROOT/collection/dataset/layer/0/ledger/…          every shard, its length and digest
     ROOT/collection/dataset/layer/labels/zarr.json    names of the label layers below it
     ROOT/collection/dataset/layer/labels/name/…       a label layer: collection/dataset/name
 """
@@ -19,11 +20,14 @@ import tensorstore as ts
 from pydantic import ValidationError
 
 from microtome_core.errors import InputError, NotFound, StorageError
+from microtome_core.grid import Grid
 from microtome_core.names import DatasetId, LayerId, check_name
 from microtome_core.store.array import open_array
+from microtome_core.store.empty import read_empty
 from microtome_core.store.location import Store
 from microtome_core.store.ome import Multiscale, Ome, OmeroChannel
 from microtome_core.store.record import SCHEMA
+from microtome_core.store.voxels import Voxels
 from microtome_core.wire import Channel, LayerInfo, LevelInfo
 
 
@@ -36,13 +40,19 @@ class Layer:
     info : LayerInfo
     arrays : tuple of TensorStore
         One a level, finest first; reads may be awaited.
+    voxels : tuple of Voxels
+        The same, to be read from: these know which shards are empty on purpose.
     path : str
         Its folder below the root.
+    ledger : str or None
+        The folder of its version below the root, where that has a ledger.
     """
 
     info: LayerInfo
     arrays: tuple[ts.TensorStore, ...]
+    voxels: tuple[Voxels, ...]
     path: str
+    ledger: str | None = None
 
 
 def find_layer(store: Store, layer_id: LayerId) -> str | None:
@@ -102,8 +112,11 @@ def read_layer(store: Store, layer_id: LayerId) -> Layer:
     arrays = tuple(
         open_array(store, f"{path}/{d.path}", complete=complete) for d in scales.datasets
     )
-    version = sha256(document).hexdigest()[:16]
-    return Layer(_info(layer_id, ome, arrays, version, record), arrays, path)
+    info = _info(layer_id, ome, arrays, sha256(document).hexdigest()[:16], record)
+    kept = attributes.get("microtome", {})
+    folder = f"{path}/{kept['version']}".rstrip("/") if "version" in kept else None
+    voxels = _voxels(store, info, arrays, folder, int(kept.get("empty_shards", 0)))
+    return Layer(info, arrays, voxels, path, folder)
 
 
 def publish_layer(store: Store, path: str, attributes: dict[str, Any]) -> None:
@@ -170,6 +183,18 @@ def _is_name(name: str) -> bool:
     except InputError:
         return False
     return True
+
+
+def _voxels(
+    store: Store,
+    info: LayerInfo,
+    arrays: tuple[ts.TensorStore, ...],
+    folder: str | None,
+    empty_shards: int,
+) -> tuple[Voxels, ...]:
+    grids = [Grid(info.axes, level.shape, level.shard) for level in info.levels]
+    empty = read_empty(store, folder, grids) if folder and empty_shards else [None] * len(grids)
+    return tuple(Voxels(*each) for each in zip(arrays, grids, empty, strict=True))
 
 
 def _info(

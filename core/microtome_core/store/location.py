@@ -5,19 +5,24 @@ Everything goes through TensorStore's key-value drivers, so that one code path s
 would list every shard below it.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from os import cpu_count
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 import tensorstore as ts
 
 from microtome_core.errors import InputError, StorageError
+from microtome_core.store.leftovers import sweep_folder, sweep_object
+
+# A level's slabs of shards lie so deep below a layer's version: 0/c/7.
+_LISTED_DEPTH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class Store:
         self.context = ts.Context(
             {
                 "cache_pool": {"total_bytes_limit": self.options.cache_bytes},
-                "data_copy_concurrency": {"limit": cpu_count() or 1},
+                "data_copy_concurrency": {"limit": os.cpu_count() or 1},
                 # Half a minute in all; TensorStore's own 32 tries take a quarter of an hour.
                 "s3_request_retries": {
                     "max_retries": 10,
@@ -118,9 +123,9 @@ class Store:
         return bytes(result.value) if result.state == "value" else None
 
     def write(self, path: str, data: bytes) -> None:
-        """Write a small object atomically, replacing what is there."""
+        """Write a small object atomically and durably, replacing what is there."""
         with storage_errors(f"{self.url}/{path}"):
-            self._objects.write(path, data).result()
+            self._write(path, data)
 
     def update(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
         """Replace a small object by what `change` makes of it, whoever else does so meanwhile.
@@ -132,10 +137,51 @@ class Store:
             while True:
                 old = self._objects.read(path).result()
                 data = change(bytes(old.value) if old.state == "value" else None)
-                stamp = self._objects.write(path, data, if_equal=old.stamp.generation).result()
-                # TensorStore reports a condition that failed as the unknown, empty generation.
-                if stamp.generation:
+                if self._write(path, data, old.stamp.generation) or self.read(path) == data:
                     return
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a small object where there is none; tell whether `data` is what lies there now.
+
+        Of several who do so at once, with different data, one is told True.
+        """
+        with storage_errors(f"{self.url}/{path}"):
+            old = self._objects.read(path).result()
+            if old.state == "value":
+                return bytes(old.value) == data
+            # Where the answer to a write was lost, its repetition finds what it wrote itself.
+            return self._write(path, data, old.stamp.generation) or self.read(path) == data
+
+    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Yield every object below `folder`, as its path below the root and its bytes, unsorted."""
+        with storage_errors(f"{self.url}/{folder}"):
+            if self._kvstore["driver"] == "memory":
+                keys = self._objects.list(_below(folder)).result()
+                found = [(k.decode(), len(self.read(k.decode()) or b"")) for k in keys]
+                yield from found
+            elif self._kvstore["driver"] == "file":
+                yield from _files(Path(self._kvstore["path"]), folder)
+            else:
+                yield from _list_objects(self.url, folder, self.options)
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        """Open an object for reading; one that is no file is read whole.
+
+        Raises
+        ------
+        StorageError
+            No such object, or storage failed.
+        """
+        with storage_errors(f"{self.url}/{path}"):
+            if self._kvstore["driver"] == "file":
+                with Path(f"{self._kvstore['path']}{path}").open("rb", buffering=0) as stream:
+                    yield cast(BinaryIO, stream)
+                return
+            data = self.read(path)
+            if data is None:
+                raise FileNotFoundError("no such object")
+            yield BytesIO(data)
 
     def remove(self, path: str) -> None:
         """Delete one small object, if it is there."""
@@ -151,12 +197,32 @@ class Store:
             else:
                 self._objects.delete_range(_below(folder)).result()
 
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder in which nothing lies; object stores have no such thing."""
+        if self._kvstore["driver"] == "file":
+            with suppress(OSError):  # it is gone, or something lies in it
+                Path(f"{self._kvstore['path']}{folder}").rmdir()
+
     def children(self, folder: str = "") -> list[str]:
         """Return the names of the folders directly in `folder`, sorted; none if it is absent."""
         with storage_errors(f"{self.url}/{folder}"):
             if self._kvstore["driver"] == "memory":
                 return self._memory_children(folder)
             return _list_folders(self.url, folder, self.options)
+
+    def sweep(self, folder: str) -> None:
+        """Remove what writers that died left half-written below `folder`."""
+        if self._kvstore["driver"] == "file":
+            with storage_errors(f"{self.url}/{folder}"):
+                sweep_folder(Path(f"{self._kvstore['path']}{folder}"))
+
+    def _write(self, path: str, data: bytes, generation: bytes | None = None) -> bool:
+        """Write one object; tell whether it was as `generation` says, if that is given."""
+        if self._kvstore["driver"] == "file":
+            sweep_object(Path(f"{self._kvstore['path']}{path}"))
+        stamp = self._objects.write(path, data, if_equal=generation).result()
+        # TensorStore reports a condition that failed as the unknown, empty generation.
+        return bool(stamp.generation)
 
     def _memory_children(self, folder: str) -> list[str]:
         prefix = f"{folder}/" if folder else ""
@@ -204,8 +270,41 @@ def _s3(bucket: str, prefix: str, options: StorageOptions) -> dict[str, Any]:
     return spec
 
 
+def _files(root: Path, folder: str) -> Iterator[tuple[str, int]]:
+    for where, _, names in os.walk(root / folder):
+        for name in names:
+            path = Path(where, name)
+            with suppress(FileNotFoundError):  # another writer's lock, gone since it was listed
+                yield path.relative_to(root).as_posix(), path.stat().st_size
+
+
+def _list_objects(url: str, folder: str, options: StorageOptions) -> Iterator[tuple[str, int]]:
+    fresh = {**fsspec_options(url, options), "use_listings_cache": False}
+    filesystem, root = fsspec.core.url_to_fs(url, **fresh)
+    for entry in _entries(filesystem, f"{root}/{folder}".rstrip("/"), _LISTED_DEPTH):
+        yield entry["name"].removeprefix(f"{root}/"), int(entry["size"])
+
+
+def _entries(
+    filesystem: fsspec.AbstractFileSystem, path: str, depth: int
+) -> Iterator[dict[str, Any]]:
+    """Yield all objects below `path`, holding the list of one folder `depth` below it at most."""
+    if depth == 0:
+        yield from filesystem.find(path, detail=True).values()
+        return
+    try:
+        entries = filesystem.ls(path, detail=True)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry["type"] == "directory":
+            yield from _entries(filesystem, entry["name"], depth - 1)
+        else:
+            yield entry
+
+
 def _list_folders(url: str, folder: str, options: StorageOptions) -> list[str]:
-    filesystem, root = fsspec.core.url_to_fs(url, **_fsspec_options(url, options))
+    filesystem, root = fsspec.core.url_to_fs(url, **fsspec_options(url, options))
     try:
         entries = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
     except FileNotFoundError:
@@ -217,7 +316,8 @@ def _list_folders(url: str, folder: str, options: StorageOptions) -> list[str]:
     )
 
 
-def _fsspec_options(url: str, options: StorageOptions) -> dict[str, Any]:
+def fsspec_options(url: str, options: StorageOptions) -> dict[str, Any]:
+    """Return what fsspec's filesystem of the scheme of `url` is made with."""
     if not url.startswith("s3://"):
         return {}
     return {

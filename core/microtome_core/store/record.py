@@ -22,7 +22,8 @@ class SourceFile(_Model):
 
     name: str
     size: int
-    sha256: str
+    sha256: str | None = None
+    etag: Annotated[str | None, Field(description="of an object that was not read whole")] = None
 
 
 class Conversion(_Model):

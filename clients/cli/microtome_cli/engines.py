@@ -1,0 +1,100 @@
+"""Arguments of commands that write: who does the work, what it may take, how it tells of it."""
+
+import argparse
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from microtome_cli.main import Terminated
+from microtome_cli.options import parse_bytes
+from microtome_cli.progress import Events, View
+from microtome_core.errors import InputError
+from microtome_ingest.claim import Part
+from microtome_ingest.engine import Engine
+from microtome_ingest.options import IngestOptions
+
+_PART = re.compile(r"(\d{1,6})/(\d{1,6})")
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add memory, threads, workers, scheduler, part and the form of progress."""
+    add_work_arguments(parser)
+    group = parser.add_argument_group("who does the work")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="so many processes of this machine (Dask)"
+    )
+    group.add_argument(
+        "--scheduler", metavar="tcp://HOST:PORT", help="the workers of a Dask cluster"
+    )
+    group.add_argument(
+        "--array-index",
+        metavar="I/N",
+        help="only every N-th unit from I on, 0 to N-1; 'microtome commit' joins them",
+    )
+
+
+def add_work_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what any command that reads or writes many shards takes."""
+    group = parser.add_argument_group("what it may take, and how it tells of it")
+    group.add_argument("--memory", default="2GiB", help="bound of the whole job (default 2GiB)")
+    group.add_argument(
+        "--threads", type=int, help="steps in flight at most (default: one more than cores)"
+    )
+    group.add_argument("--json", action="store_true", help="tell of progress as JSON, one a line")
+
+
+def parse_part(text: str | None) -> Part:
+    """Read ``I/N``.
+
+    >>> parse_part("2/8")
+    Part(index=2, count=8)
+    """
+    if text is None:
+        return Part()
+    match = _PART.fullmatch(text)
+    if not match or not 0 <= int(match[1]) < int(match[2]):
+        raise InputError(f"--array-index {text[:40]!r}: expected I/N with I from 0 to N-1")
+    return Part(int(match[1]), int(match[2]))
+
+
+def choose_engine(arguments: argparse.Namespace, options: IngestOptions) -> Engine | None:
+    """Return the engine that was asked for, None for threads of this process.
+
+    Raises
+    ------
+    InputError
+        Two engines at once, or numbers that cannot be.
+    """
+    chosen = [arguments.workers is not None, bool(arguments.scheduler), bool(arguments.array_index)]
+    if sum(chosen) > 1:
+        raise InputError("--workers, --scheduler and --array-index: expected one of them at most")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise InputError(f"--workers {arguments.workers}: expected at least 1")
+    return None
+
+
+def view(arguments: argparse.Namespace, title: str) -> View | None:
+    """Return how to show progress: as JSON on standard output, or what suits the terminal."""
+    return Events(title, sys.stdout) if arguments.json else None
+
+
+def memory(arguments: argparse.Namespace) -> int:
+    """Return the bytes of ``--memory``."""
+    return parse_bytes(arguments.memory)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM end what is done within, as Ctrl-C does, with an exit code of its own."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        raise Terminated
+
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -1,0 +1,125 @@
+"""From what the user asks for to the manifest: every question answered, nothing written."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from microtome_core import __version__
+from microtome_core.dtypes import LABELS
+from microtome_core.errors import InputError
+from microtome_core.names import LayerId
+from microtome_core.store.layer import labels_path, read_layer
+from microtome_core.store.location import Store
+from microtome_core.wire import LayerInfo
+from microtome_ingest.layout import choose_layout
+from microtome_ingest.manifest import Manifest, SourceFacts
+from microtome_ingest.options import IngestOptions, VolumeSpec
+from microtome_ingest.origin import stamps
+from microtome_ingest.plan import Method, Plan, Policy, make_plan
+from microtome_ingest.resolve import Resolution
+from microtome_ingest.source import Source
+
+
+def describe(
+    source: Source,
+    resolution: Resolution,
+    store: Store,
+    layer_id: LayerId,
+    options: IngestOptions,
+) -> Manifest:
+    """Return the manifest of an ingest.
+
+    Raises
+    ------
+    InputError
+        Labels that are no integers or do not fit their image, or chunks and shards that cannot be.
+    """
+    spec, found = resolution.spec, source.description
+    plan = plan_ingest(spec, options, _image_levels(store, layer_id, options))
+    return Manifest(
+        version=__version__,
+        started=options.started or datetime.now(UTC).isoformat(timespec="seconds"),
+        layer=str(layer_id),
+        kind=options.kind,
+        labels_of=options.labels_of,
+        source=SourceFacts(
+            format=found.format,
+            image=found.image,
+            scene=options.scene,
+            axes=found.axes,
+            shape=found.shape,
+            order=resolution.order,
+            files=stamps(found.files),
+            metadata=dict(found.metadata),
+        ),
+        spec=spec,
+        channels=resolution.channels,
+        chunk=plan.arrays[0].chunk,
+        shard=plan.arrays[0].shard,
+        codec=str(options.codec),
+        levels=len(plan.levels),
+        method=plan.method,
+    )
+
+
+def plan_ingest(spec: VolumeSpec, options: IngestOptions, levels: int | None = None) -> Plan:
+    """Plan a volume under the user's options.
+
+    Raises
+    ------
+    InputError
+        Labels that are no integers, or chunks and shards that cannot be.
+    """
+    if options.kind == "labels" and spec.dtype not in LABELS:
+        raise InputError(f"dtype {spec.dtype}: labels are integers; leave out --kind labels")
+    itemsize = np.dtype(spec.dtype).itemsize
+    chunk = options.chunk.along(spec.axes) if options.chunk else None
+    shard = options.shard.along(spec.axes) if options.shard else None
+    layout = choose_layout(spec.axes, spec.shape, spec.scale, itemsize, chunk, shard)
+    method: Method = "mode" if options.kind == "labels" else "mean"
+    return make_plan(spec, layout, Policy(method, options.codec, levels))
+
+
+def layer_path(store: Store, layer_id: LayerId, spec: VolumeSpec, options: IngestOptions) -> str:
+    """Return the folder of the layer: below its image, if it is the labels of one.
+
+    Raises
+    ------
+    InputError
+        Labels that do not fit their image.
+    """
+    if options.labels_of is None:
+        return str(layer_id)
+    image = _image_id(layer_id, options.labels_of)
+    if options.kind != "labels" or image == layer_id:
+        raise InputError(
+            f"--labels-of {image.layer}: expected --kind labels and another layer's name"
+        )
+    _check_same_space(read_layer(store, image).info, spec)
+    return labels_path(image, layer_id.layer)
+
+
+def _image_id(layer_id: LayerId, name: str) -> LayerId:
+    return LayerId(layer_id.collection, layer_id.dataset, name)
+
+
+def _image_levels(store: Store, layer_id: LayerId, options: IngestOptions) -> int | None:
+    """Return how many levels to make: labels have as many as their image (OME-Zarr 0.5)."""
+    if options.labels_of is None:
+        return options.levels
+    count = len(read_layer(store, _image_id(layer_id, options.labels_of)).info.levels)
+    if options.levels not in (None, count):
+        raise InputError(f"--levels {options.levels}: labels have as many as their image, {count}")
+    return count
+
+
+def _check_same_space(image: LayerInfo, spec: VolumeSpec) -> None:
+    scale = image.levels[0].scale
+    theirs = dict(zip(image.axes, zip(image.shape, scale, image.units, strict=True), strict=True))
+    ours = dict(zip(spec.axes, zip(spec.shape, spec.scale, spec.units, strict=True), strict=True))
+    for axis in "zyx":
+        if theirs.get(axis) != ours.get(axis):
+            raise InputError(
+                f"labels of {image.id}: {axis} has extent, voxel size and unit {ours.get(axis)}, "
+                f"expected the image's {theirs.get(axis)}"
+            )

@@ -1,0 +1,76 @@
+"""The last step: the ledger sealed, the metadata written, by which the layer becomes visible."""
+
+from typing import Any
+
+from microtome_core.names import LayerId
+from microtome_core.store.empty import write_empty
+from microtome_core.store.layer import publish_layer
+from microtome_core.store.ledger import forget_journal, seal
+from microtome_core.store.location import Store
+from microtome_core.store.record import Conversion, SourceFile
+from microtome_ingest.commit import ome_attributes, record, shown_channels
+from microtome_ingest.manifest import Manifest
+from microtome_ingest.place import Place, sweep
+from microtome_ingest.run import Run
+
+
+def publish(run: Run, manifest: Manifest) -> None:
+    """Show a version of which every shard is known. Nothing of it is visible before.
+
+    Raises
+    ------
+    StorageError
+        Shards are not known, or storage failed.
+    """
+    store, place, ledger = run.store, run.place, run.ledger
+    seal(store, place.folder, ledger)
+    empty = [ledger.empty(level) for level in range(len(run.plan.levels))]
+    count = sum(int(level.sum()) for level in empty)
+    if count:
+        write_empty(store, place.folder, empty)
+    attributes = {
+        **_described(run, manifest),
+        "microtome": {"version": place.prefix.rstrip("/"), "empty_shards": count},
+    }
+    publish_layer(store, place.layer, attributes)
+    tidy(store, place)
+
+
+def tidy(store: Store, place: Place) -> None:
+    """Remove what only an unfinished version needs."""
+    forget_journal(store, place.folder)
+    store.sweep(place.layer)
+
+
+def replace(store: Store, place: Place) -> None:
+    """Remove every version but one."""
+    sweep(store, place.layer, place)
+
+
+def _described(run: Run, manifest: Manifest) -> dict[str, Any]:
+    plan, place = run.plan, run.place
+    coloured = manifest.channels if manifest.kind == "image" else ()
+    ome = ome_attributes(
+        LayerId.parse(manifest.layer).layer,
+        manifest.kind,
+        plan,
+        shown_channels(plan, coloured, run.arrays),
+        nested=manifest.labels_of is not None,
+        prefix=place.prefix,
+    )
+    history = Conversion(
+        tool="microtome",
+        version=manifest.version,
+        timestamp=manifest.started,
+        parameters=manifest.settings(),
+    )
+    facts = (manifest.source, manifest.spec, manifest.channels)
+    nwb = record(*facts, _files(run, manifest), history, data=f"{place.prefix}0")
+    return {"ome": ome, "nwb": nwb}
+
+
+def _files(run: Run, manifest: Manifest) -> list[SourceFile]:
+    return [
+        SourceFile(name=file.name, size=file.size, sha256=run.ledger.files.get(i), etag=file.etag)
+        for i, file in enumerate(manifest.source.files)
+    ]
