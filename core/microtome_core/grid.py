@@ -58,6 +58,10 @@ class Grid:
         """Return how many cells `region` touches, without listing them."""
         return prod(len(r) for r in self._ranges(region))
 
+    def slices(self, region: Region) -> tuple[slice, ...]:
+        """Return the cells that `region` touches as slices of an array of one element a cell."""
+        return tuple(slice(cells.start, cells.stop) for cells in self._ranges(region))
+
     def _ranges(self, region: Region) -> list[range]:
         bounds = zip(region.start, region.stop, self.cell, strict=True)
         return [range(low // width, -(-high // width)) for low, high, width in bounds]

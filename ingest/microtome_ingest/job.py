@@ -11,7 +11,7 @@ from microtome_core.errors import Conflict
 from microtome_core.grid import Grid
 from microtome_core.names import LayerId
 from microtome_core.store.layer import ensure_group, ensure_groups, find_layer, read_layer
-from microtome_core.store.ledger import Entry, Journal, Ledger, load_journal
+from microtome_core.store.ledger import FOLDER, Entry, Journal, Ledger, load_journal
 from microtome_core.store.location import Store
 from microtome_core.wire import LayerInfo
 from microtome_ingest.audit import reconcile
@@ -25,7 +25,7 @@ from microtome_ingest.manifest import Manifest, read_manifest, write_manifest
 from microtome_ingest.observer import Observer
 from microtome_ingest.options import IngestOptions
 from microtome_ingest.origin import changed_files, check_unchanged
-from microtome_ingest.place import Place, clear, next_place, sweep
+from microtome_ingest.place import Place, clear, next_place, older, sweep
 from microtome_ingest.publish import publish, tidy
 from microtome_ingest.resolve import Resolution
 from microtome_ingest.run import Run
@@ -95,8 +95,8 @@ def ingest(
     job = _Job(source, resolution, store, layer_id, path, options, observer, manifest, budget, part)
     while True:
         place, visible = next_place(store, path)
-        if visible is not None and not options.restart:
-            return job.compare(visible)
+        if visible is not None and (there := job.compare(visible)) is not None:
+            return there
         ensure_groups(store, layer_id.parent)
         if place.prefix:
             ensure_group(store, place.folder)
@@ -124,20 +124,27 @@ class _Job:
         """The files of the source."""
         return self.source.description.files
 
-    def compare(self, visible: Place) -> Outcome:
-        """Accept a layer that exists if it is the one that this job would make."""
+    def compare(self, visible: Place) -> Outcome | None:
+        """Accept a layer that exists if it is the one that this job would make; None to replace it.
+
+        Raises
+        ------
+        Conflict
+            It is another one, and the user has not said that it may be replaced.
+        """
         layer = read_layer(self.store, self.layer_id).info
         there = read_manifest(self.store, visible.folder)
-        hashes = dict(enumerate(f.get("sha256") for f in layer.attrs.get("source_files", [])))
+        hashes = {i: f.get("sha256") for i, f in enumerate(layer.attrs.get("source_files", []))}
         faults = ["it has no manifest"] if there is None else self._faults(there, hashes)
-        if faults:
-            raise Conflict(
-                f"layer {self.layer_id} exists and was made of another source or with other "
-                f"settings ({'; '.join(faults)}): choose another name, or replace it with --restart"
-            )
-        tidy(self.store, visible)
-        sweep(self.store, self.path, visible)
-        return Outcome(layer, written=False)
+        if not faults:
+            tidy_up(self.store, visible, self.part)
+            return Outcome(layer, written=False)
+        if self.options.restart:
+            return None
+        raise Conflict(
+            f"layer {self.layer_id} exists and was made of another source or with other "
+            f"settings ({'; '.join(faults)}): choose another name, or replace it with --restart"
+        )
 
     def run(self, place: Place, visible: Place | None, claim: Claim, engine: Engine) -> Outcome:
         """Write beside what is there, show it, and then remove what it replaces."""
@@ -156,7 +163,7 @@ class _Job:
         if visible is not None:
             # Those who have opened the old version are still reading it.
             time.sleep(self.options.grace)
-            sweep(self.store, self.path, place)
+            sweep(self.store, place)
         return Outcome(read_layer(self.store, self.layer_id).info, written=True)
 
     def _run(
@@ -172,27 +179,32 @@ class _Job:
 
     def _begin(self, place: Place) -> tuple[Ledger, Manifest]:
         """Return what is done already of a version, and what is being made of what."""
-        there, alone = read_manifest(self.store, place.folder), self.part.count == 1
-        if alone and self.options.restart:
-            there = None
-        if there is None and alone:
+        there = read_manifest(self.store, place.folder)
+        ledger = self._resume(place, there) if there else None
+        if there and ledger:
+            return ledger, there
+        if self.part.count == 1:
             clear(self.store, place)
-        if there is None and write_manifest(self.store, place.folder, self.manifest):
+        if write_manifest(self.store, place.folder, self.manifest):
             return Ledger(_grids(self.manifest)), self.manifest
-        there = there or read_manifest(self.store, place.folder) or self.manifest
-        return self._resume(place, there), there
+        # Another part has begun at the same moment.
+        return self._begin(place)
 
-    def _resume(self, place: Place, there: Manifest) -> Ledger:
-        ledger = Ledger(_grids(there))
+    def _resume(self, place: Place, there: Manifest) -> Ledger | None:
+        """Return what was done of an unfinished ingest, or None where it is to be begun anew."""
+        ledger, alone = Ledger(_grids(there)), self.part.count == 1
         load_journal(self.store, place.folder, ledger)
         faults = self._faults(there, ledger.files)
+        done = any(ledger.count(level) for level in range(len(ledger.grids)))
+        if faults and alone and (self.options.restart or not done):
+            return None
         if faults:
             raise Conflict(
                 f"an unfinished ingest of {self.layer_id} was begun from another source or with "
                 f"other settings ({'; '.join(faults)}): go on with those, or begin anew with "
                 "--restart"
             )
-        lost = reconcile(self.store, place.folder, ledger) if self.part.count == 1 else 0
+        lost = reconcile(self.store, place.folder, ledger) if alone else 0
         self.observer.resume(ledger, lost)
         return ledger
 
@@ -208,6 +220,18 @@ class _Job:
             for number, path in enumerate(self.files)
             if number not in ledger.files and number % self.part.count == self.part.index
         }
+
+
+def tidy_up(store: Store, visible: Place, part: Part) -> None:
+    """Remove what a process that died after publishing has left: its notes and older versions."""
+    if not store.children(f"{visible.folder}/{FOLDER}") and not older(store, visible):
+        return
+    try:
+        with Claim(store, visible.folder, part):
+            tidy(store, visible)
+            sweep(store, visible)
+    except Conflict:
+        return  # the process that has just published it lives, and does so itself
 
 
 def _grids(manifest: Manifest) -> list[Grid]:

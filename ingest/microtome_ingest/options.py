@@ -89,7 +89,8 @@ class IngestOptions:
         Steps in flight at most; one more than there are cores by default.
     restart : bool
         Replace a layer, or an unfinished ingest of it, that was made of another source or with
-        other settings. A layer stays as it is until the new one is whole.
+        other settings; one that was made with the same is gone on with. A layer stays as it is
+        until the new one is whole.
     grace : float
         Seconds for which a replaced layer's voxels are kept for those who have it open.
     scene : int, optional

@@ -78,10 +78,17 @@ def clear(store: Store, place: Place) -> None:
                 store.remove(key)
 
 
-def sweep(store: Store, layer: str, keep: Place) -> None:
-    """Remove the versions before the one that is kept; labels that lie below the layer stay."""
-    for name in store.children(layer):
-        prefix = "" if name.isdigit() else f"{name}/"
-        is_ours = name.isdigit() or _VERSION.fullmatch(prefix)
-        if is_ours and Place(layer, prefix).number < keep.number:
-            store.delete(f"{layer}/{name}")
+def older(store: Store, place: Place) -> list[str]:
+    """Return the folders of the versions before one; labels that lie below the layer are none."""
+    return [
+        f"{place.layer}/{name}"
+        for name in store.children(place.layer)
+        if name.isdigit() or _VERSION.fullmatch(f"{name}/")
+        if Place(place.layer, "" if name.isdigit() else f"{name}/").number < place.number
+    ]
+
+
+def sweep(store: Store, place: Place) -> None:
+    """Remove the versions before the one that is kept."""
+    for folder in older(store, place):
+        store.delete(folder)

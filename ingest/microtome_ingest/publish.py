@@ -10,7 +10,7 @@ from microtome_core.store.location import Store
 from microtome_core.store.record import Conversion, SourceFile
 from microtome_ingest.commit import ome_attributes, record, shown_channels
 from microtome_ingest.manifest import Manifest
-from microtome_ingest.place import Place, sweep
+from microtome_ingest.place import Place
 from microtome_ingest.run import Run
 
 
@@ -40,11 +40,6 @@ def tidy(store: Store, place: Place) -> None:
     """Remove what only an unfinished version needs."""
     forget_journal(store, place.folder)
     store.sweep(place.layer)
-
-
-def replace(store: Store, place: Place) -> None:
-    """Remove every version but one."""
-    sweep(store, place.layer, place)
 
 
 def _described(run: Run, manifest: Manifest) -> dict[str, Any]:

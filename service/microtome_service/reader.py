@@ -1,6 +1,7 @@
 """Reading voxels: what a request costs is known before anything is read."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -13,8 +14,12 @@ from microtome_core.errors import NotFound, TooLarge
 from microtome_core.grid import Grid
 from microtome_core.region import Region
 from microtome_core.store.layer import Layer
+from microtome_core.store.ledger import shard_key
 from microtome_core.wire import LayerInfo, LevelInfo
 from microtome_service.errors import Unreadable
+
+# How TensorStore's messages end the name of the shard that could not be read.
+_SHARD = re.compile(r'/c((?:/[0-9]{1,18})+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +104,26 @@ async def read(layer: Layer, level: int, region: Region, seconds: float) -> NDAr
     Raises
     ------
     Unreadable
-        Storage failed, took longer than `seconds`, or holds damaged data.
+        Storage failed, took longer than `seconds`, or holds damaged data; names the shard.
     """
     try:
         async with asyncio.timeout(seconds):
             return await layer.voxels[level].read(region)
     except (ValueError, OSError, RuntimeError) as error:
+        where = _shard(layer.voxels[level].shards, level, region, str(error))
         raise Unreadable(
-            f"layer {layer.info.id}, level {level}, region {region}: "
+            f"layer {layer.info.id}, level {level}, region {region}{where}: "
             "storage failed or holds damaged data"
         ) from error
+
+
+def _shard(shards: Grid, level: int, region: Region, message: str) -> str:
+    """Return the key of the shard at fault, of all that the storage engine says of it."""
+    found = _SHARD.search(message)
+    index = tuple(map(int, found[1].split("/")[1:])) if found else ()
+    known = len(index) == len(shards.counts) and all(
+        i < count for i, count in zip(index, shards.counts, strict=True)
+    )
+    if not known and shards.count_touched(region) == 1:
+        index, known = next(shards.touched(region)), True
+    return f", shard {shard_key(level, index)}" if known else ""

@@ -10,10 +10,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from microtome_core.errors import InputError
+from microtome_core.heap import keep_freed_memory
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service.app import create_app
 from microtome_service.location import check_folder, check_root
-from microtome_service.memory import keep_freed_memory
 from microtome_service.settings import Settings
 
 _GRACE_SECONDS = 30

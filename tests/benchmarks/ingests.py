@@ -10,8 +10,8 @@ from statistics import median
 
 from microtome_core.store.array import create_array
 from microtome_core.store.location import Store
-from microtome_ingest.job import IngestOptions, plan_ingest
-from microtome_ingest.options import VolumeSpec
+from microtome_ingest.describe import plan_ingest
+from microtome_ingest.options import IngestOptions, VolumeSpec
 from tests.benchmarks.data import SHAPE, VOXEL_SIZE, Stack
 from tests.benchmarks.table import Row
 

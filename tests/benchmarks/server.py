@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from microtome_core.heap import keep_freed_memory
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service.app import create_app
 from microtome_service.body import BodyResponse
-from microtome_service.memory import keep_freed_memory
 from microtome_service.settings import Settings
 
 

@@ -12,6 +12,7 @@ from microtome_cli.main import Terminated
 from microtome_cli.options import parse_bytes
 from microtome_cli.progress import Events, View
 from microtome_core.errors import InputError
+from microtome_core.heap import return_freed_memory
 from microtome_ingest.claim import Part
 from microtome_ingest.engine import Engine
 from microtome_ingest.options import IngestOptions
@@ -88,11 +89,12 @@ def memory(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGTERM end what is done within, as Ctrl-C does, with an exit code of its own."""
+    """Let SIGTERM end what is done within, as Ctrl-C does; give freed memory back meanwhile."""
 
     def stop(_: int, __: FrameType | None) -> None:
         raise Terminated
 
+    return_freed_memory()
     former = signal.signal(signal.SIGTERM, stop)
     try:
         yield

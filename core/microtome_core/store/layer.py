@@ -120,12 +120,12 @@ def read_layer(store: Store, layer_id: LayerId) -> Layer:
 
 
 def publish_layer(store: Store, path: str, attributes: dict[str, Any]) -> None:
-    """Make a layer visible: write its metadata, and list it where it belongs to an image."""
-    store.write(f"{path}/zarr.json", _group(attributes))
+    """Make a layer visible: list it where it belongs to an image, and write its metadata last."""
     folder, _, name = path.rpartition("/")
     # A dataset may be named "labels" too.
     if folder.endswith("/labels") and folder.count("/") == 3:
         store.update(f"{folder}/zarr.json", lambda old: _with_label(old, name))
+    store.write(f"{path}/zarr.json", _group(attributes))
 
 
 def array_paths(store: Store, path: str) -> list[str]:

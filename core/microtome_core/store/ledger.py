@@ -38,7 +38,8 @@ FOLDER = "0/ledger"
 _RECORD = np.dtype([("length", "<i8"), ("high", "<u8"), ("low", "<u8")])
 _UNKNOWN = -1
 _SEALED = re.compile(r"/shards-\d{5}\.jsonl$")
-_KEY = re.compile(r"(\d{1,3})/c((?:/\d{1,18})*)")
+_NUMBER = "(?:0|[1-9][0-9]{0,17})"
+_KEY = re.compile(rf"({_NUMBER})/c((?:/{_NUMBER})*)")
 # Lines of a file of the journal, and of the finished ledger.
 _JOURNAL_LINES = 1000
 _SHARD_LINES = 16384
