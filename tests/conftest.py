@@ -8,10 +8,14 @@ import time
 import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from microtome_core.store.location import StorageOptions, Store
+
+if TYPE_CHECKING:
+    from tests.ceph import Endpoint
 
 SAMPLES_VARIABLE = "MICROTOME_SAMPLES"
 S3_ENVIRONMENT = {
@@ -67,6 +71,19 @@ def s3_endpoint(unused_port: Callable[[], int]) -> Iterator[str]:
             yield url
         finally:
             server.terminate()
+
+
+@pytest.fixture(scope="session")
+def ceph_endpoint(
+    tmp_path_factory: pytest.TempPathFactory, unused_port: Callable[[], int]
+) -> Iterator["Endpoint"]:
+    """Run an S3 server that verifies signatures, and return its address with a user's keys."""
+    from tests import ceph
+
+    if missing := ceph.missing():
+        pytest.skip(f"{', '.join(missing)}: not installed, see .ci/packages")
+    with ceph.running(tmp_path_factory.mktemp("ceph"), unused_port) as endpoint:
+        yield endpoint
 
 
 def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:

@@ -11,6 +11,7 @@
     ├── NotFound              no such collection, dataset, layer or level
     ├── Conflict              the layer exists and differs
     └── StorageError          storage failed: the same call may succeed later
+        └── AccessDenied      storage refuses: mend the rights first
 
 Domain code raises these and nothing of HTTP; one table in the service maps them to a status,
 one in the command line maps them to an exit code.
@@ -67,3 +68,7 @@ class Conflict(MicrotomeError):
 
 class StorageError(MicrotomeError, OSError):
     """Storage failed or holds damaged data. Never answered with fill values."""
+
+
+class AccessDenied(StorageError):
+    """Storage refuses to be read or written: rights, credentials or a read-only disk."""

@@ -32,6 +32,11 @@ def return_freed_memory() -> bool:
     return _tell((_M_MMAP_THRESHOLD, _GIVEN_BACK), (_M_ARENA_MAX, 1))
 
 
+def returning_environment() -> dict[str, str]:
+    """Return what makes a process that is yet to be started behave so, in all of its threads."""
+    return {"MALLOC_MMAP_THRESHOLD_": str(_GIVEN_BACK), "MALLOC_ARENA_MAX": "1"}
+
+
 def _tell(*options: tuple[int, int]) -> bool:
     mallopt = getattr(CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(*option) for option in options)

@@ -112,13 +112,14 @@ class Claim:
         self._owner = Owner.me()
         self._beat, self._dead = beat, dead
         self._number = 0
+        self._others: dict[str, int] = {}
         self._stop, self._lost = Event(), Event()
         self._heart = Thread(target=self._beats, name="claim", daemon=True)
 
     @property
     def writer(self) -> str:
         """A name that no other claim on the layer has, not even an earlier one on this part."""
-        return f"{self._part}-{self._number:06d}"
+        return f"{self._part}-{self._owner.id}"
 
     def check(self) -> None:
         """Refuse to go on if another process has taken over.
@@ -148,22 +149,16 @@ class Claim:
 
     def _acquire(self) -> None:
         while True:
-            for part, number in self._held().items():
+            held = self._held()
+            for part, number in held.items():
                 if part == str(self._part) or not part.endswith(f"-of-{self._part.count}"):
                     self._refuse_if_alive(part, number)
-            self._number = self._next_number()
+                    self._others[part] = number
+            # Of those who have seen the same claims, one creates the next.
+            self._number = held.get(str(self._part), 0) + 1
             if self._store.create(self._path(str(self._part), self._number), self._mine()):
                 break
         self._refuse_if_divided_otherwise()
-
-    def _next_number(self) -> int:
-        # The journal's files bear the number: one that was used is not used again.
-        return self._held().get(str(self._part), self._journalled()) + 1
-
-    def _journalled(self) -> int:
-        names = self._store.sizes(self._folder.replace("/claims", "/journal"))
-        mine = [Path(key).name.removeprefix(f"{self._part}-") for key, _ in names]
-        return max((int(n[:6]) for n in mine if n[:6].isdigit() and n[6:7] == "-"), default=0)
 
     def _refuse_if_divided_otherwise(self) -> None:
         """Give way where another division of the same layer began at the same time."""
@@ -226,12 +221,13 @@ class Claim:
         return self._held().get(str(self._part), 0) > self._number
 
     def _release(self) -> None:
-        """Remove the claim, and those of dead owners before it."""
-        for number in range(self._number, 0, -1):
-            path = self._path(str(self._part), number)
-            if number < self._number and self._store.read(path) is None:
-                break
-            self._store.remove(path)
+        """Remove the claim, and those of owners that were found dead."""
+        for part, highest in {**self._others, str(self._part): self._number}.items():
+            for number in range(highest, 0, -1):
+                path = self._path(part, number)
+                if number < highest and self._store.read(path) is None:
+                    break
+                self._store.remove(path)
         self._store.remove_empty(self._folder)
 
     def _read(self, path: str) -> Owner | None:

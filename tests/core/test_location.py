@@ -2,11 +2,13 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from microtome_core.errors import InputError, StorageError
+from microtome_core.errors import AccessDenied, InputError, StorageError
 from microtome_core.store.location import StorageOptions, Store
+from tests.disks import read_only
 
 
 def test_objects_are_written_read_and_removed(store: Store) -> None:
@@ -48,6 +50,53 @@ def test_concurrent_updates_lose_nothing(store: Store) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(add, range(16)))
     assert sorted(store.read("list") or b"") == list(range(16))
+
+
+def test_one_of_many_creates_an_object(store: Store) -> None:
+    """Of several with different data exactly one is told that its own lies there; doing the same
+    again is no failure.
+    """
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda n: store.create("one", b"%d" % n), range(8)))
+    assert told.count(True) == 1
+    assert store.read("one") == b"%d" % told.index(True)
+    assert store.create("one", b"%d" % told.index(True))
+
+
+def test_every_object_is_listed_with_its_size(store: Store) -> None:
+    """However deep it lies; of a folder that is absent there is nothing to list."""
+    for key, size in {"a/1": 3, "a/b/c/d/e/2": 5, "ab/3": 7}.items():
+        store.write(key, bytes(size))
+    assert dict(store.sizes("a")) == {"a/1": 3, "a/b/c/d/e/2": 5}
+    assert dict(store.sizes("")) == {"a/1": 3, "a/b/c/d/e/2": 5, "ab/3": 7}
+    assert not dict(store.sizes("nothing/there"))
+
+
+def test_an_object_is_opened_as_a_file(store: Store) -> None:
+    """It can be read from any place; one that is absent is an error that names it."""
+    store.write("a/1", b"abcdef")
+    with store.open("a/1") as stream:
+        stream.seek(2)
+        assert stream.read(3) == b"cde"
+    with pytest.raises(StorageError, match="a/2"), store.open("a/2"):
+        pass
+
+
+def test_what_a_dead_writer_left_does_not_lengthen_the_next_object(tmp_path: Path) -> None:
+    """TensorStore writes over a leftover without shortening it: it is removed first."""
+    store = Store(str(tmp_path))
+    (tmp_path / "key.__lock").write_bytes(b"x" * 100)
+    store.write("key", b"short")
+    assert store.read("key") == b"short"
+    (tmp_path / "new.__lock").write_bytes(b"x" * 100)
+    assert store.create("new", b"short")
+    assert store.read("new") == b"short"
+
+
+def test_storage_that_refuses_is_told_from_storage_that_fails(tmp_path: Path) -> None:
+    """Trying again does not help where a folder may not be written."""
+    with read_only(tmp_path), pytest.raises(AccessDenied, match=str(tmp_path)):
+        Store(str(tmp_path)).write("a/b", b"x")
 
 
 def test_a_store_travels_to_another_process(tmp_path: object) -> None:

@@ -140,6 +140,11 @@ class Bar(Lines):
         _, _, words = str(state).partition("%, ")
         self._bar.update(self._task, total=state.total_bytes, completed=state.bytes, state=words)
 
+    def result(self, event: str, text: str, **facts: Any) -> None:  # noqa: ANN401
+        """End, since a bar that lives takes all of standard output for itself, and print."""
+        self._bar.stop()
+        super().result(event, text, **facts)
+
     def close(self) -> None:
         """Leave the bar as it is."""
         self._bar.stop()
@@ -198,6 +203,7 @@ class ProgressObserver(Observer, AbstractContextManager["ProgressObserver"]):
 
     def result(self, event: str, text: str, **facts: Any) -> None:  # noqa: ANN401 - as above
         """Tell of what came of it, on standard output."""
+        self._end()
         self._view.result(event, text, **facts)
 
     def state(self) -> State:
@@ -223,9 +229,14 @@ class ProgressObserver(Observer, AbstractContextManager["ProgressObserver"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
+        self._view.close()
+
+    def _end(self) -> None:
+        """Show once how far it came."""
         if self._plan is not None:
             self._view.show(self.state())
-        self._view.close()
+            self._plan = None
 
 
 def memory_now() -> int:
