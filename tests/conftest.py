@@ -1,11 +1,7 @@
 """What every room's tests share: sample files, an object store, the rule that CI skips nothing."""
 
 import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from microtome_core.store.location import StorageOptions, Store
+from tests import s3_server
 
 if TYPE_CHECKING:
     from tests.ceph import Endpoint
@@ -50,27 +47,14 @@ def pytest_runtest_makereport(
 @pytest.fixture(scope="session")
 def unused_port() -> Callable[[], int]:
     """Return a function that finds a port of the loopback interface that nobody listens on."""
-
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
-    return find
+    return s3_server.unused_port
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint(unused_port: Callable[[], int]) -> Iterator[str]:
+def s3_endpoint() -> Iterator[str]:
     """Run an S3 server of its own process and return its address."""
-    port = unused_port()
-    url = f"http://127.0.0.1:{port}"
-    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            _wait(url, server)
-            yield url
-        finally:
-            server.terminate()
+    with s3_server.s3_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -86,18 +70,6 @@ def ceph_endpoint(
         yield endpoint
 
 
-def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
-        except OSError:
-            assert server.poll() is None, "the S3 server ended at its start"
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError(url)
-
-
 @pytest.fixture
 def s3_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Return an empty bucket."""
@@ -105,8 +77,7 @@ def s3_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Store:
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
     bucket = f"bucket-{time.time_ns()}"
-    request = urllib.request.Request(f"{s3_endpoint}/{bucket}", method="PUT")
-    urllib.request.urlopen(request).close()
+    s3_server.make_bucket(s3_endpoint, bucket)
     return Store(f"s3://{bucket}/root", StorageOptions.from_environment(os.environ))
 
 

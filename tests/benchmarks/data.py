@@ -23,16 +23,16 @@ class Stack:
         return np.asarray(tifffile.memmap(self.path, mode="r")).copy()
 
 
-def make_stack(folder: Path) -> Stack:
+def make_stack(folder: Path, planes: int = SHAPE[0]) -> Stack:
     """Write the stack unless it is there: smooth structures under shot noise, uint16."""
-    path = folder / "stack.tif"
+    path = folder / ("stack.tif" if planes == SHAPE[0] else f"stack-{planes}.tif")
     if not path.exists():
         folder.mkdir(exist_ok=True)
         part = path.with_suffix(".part")
         tifffile.imwrite(
             part,
-            _planes(),
-            shape=SHAPE,
+            _planes(planes),
+            shape=(planes, *SHAPE[1:]),
             dtype="uint16",
             photometric="minisblack",
             metadata={"axes": "ZYX"},
@@ -41,9 +41,9 @@ def make_stack(folder: Path) -> Stack:
     return Stack(path)
 
 
-def _planes() -> Iterator[NDArray[np.uint16]]:
+def _planes(count: int) -> Iterator[NDArray[np.uint16]]:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: SHAPE[1], : SHAPE[2]].astype("float32")
-    for z in range(SHAPE[0]):
+    for z in range(count):
         structure = np.cos(y / 15) * np.sin(x / 11 + z / 20)
         yield rng.poisson(200 + 150 * np.clip(structure, 0, 1)).astype("uint16")

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -23,16 +24,16 @@ def measure(folder: Path, stack: Stack) -> list[Row]:
     ours, whole, theirs, peak = [], [], [], 0.0
     for _ in range(ROUNDS):
         theirs.append(_bare_write(folder, stack))
-        seconds, command, memory = _ingest(folder, stack)
-        ours.append(seconds)
-        whole.append(command)
-        peak = max(peak, memory)
+        taken = ingest(folder, stack)
+        ours.append(taken.job)
+        whole.append(taken.command)
+        peak = max(peak, taken.peak)
     size = stack.path.stat().st_size / 1e6
     rates = [size / median(times) for times in (ours, whole, theirs)]
     bare = "TensorStore, level 0 only, from memory"
-    note = f"peak memory {peak:.2f} GiB (at most 1.5)"
+    note = f"peak memory {peak:.2f} GiB (at most 2)"
     return [
-        Row("ingest of a 1 GiB TIFF, full pyramid", rates[0], bare, rates[2], 0.6, note),
+        Row("ingest of a 1 GiB TIFF, full pyramid", rates[0], bare, rates[2], 0.75, note),
         Row("the same, from command to exit", rates[1], bare, rates[2]),
     ]
 
@@ -57,8 +58,17 @@ def bare_write(folder: Path, stack: Stack) -> float:
     return time.perf_counter() - started
 
 
-def _ingest(folder: Path, stack: Stack) -> tuple[float, float, float]:
-    """Return the seconds of the job and of the whole command, and its peak memory in GiB."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Seconds of the job and of the whole command, and its peak memory in GiB."""
+
+    job: float
+    command: float
+    peak: float
+
+
+def ingest(folder: Path, stack: Stack) -> Taken:
+    """Return what an ingest takes; the layer stays."""
     root = folder / "root"
     shutil.rmtree(root, ignore_errors=True)
     sizes = ",".join(f"{axis}={size}" for axis, size in VOXEL_SIZE.items())
@@ -70,7 +80,7 @@ def _ingest(folder: Path, stack: Stack) -> tuple[float, float, float]:
     )
     command = time.perf_counter() - started
     told = json.loads(result.stdout.splitlines()[-1])
-    return told["seconds"], command, told["peak"] / 2**20
+    return Taken(told["seconds"], command, told["peak"] / 2**20)
 
 
 # The command as it is, with a clock around it that starts when Python has loaded everything.

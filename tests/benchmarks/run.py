@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import cutouts, data, ingests
+from tests.benchmarks import cutouts, data, ingests, peers, scale
 from tests.benchmarks.table import Row, print_table
 
 FOLDER = Path("bench")
@@ -21,6 +21,9 @@ def main() -> int:
     rows: list[Row] = []
     rows += ingests.measure(FOLDER, stack)
     rows += cutouts.measure(FOLDER, stack)
+    half = data.make_stack(FOLDER, data.SHAPE[0] // 2)
+    rows += scale.measure(FOLDER, half)
+    rows += peers.measure(FOLDER, half)
     print_table(rows)
     return 0
 

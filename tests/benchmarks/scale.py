@@ -1,0 +1,71 @@
+"""Beyond one process and one disk: Dask workers beside threads, and storage that is far away."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+
+from tests.benchmarks.data import Stack
+from tests.benchmarks.table import Row
+from tests.faults import FaultProxy
+from tests.s3_server import make_bucket, s3_server
+
+ROUNDS = 3
+# Seconds: about what another region of a cloud is away.
+LATENCY = 0.05
+SYNTHETIC = "synthetic://neurons?shape=512,2048,1024&seed=3"
+
+
+def measure(folder: Path, stack: Stack) -> list[Row]:
+    """Return the rates of workers beside threads, and of distant beside near storage."""
+    return [
+        *_workers(folder, str(stack.path), "a TIFF"),
+        *_workers(folder, SYNTHETIC, "synthetic"),
+        *_latency(stack),
+    ]
+
+
+def _workers(folder: Path, source: str, what: str) -> list[Row]:
+    """Take both in turn; the start of the workers, some seconds, is not counted."""
+    rates: dict[str, list[float]] = {"2": [], "": []}
+    for _ in range(ROUNDS):
+        for workers, found in rates.items():
+            root = folder / "scale"
+            shutil.rmtree(root, ignore_errors=True)
+            more = ("--workers", workers) if workers else ()
+            found.append(_rate(source, str(root), more, {}))
+    ours, theirs = median(rates["2"]), median(rates[""])
+    return [Row(f"ingest of {what}, two Dask workers", ours, "our own threads", theirs, 0.85)]
+
+
+def _latency(stack: Stack) -> list[Row]:
+    with s3_server() as endpoint, FaultProxy(endpoint) as proxy:
+        rates: dict[float, list[float]] = {LATENCY: [], 0.0: []}
+        for turn in range(ROUNDS):
+            for latency, found in rates.items():
+                proxy.change(latency=latency)
+                bucket = f"bench-{turn}-{latency:g}".replace(".", "-")
+                make_bucket(endpoint, bucket)
+                found.append(_rate(str(stack.path), f"s3://{bucket}/root", (), {"url": proxy.url}))
+    ours, theirs = median(rates[LATENCY]), median(rates[0.0])
+    what = f"ingest to S3, {LATENCY * 1000:.0f} ms a request"
+    return [Row(what, ours, "ingest to the same S3, 0 ms", theirs, 0.7)]
+
+
+def _rate(source: str, root: str, more: tuple[str, ...], s3: Mapping[str, str]) -> float:
+    """Return MB/s of an ingest, its own count over its own clock from the first read to the end."""
+    words = [sys.executable, "-m", "microtome_cli", "ingest", source, root, "--as", "b/s/v"]
+    words += ["--json", *more]
+    if not source.startswith("synthetic:"):
+        words += ["--axes", "zyx", "--voxel-size", "1,0.4,0.4"]
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
+    reach = {**keys, "AWS_ENDPOINT_URL": s3["url"]} if s3 else {}
+    told = subprocess.run(
+        words, check=True, capture_output=True, text=True, env={**os.environ, **reach}
+    )
+    last = [e for e in map(json.loads, told.stdout.splitlines()) if e["event"] == "progress"][-1]
+    return float(last["rate"]) / 1e6

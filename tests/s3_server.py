@@ -1,0 +1,48 @@
+"""An S3 server of its own process, in memory."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """Run a server and yield its address."""
+    port = unused_port()
+    url = f"http://127.0.0.1:{port}"
+    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            _wait(url, server)
+            yield url
+        finally:
+            server.terminate()
+
+
+def unused_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def make_bucket(url: str, name: str) -> None:
+    """Make an empty bucket."""
+    request = urllib.request.Request(f"{url}/{name}", method="PUT")
+    urllib.request.urlopen(request).close()
+
+
+def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
+        except OSError:
+            assert server.poll() is None, "the S3 server ended at its start"
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(url)
