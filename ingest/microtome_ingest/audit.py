@@ -7,7 +7,7 @@ from typing import Literal
 from microtome_core.store.ledger import Ledger, parse_key
 from microtome_core.store.location import Store
 
-Fault = Literal["missing", "empty", "truncated", "extra", "changed", "unreadable"]
+Fault = Literal["missing", "empty", "truncated", "extra", "changed", "unreadable", "differs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Finding:
         Of the object, below the layer's version.
     fault : str
         ``missing``; ``empty``: of no bytes; ``truncated``: shorter; ``extra``: not expected at all;
-        ``changed``: of other bytes; ``unreadable``.
+        ``changed``: of other bytes; ``unreadable``; ``differs``: of other voxels than its source.
     detail : str
     """
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from threading import Lock
 from time import monotonic
 from types import TracebackType
@@ -175,9 +175,10 @@ class Ledger:
         unknown = self._tables[level]["length"] == _UNKNOWN
         return (tuple(map(int, index)) for index in np.argwhere(unknown))
 
-    def entries(self, level: int) -> Iterator[Entry]:
-        """Yield every shard of a level that is known, in C order."""
-        for index in np.ndindex(self.grids[level].counts):
+    def entries(self, level: int, shards: Sequence[slice] | None = None) -> Iterator[Entry]:
+        """Yield the shards of a level, or of slices of its grid, that are known; in C order."""
+        whole = [slice(0, count) for count in self.grids[level].counts]
+        for index in product(*(range(s.start, s.stop) for s in shards or whole)):
             if (entry := self.entry(level, index)) is not None:
                 yield entry
 
@@ -214,7 +215,7 @@ class Journal:
 
     def __init__(self, store: Store, folder: str, ledger: Ledger, writer: str) -> None:
         self._store, self._ledger = store, ledger
-        self._path = f"{_journal(folder)}/{writer}"
+        self._path = f"{journal_folder(folder)}/{writer}"
         self._lock = Lock()
         self._lines: list[dict[str, Any]] = []
         self._part = self._waiting = 0
@@ -268,6 +269,11 @@ class Journal:
         self._flushed = monotonic()
 
 
+def journal_folder(folder: str) -> str:
+    """Return where the journals of a layer's version lie."""
+    return f"{folder}/{FOLDER}/journal"
+
+
 def load_journal(store: Store, folder: str, ledger: Ledger) -> None:
     """Note in `ledger` what all journals of a layer's version say is done, and what was sealed.
 
@@ -319,7 +325,7 @@ def load_sealed(store: Store, folder: str, grids: Sequence[Grid]) -> Ledger:
 
 def forget_journal(store: Store, folder: str) -> None:
     """Remove the journals of a layer whose ledger is sealed."""
-    store.delete(_journal(folder))
+    store.delete(journal_folder(folder))
 
 
 def _load(store: Store, paths: Iterable[str], ledger: Ledger) -> None:
@@ -358,10 +364,6 @@ def _unknown(grid: Grid) -> NDArray[Any]:
     table = np.zeros(grid.counts, _RECORD)
     table["length"] = _UNKNOWN
     return table
-
-
-def _journal(folder: str) -> str:
-    return f"{folder}/{FOLDER}/journal"
 
 
 def _file(number: int, sha256: str) -> dict[str, Any]:
