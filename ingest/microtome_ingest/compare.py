@@ -16,7 +16,7 @@ from microtome_ingest.audit import Finding
 from microtome_ingest.budget import Budget
 from microtome_ingest.canonical import canonical_source
 from microtome_ingest.observer import Observer
-from microtome_ingest.origin import changed_files, stamps
+from microtome_ingest.origin import changed_files
 from microtome_ingest.plan import Plan
 from microtome_ingest.resolve import Resolution
 from microtome_ingest.source import Source
@@ -189,8 +189,8 @@ class _Level:
 def _changes(target: Target, source: Source) -> Iterator[tuple[int, str]]:
     """Yield number and words of each file that is not as it was."""
     paths, hashes = source.description.files, target.ledger.files
-    there = zip(target.manifest.source.files, stamps(paths), paths, strict=True)
-    for number, (old, new, path) in enumerate(there):
+    there = zip(target.manifest.source.files, paths, strict=True)
+    for number, (old, path) in enumerate(there):
         known = {0: hashes[number]} if number in hashes else {}
-        for change in changed_files([old], [new], [path], known):
+        for change in changed_files([old], {path: source.stamps[path]}, known):
             yield number, change

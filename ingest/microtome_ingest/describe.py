@@ -14,7 +14,6 @@ from microtome_core.wire import LayerInfo
 from microtome_ingest.layout import choose_layout
 from microtome_ingest.manifest import Manifest, SourceFacts
 from microtome_ingest.options import IngestOptions, VolumeSpec
-from microtome_ingest.origin import stamps
 from microtome_ingest.plan import Method, Plan, Policy, make_plan
 from microtome_ingest.resolve import Resolution
 from microtome_ingest.source import Source
@@ -49,7 +48,7 @@ def describe(
             axes=found.axes,
             shape=found.shape,
             order=resolution.order,
-            files=stamps(found.files),
+            files=tuple(source.stamps[path] for path in found.files),
             metadata=dict(found.metadata),
         ),
         spec=spec,

@@ -1,13 +1,15 @@
 """Which reader a source needs: one row of a table a format, told by content before name."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from glob import has_magic
 from importlib import import_module
-from pathlib import Path
 from typing import Protocol, cast
 
 from microtome_core.errors import SourceError
+from microtome_core.store.location import StorageOptions
+from microtome_ingest.files import Files, plain
 from microtome_ingest.source import Scene, Source
+from microtome_ingest.sources.members import split
 
 _HEAD = 512
 
@@ -15,10 +17,10 @@ _HEAD = 512
 class Reader(Protocol):
     """What a module under ``sources/`` offers."""
 
-    def open_image(self, path: str, scene: int | None = None) -> Source:
+    def open_image(self, path: str, scene: int | None = None, files: Files | None = None) -> Source:
         """Open one image."""
 
-    def scenes(self, path: str) -> tuple[Scene, ...]:
+    def scenes(self, path: str, files: Files | None = None) -> tuple[Scene, ...]:
         """List all images."""
 
 
@@ -64,46 +66,57 @@ FORMATS = (
     Format("NPZ", "npy", (b"PK\x03\x04",), (".npz",), ambiguous=True),
     Format("PNG", "picture", (b"\x89PNG\r\n\x1a\n",), (".png",)),
     Format("JPEG", "picture", (b"\xff\xd8\xff",), (".jpg", ".jpeg")),
+    Format(
+        "HDF5",
+        "hdf5",
+        (b"\x89HDF\r\n\x1a\n", b"MATLAB 7.3 MAT-file"),
+        (".h5", ".hdf5", ".ims", ".nwb", ".mat"),
+    ),
 )
 COMPUTED = Format("synthetic://", "computed", scheme="synthetic://")
 SEQUENCE = Format("folder or pattern of TIFF, PNG or JPEG files", "sequence")
 
 
-def open_source(path: str, scene: int | None = None) -> Source:
+def open_source(
+    path: str, scene: int | None = None, options: StorageOptions | None = None
+) -> Source:
     """Open one image of a source.
 
     Parameters
     ----------
     path : str
-        A file, a folder or a pattern of numbered files, an OME companion, ``file.npz::name``, or
+        A file, a folder or a pattern of numbered files, an OME companion, ``file.npz::name``,
+        ``file.h5::/path``, each of them local or at a URL such as ``s3://bucket/key``, or
         ``synthetic://...``.
     scene : int, optional
         Which image; not needed where there is only one.
+    options : StorageOptions, optional
+        How to reach object storage.
 
     Raises
     ------
     SourceError
         Not found, of no supported format, damaged, or several images and none chosen.
+    StorageError
+        A service that may answer later.
     """
-    return _reader(path).open_image(path, scene)
+    path, files = plain(path), Files(options)
+    return _reader(_format_of(path, files)).open_image(path, scene, files)
 
 
-def scenes(path: str) -> tuple[Scene, ...]:
+def scenes(path: str, options: StorageOptions | None = None) -> tuple[Scene, ...]:
     """List the images of a source.
 
     Raises
     ------
-    SourceError
+    SourceError, StorageError
         As for `open_source`.
     """
-    return _reader(path).scenes(path)
+    path, files = plain(path), Files(options)
+    return _reader(_format_of(path, files)).scenes(path, files)
 
 
-def _reader(path: str) -> Reader:
-    return cast(Reader, import_module(f"microtome_ingest.sources.{format_of(path).module}"))
-
-
-def format_of(path: str) -> Format:
+def format_of(path: str, options: StorageOptions | None = None) -> Format:
     """Return the row of the table for a source.
 
     Raises
@@ -111,33 +124,28 @@ def format_of(path: str) -> Format:
     SourceError
         Not found, empty, or of no supported format; the message lists those that are.
     """
+    return _format_of(plain(path), Files(options))
+
+
+def _reader(row: Format) -> Reader:
+    return cast(Reader, import_module(f"microtome_ingest.sources.{row.module}"))
+
+
+def _format_of(path: str, files: Files) -> Format:
     if path.startswith(COMPUTED.scheme):
         return COMPUTED
-    file = path.rpartition("::")[0] if "::" in path and not Path(path).exists() else path
-    if _is_sequence(file):
+    file, _ = split(path, files)
+    kind = files.kind(file)
+    if kind == "folder" or (kind == "absent" and has_magic(file)):
         return SEQUENCE
-    if not Path(file).exists():
+    if kind == "absent":
         raise SourceError(path, "not found")
-    if Path(file).is_dir():
-        raise SourceError(path, f"a folder without pictures; {_supported()}")
-    head = _head(file)
+    with files.open(file) as data:
+        head = bytes(data.read(0, min(_HEAD, data.stamp.size)))
     for row in FORMATS:
         if row.matches(file, head):
             return row
     return _refuse(file, head)
-
-
-def _is_sequence(path: str) -> bool:
-    check: Callable[[str], bool] = import_module("microtome_ingest.sources.sequence").is_sequence
-    return check(path)
-
-
-def _head(file: str) -> bytes:
-    try:
-        with Path(file).open("rb") as stream:
-            return stream.read(_HEAD)
-    except OSError as error:
-        raise SourceError(file, f"cannot be read: {error.strerror}") from error
 
 
 def _refuse(file: str, head: bytes) -> Format:

@@ -1,9 +1,7 @@
-"""Fingerprints of the files of a source, so that a record can tell which bytes it came from."""
+"""Hashes of the files of a source, so that a record can tell which bytes it came from."""
 
 import hashlib
-from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
@@ -12,17 +10,8 @@ from microtome_core.errors import SourceError
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class FileHash:
-    """A file's name without its folder, its size in bytes and its SHA-256 in hexadecimal digits."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-def hash_file(path: str, stop: Event) -> FileHash:
-    """Read a file once, without holding it in memory.
+def hash_file(path: str, stop: Event) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits, without holding it in memory.
 
     Parameters
     ----------
@@ -44,11 +33,6 @@ def hash_file(path: str, stop: Event) -> FileHash:
                 if stop.is_set():
                     raise CancelledError
                 digest.update(block)
-            return FileHash(Path(path).name, stream.tell(), digest.hexdigest())
     except OSError as error:
         raise SourceError(path, f"cannot be read: {error.strerror}") from error
-
-
-def hash_files(paths: Sequence[str], stop: Event) -> tuple[FileHash, ...]:
-    """Return the fingerprint of every file, in the order given; otherwise as `hash_file`."""
-    return tuple(hash_file(path, stop) for path in paths)
+    return digest.hexdigest()

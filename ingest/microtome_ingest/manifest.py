@@ -4,29 +4,22 @@ It lies in ``layer/0/ledger/job.json`` and holds all that is needed to finish a 
 with its source and to mend it, but for the source itself.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import xxhash
+from pydantic import BaseModel
 
 from microtome_core.errors import StorageError
 from microtome_core.store.array import Codec
 from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
+from microtome_ingest.files import Stamp
 from microtome_ingest.layout import Layout
 from microtome_ingest.options import Kind, VolumeSpec
 from microtome_ingest.plan import Method, Plan, Policy, make_plan
 from microtome_ingest.source import SourceChannel
-
-
-class File(BaseModel):
-    """A file of the source as it was: size, and when it was changed or its store's tag."""
-
-    model_config = ConfigDict(frozen=True)
-    name: str
-    size: int
-    modified: int | None = None
-    etag: str | None = None
 
 
 class SourceFacts(BaseModel):
@@ -38,7 +31,7 @@ class SourceFacts(BaseModel):
     axes: str
     shape: tuple[int, ...]
     order: tuple[int, ...]
-    files: tuple[File, ...]
+    files: tuple[Stamp, ...]
     metadata: dict[str, Any]
 
 
@@ -106,15 +99,38 @@ def read_manifest(store: Store, folder: str) -> Manifest | None:
     path = f"{folder}/{FOLDER}/job.json"
     data = store.read(path)
     try:
-        return None if data is None else Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise StorageError(f"{store.url}/{path}: not the manifest of an ingest: {error}") from error
+        return None if data is None else parse_manifest(data)
+    except ValueError as error:
+        raise StorageError(f"{store.url}/{path}: {error}") from error
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read what `write_manifest` writes.
+
+    Raises
+    ------
+    ValueError
+        It is no manifest, or was damaged.
+    """
+    try:
+        document = json.loads(data)
+        told, manifest = document["xxh3"], document["manifest"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"not the manifest of an ingest: {error}") from error
+    if told != _digest(manifest):
+        raise ValueError("the manifest of the ingest is damaged: its digest does not match")
+    return Manifest.model_validate(manifest)
 
 
 def write_manifest(store: Store, folder: str, manifest: Manifest) -> bool:
     """Write the manifest of a version that has none; tell whether it is now this one."""
-    data = manifest.model_dump_json(indent=1).encode()
-    return store.create(f"{folder}/{FOLDER}/job.json", data)
+    told = manifest.model_dump(mode="json")
+    data = json.dumps({"xxh3": _digest(told), "manifest": told}, indent=1)
+    return store.create(f"{folder}/{FOLDER}/job.json", data.encode())
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(manifest, sort_keys=True).encode())
 
 
 def _decisive(manifest: Manifest) -> Mapping[str, Any]:

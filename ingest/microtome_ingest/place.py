@@ -59,9 +59,22 @@ def visible_place(store: Store, layer: str) -> Place | None:
 
 
 def next_place(store: Store, layer: str) -> tuple[Place, Place | None]:
-    """Return where the next version of a layer goes, and where the visible one lies."""
+    """Return where the next version of a layer goes, and where the visible one lies.
+
+    Where none is visible but one was begun, that is gone on with.
+    """
     visible = visible_place(store, layer)
-    return (visible.next if visible else Place(layer)), visible
+    if visible is not None:
+        return visible.next, visible
+    begun = (p for p in versions(store, layer) if store.read(f"{p.folder}/{FOLDER}/job.json"))
+    return max(begun, key=lambda place: place.number, default=Place(layer)), None
+
+
+def versions(store: Store, layer: str) -> list[Place]:
+    """Return every version of which anything is there, visible or not."""
+    names = store.children(layer)
+    prefixes = {"" if name.isdigit() else f"{name}/" for name in names}
+    return [Place(layer, p) for p in sorted(prefixes) if not p or _VERSION.fullmatch(p)]
 
 
 def clear(store: Store, place: Place) -> None:
@@ -78,17 +91,16 @@ def clear(store: Store, place: Place) -> None:
                 store.remove(key)
 
 
-def older(store: Store, place: Place) -> list[str]:
-    """Return the folders of the versions before one; labels that lie below the layer are none."""
-    return [
-        f"{place.layer}/{name}"
-        for name in store.children(place.layer)
-        if name.isdigit() or _VERSION.fullmatch(f"{name}/")
-        if Place(place.layer, "" if name.isdigit() else f"{name}/").number < place.number
-    ]
+def older(store: Store, place: Place) -> list[Place]:
+    """Return the versions before one."""
+    return [each for each in versions(store, place.layer) if each.number < place.number]
 
 
 def sweep(store: Store, place: Place) -> None:
-    """Remove the versions before the one that is kept."""
-    for folder in older(store, place):
-        store.delete(folder)
+    """Remove the versions before the one that is kept; labels below the layer stay."""
+    for each in older(store, place):
+        if each.prefix:
+            store.delete(each.folder)
+            continue
+        for name in filter(str.isdigit, store.children(place.layer)):
+            store.delete(f"{place.layer}/{name}")

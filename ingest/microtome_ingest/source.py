@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from microtome_core.region import Region
+from microtome_ingest.files import Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,14 @@ class Source(Protocol):
         SourceError
             Damage, with the file and the position. Never zeros instead.
         """
+
+    @property
+    def decoded(self) -> int:
+        """Bytes of voxels decoded or computed so far, those that a read did not need included."""
+
+    @property
+    def stamps(self) -> Mapping[str, Stamp]:
+        """Every file of the description by its path, as it was when the source was opened."""
 
     def close(self) -> None:
         """Release files; safe to call twice."""

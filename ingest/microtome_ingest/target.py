@@ -14,7 +14,7 @@ from microtome_core.store.location import Store
 from microtome_core.store.record import Record
 from microtome_core.store.voxels import Voxels
 from microtome_ingest.audit import Finding
-from microtome_ingest.manifest import Manifest
+from microtome_ingest.manifest import Manifest, parse_manifest
 from microtome_ingest.place import Place, visible_place
 from microtome_ingest.plan import Plan
 
@@ -181,7 +181,7 @@ def _manifest(store: Store, layer_id: LayerId, place: Place) -> tuple[Manifest, 
     if document is None:
         raise Unverifiable(Finding(MANIFEST, "missing", "the manifest of the ingest"))
     try:
-        manifest = Manifest.model_validate_json(document)
+        manifest = parse_manifest(document)
         return manifest, manifest.plan()
     except (ValueError, ArithmeticError, LookupError) as error:
         raise Unverifiable(Finding(MANIFEST, "unreadable", _line(error))) from error

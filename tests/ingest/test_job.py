@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from microtome_core.region import Region
 from microtome_core.store.array import Codec
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
+from microtome_ingest.files import Files, Stamp
 from microtome_ingest.formats import open_source
 from microtome_ingest.job import Outcome, ingest
 from microtome_ingest.observer import Observer
@@ -139,6 +140,8 @@ def test_a_failure_does_not_wait_for_the_hash_of_a_large_file(store: Store, tmp_
         description = Description(
             "test", "zyx", (9, 70, 50), "uint16", (1, 70, 50), (str(tmp_path / "large"),)
         )
+        stamps = Files().stamps(description.files)
+        decoded = 0
 
         def read(self, region: Region) -> NDArray[Any]:
             raise SourceError("large", f"{region} cannot be read")
@@ -159,6 +162,8 @@ def test_a_source_that_fails_leaves_nothing_visible(store: Store) -> None:
 
         fails = True
         description = Description("test", "zyx", voxels.shape, "uint16", (1, 70, 50), ())
+        stamps: ClassVar[dict[str, Stamp]] = {}
+        decoded = 0
 
         def read(self, region: Region) -> NDArray[Any]:
             if self.fails:
@@ -287,6 +292,8 @@ def test_a_layer_that_is_replaced_stays_until_the_new_one_is_whole(store: Store,
         """Looks at the layer while it is replaced, and then fails."""
 
         description = Description("test", "zyx", (9, 70, 50), "uint16", (1, 70, 50), ())
+        stamps: ClassVar[dict[str, Stamp]] = {}
+        decoded = 0
 
         def read(self, region: Region) -> NDArray[Any]:
             seen.append(read_layer(store, BRAIN).arrays[0].read().result())

@@ -1,6 +1,7 @@
 """``microtome demo``: the whole line, from a file to a block in memory and a page to open."""
 
 import argparse
+import os
 import re
 import signal
 import socket
@@ -20,6 +21,7 @@ from microtome_cli.options import add_source_arguments, source_options
 from microtome_cli.picture import save_picture
 from microtome_core.errors import Conflict, InputError, MicrotomeError, StorageError
 from microtome_core.region import Region
+from microtome_core.store.location import StorageOptions
 from microtome_ingest.canonical import canonical_source
 from microtome_ingest.formats import open_source
 from microtome_ingest.resolve import resolve
@@ -34,13 +36,13 @@ _PORT = 8000
 class _Made:
     """A source, and the layer that became of it."""
 
-    source: Path
+    source: str
     layer: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
-    parser.add_argument("--source", type=Path, help="a file of your own, not the sample brain")
+    parser.add_argument("--source", help="a file of your own, not the sample brain")
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes")
     parser.add_argument("--port", type=int, help="of the service (default 8000, or any free one)")
     parser.add_argument("--once", action="store_true", help="stop when all is checked")
@@ -57,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     made = _ingest_own(arguments, root) if arguments.source else _ingest_sample(folder, root)
     with _service(root, arguments.port) as (url, server):
         region = _check(made[0], url, arguments)
-        name = "brain.png" if arguments.source is None else f"{arguments.source.stem}.png"
+        name = "brain.png" if arguments.source is None else f"{Path(arguments.source).stem}.png"
         print(f"picture: {save_picture([f'{url}/{m.layer}' for m in made], folder / name)}")
         if not arguments.once:
             _tell(url, made, region)
@@ -70,15 +72,15 @@ def _ingest_sample(folder: Path, root: Path) -> list[_Made]:
     started = time.monotonic()
     files = write_sample(folder, progress=_planes)
     print(f"sample brain: {files.image}, {files.labels} ({time.monotonic() - started:.0f} s)")
-    brain = _Made(files.image, "demo/brainbow/brain")
-    neurons = _Made(files.labels, "demo/brainbow/neurons")
+    brain = _Made(str(files.image), "demo/brainbow/brain")
+    neurons = _Made(str(files.labels), "demo/brainbow/neurons")
     _ingest(brain, root, [])
     _ingest(neurons, root, ["--kind", "labels", "--labels-of", "brain"])
     return [brain, neurons]
 
 
 def _ingest_own(arguments: argparse.Namespace, root: Path) -> list[_Made]:
-    name = re.sub(r"[^a-z0-9._-]+", "-", arguments.source.name.lower()).strip("-._")[:64]
+    name = re.sub(r"[^a-z0-9._-]+", "-", Path(arguments.source).name.lower()).strip("-._")[:64]
     made = _Made(arguments.source, f"demo/own/{name or 'source'}")
     given = vars(arguments)
     names = ("axes", "voxel_size", "unit", "time_step", "channels", "colors", "scene")
@@ -90,7 +92,7 @@ def _ingest_own(arguments: argparse.Namespace, root: Path) -> list[_Made]:
 def _ingest(made: _Made, root: Path, options: list[str]) -> None:
     parser = argparse.ArgumentParser()
     ingest_command.add_arguments(parser)
-    words = [str(made.source), str(root), "--as", made.layer, *options]
+    words = [made.source, str(root), "--as", made.layer, *options]
     try:
         ingest_command.run(parser.parse_args(words))
     except Conflict:
@@ -106,7 +108,8 @@ def _check(made: _Made, url: str, arguments: argparse.Namespace) -> Region:
     block = volume[region.slices]
     seconds = time.perf_counter() - started
     print(f"\n{volume!r}\ncut {region}: {block.nbytes / 1e6:.1f} MB in {1000 * seconds:.0f} ms")
-    with closing(open_source(str(made.source), arguments.scene)) as source:
+    options = StorageOptions.from_environment(os.environ)
+    with closing(open_source(made.source, arguments.scene, options)) as source:
         resolution = resolve(source.description, source_options(arguments))
         expected = canonical_source(source, resolution).read(region)
     if not np.array_equal(block, expected, equal_nan=block.dtype.kind == "f"):

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import os
 from contextlib import closing
 from typing import Any
 
+from microtome_core.store.location import StorageOptions
 from microtome_ingest.formats import open_source, scenes
 from microtome_ingest.report import report, report_text, scenes_text
 from microtome_ingest.source import Scene
@@ -12,18 +14,19 @@ from microtome_ingest.source import Scene
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
-    parser.add_argument("source", help="file, folder or synthetic:// to look at")
+    parser.add_argument("source", help="file, folder, s3://… or synthetic:// to look at")
     parser.add_argument("--scene", type=int, help="which image of a source that holds several")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the source says of itself, and what an ingest of it would still need."""
-    found = scenes(arguments.source)
+    options = StorageOptions.from_environment(os.environ)
+    found = scenes(arguments.source, options)
     if len(found) > 1 and arguments.scene is None:
         print(_list(arguments.source, found, as_json=arguments.json))
         return 0
-    with closing(open_source(arguments.source, arguments.scene)) as source:
+    with closing(open_source(arguments.source, arguments.scene, options)) as source:
         told = report(source.description, found)
     print(_json(told) if arguments.json else report_text(told))
     return 0

@@ -29,6 +29,11 @@ def sweep_folder(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob(f"*{_SUFFIX}")) if _delete_unless_held(path)]
 
 
+def is_leftover(key: str) -> bool:
+    """Tell whether an object is one of these; what is still there after a sweep is in use."""
+    return key.endswith(_SUFFIX)
+
+
 def sweep_object(path: Path) -> None:
     """Delete the leftover of one object, if there is one."""
     _delete_unless_held(path.with_name(f"{path.name}{_SUFFIX}"))

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from microtome_core.errors import InputError, SourceError
+from microtome_core.errors import InputError, SourceError, StorageError
 
 
 class _Recorder(logging.Handler):
@@ -38,13 +38,16 @@ def strict(path: str, where: str = "", log: str = "tifffile") -> Iterator[None]:
     Raises
     ------
     SourceError
+        Damage.
+    StorageError
+        As it comes: the file may be whole.
     """
     prefix = f"{where}: " if where else ""
     recorder, logger = _Recorder(), logging.getLogger(log)
     logger.addHandler(recorder)
     try:
         yield
-    except InputError:
+    except (InputError, StorageError):
         raise
     except Exception as error:  # decoders raise anything, from IndexError to their own
         raise SourceError(path, f"{prefix}{type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""NumPy's own files: NPY mapped into memory, a member of an NPZ inflated once.
+"""NumPy's own files: NPY read where it lies, a member of an NPZ inflated once.
 
 Source of the format: NumPy, numpy.lib.format. It has no axes, so every axis stays open.
 """
@@ -7,12 +7,12 @@ import mmap
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from math import prod
-from pathlib import Path
 from shutil import copyfileobj, disk_usage
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -21,35 +21,68 @@ from numpy.typing import NDArray
 from microtome_core.dtypes import check_dtype
 from microtome_core.errors import InputError, RegionError, SourceError
 from microtome_core.region import Region, check_inside
+from microtome_ingest.files import Bytes, Files, Stamp
+from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene
 from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.letters import open_letters
+from microtome_ingest.sources.members import SEPARATOR, choose, split
+from microtome_ingest.sources.raw import RawArray
+from microtome_ingest.stream import told
 
-SEPARATOR = "::"
 # What each method of zip can expand at most; deflate's limit is 1032.
 _MOST_RATIO = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1040}
 _OTHER_RATIO = 100_000
 
 
-class NpySource:
-    """An array in a file, mapped into memory when it is first read."""
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What the header of an array says, and where the voxels begin."""
 
-    def __init__(self, description: Description, load: Callable[[], NDArray[Any]]) -> None:
-        self._description = description
-        self._load = load
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    offset: int
+
+    @property
+    def array(self) -> RawArray:
+        """The voxels in C order; axes reversed where they are in Fortran order."""
+        return RawArray(self.offset, self.turned(self.shape), self.dtype)
+
+    def turned(self, of_axes: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return what is given for each axis in the order of `array`."""
+        return of_axes[::-1] if self.fortran else of_axes
+
+
+class NpySource:
+    """An array in a file, or in a member of an archive, which is inflated when it is first read."""
+
+    def __init__(self, description: Description, files: Files, header: _Header) -> None:
+        self._description, self._files, self._header = description, files, header
+        self._meter = Meter()
         self._lock = threading.Lock()
+        self._data: Bytes | None = None
         self._voxels: NDArray[Any] | None = None
-        self._size = Path(description.files[0]).stat().st_size
 
     @property
     def description(self) -> Description:
         """What the header says."""
         return self._description
 
+    @property
+    def decoded(self) -> int:
+        """Bytes of voxels copied, or inflated."""
+        return self._meter.count
+
+    @property
+    def stamps(self) -> Mapping[str, Stamp]:
+        """The file as it was when it was opened."""
+        return self._files.stamps(self._description.files)
+
     def close(self) -> None:
-        """Release the map; a later read opens it again."""
+        """Release the map, and what was inflated; a later read does it again."""
         with self._lock:
-            self._voxels = None
+            self._data = self._voxels = None
 
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region in native byte order."""
@@ -58,30 +91,46 @@ class NpySource:
             raise RegionError(f"region {region}: expected axes {self._description.axes!r}")
         check_inside(region, self._description.shape)
         with strict(path, str(region)):
-            # Reading a map beyond a file that was cut short would end the process.
-            if Path(path).stat().st_size != self._size:
-                raise SourceError(path, "changed since it was opened")
-            return np.array(self._mapped()[region.slices], self._description.dtype, order="C")
+            data = self._opened()
+            data.check()
+            take = self._inflated if self._description.image else self._part
+            return np.array(take(data, region), self._description.dtype, order="C")
 
-    def _mapped(self) -> NDArray[Any]:
+    def _opened(self) -> Bytes:
+        with self._lock:
+            if self._data is None:
+                self._data = self._files.open(self._description.files[0])
+            return self._data
+
+    def _part(self, data: Bytes, region: Region) -> NDArray[Any]:
+        header, array = self._header, self._header.array
+        box = header.turned(region.slices)
+        wanted = [(data, *one) for one in array.ranges(data, box)]
+        part = array.take(data, box, self._files.fetch(wanted))
+        self._meter.add(part.nbytes)
+        return part.T if header.fortran else part
+
+    def _inflated(self, data: Bytes, region: Region) -> NDArray[Any]:
         with self._lock:
             if self._voxels is None:
-                self._voxels = self._load()
-            return self._voxels
+                self._voxels = _inflate(data, f"{self._description.image}.npy")
+                self._meter.add(self._voxels.nbytes)
+            return self._voxels[region.slices]
 
 
-def scenes(path: str) -> tuple[Scene, ...]:
+def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     """List the arrays: one of an NPY file, every member of an NPZ file."""
-    file, name = _split(path)
-    members = [name] if name else _members(file)
-    found = [_open(file, member).description for member in members]
+    files = files or Files()
+    file, name = split(path, files)
+    members = [name] if name else _members(file, files)
+    found = [_open(file, member, files).description for member in members]
     return tuple(
         Scene(i, member or "", d.axes, d.shape, d.dtype)
         for i, (member, d) in enumerate(zip(members, found, strict=True))
     )
 
 
-def open_image(path: str, scene: int | None = None) -> NpySource:
+def open_image(path: str, scene: int | None = None, files: Files | None = None) -> NpySource:
     """Open an NPY file, or the member of an NPZ file that ``file.npz::name`` or `scene` chooses.
 
     Raises
@@ -90,60 +139,61 @@ def open_image(path: str, scene: int | None = None) -> NpySource:
         Damage, a header that claims more than the file can hold, several members and none chosen,
         fewer than two axes, or voxels of a type that microtome does not store.
     """
-    file, name = _split(path)
-    members = [name] if name else _members(file)
-    if scene is None and len(members) > 1:
-        choice = ", ".join(f"{i}: {member}" for i, member in enumerate(members))
-        raise SourceError(
-            file, f"holds {len(members)} arrays, choose with --scene N or {file}::name: {choice}"
-        )
-    if not 0 <= (scene or 0) < len(members):
-        raise SourceError(file, f"has no scene {scene}: it holds {len(members)} arrays")
-    return _open(file, members[scene or 0])
+    files = files or Files()
+    file, name = split(path, files)
+    members = [name] if name else _members(file, files)
+    number = choose(file, [member or "" for member in members], scene)
+    return _open(file, members[number], files)
 
 
-def _split(path: str) -> tuple[str, str | None]:
-    file, separator, name = path.rpartition(SEPARATOR)
-    return (file, name) if separator and not Path(path).exists() else (path, None)
-
-
-def _members(file: str) -> list[str | None]:
-    with strict(file), Path(file).open("rb") as stream:
-        if not stream.read(4).startswith(b"PK"):
+def _members(file: str, files: Files) -> list[str | None]:
+    with files.open(file) as data:
+        if bytes(data.read(0, min(2, data.stamp.size))) != b"PK":
             return [None]
-    with strict(file), zipfile.ZipFile(file) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        with strict(file), _archive(data) as archive:
+            names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
     if not names:
         raise SourceError(file, "holds no arrays (no .npy members)")
     return list(names)
 
 
-def _open(file: str, member: str | None) -> NpySource:
-    if member is None:
-        with strict(file), Path(file).open("rb") as stream:
-            shape, fortran, dtype = _header(stream, file)
-            _check_size(
-                file, stream.tell() + prod(shape) * dtype.itemsize, Path(file).stat().st_size
-            )
-        return NpySource(_describe("NPY", file, shape, fortran, dtype), lambda: _map(file))
-    where = f"{file}{SEPARATOR}{member}"
-    with strict(where), zipfile.ZipFile(file) as archive:
-        info = archive.getinfo(f"{member}.npy")
-        _check_ratio(where, info)
-        with archive.open(info) as stream:
-            shape, fortran, dtype = _header(stream, where)
-            _check_size(where, stream.tell() + prod(shape) * dtype.itemsize, info.file_size)
-    description = replace(_describe("NPZ", file, shape, fortran, dtype), image=member)
-    return NpySource(description, lambda: _inflated(file, f"{member}.npy"))
+@contextmanager
+def _archive(data: Bytes) -> Iterator[zipfile.ZipFile]:
+    with data.stream() as stream, told(stream), zipfile.ZipFile(stream) as archive:
+        yield archive
 
 
-def _header(stream: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _open(file: str, member: str | None, files: Files) -> NpySource:
+    where = file if member is None else f"{file}{SEPARATOR}{member}"
+    with files.open(file) as data, strict(where):
+        if member is None:
+            with data.stream() as stream, told(stream):
+                header = _header(stream, file, data.stamp.size)
+            return NpySource(_describe("NPY", file, header), files, header)
+        with _archive(data) as archive:
+            info = archive.getinfo(f"{member}.npy")
+            _check_ratio(where, info)
+            with archive.open(info) as inflated:
+                header = _header(inflated, where, info.file_size)
+        description = replace(_describe("NPZ", file, header), image=member)
+        return NpySource(description, files, header)
+
+
+def _header(stream: IO[bytes], where: str, size: int) -> _Header:
     version = npy_format.read_magic(stream)
     read = {(1, 0): npy_format.read_array_header_1_0}.get(version, npy_format.read_array_header_2_0)
     if version not in ((1, 0), (2, 0)):
         # Version 3 only adds names outside of Latin-1 to structured types.
         raise SourceError(where, f"NPY version {version}: expected 1.0 or 2.0")
     shape, fortran, dtype = read(stream)
+    _check_image(where, shape, dtype)
+    needed = stream.tell() + prod(shape) * dtype.itemsize
+    if needed > size:
+        raise SourceError(where, f"its header claims {needed} bytes, but it has {size}: truncated")
+    return _Header(shape, fortran, dtype, stream.tell())
+
+
+def _check_image(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     try:
         check_dtype(dtype)
     except InputError as error:
@@ -152,14 +202,6 @@ def _header(stream: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dt
         raise SourceError(where, f"shape {shape}: an image needs y and x at least, and voxels")
     if len(shape) > 6:
         raise SourceError(where, f"shape {shape}: expected no more than 6 axes")
-    return shape, fortran, dtype
-
-
-def _check_size(where: str, needed: int, present: int) -> None:
-    if needed > present:
-        raise SourceError(
-            where, f"its header claims {needed} bytes, but it has {present}: truncated"
-        )
 
 
 def _check_ratio(where: str, info: zipfile.ZipInfo) -> None:
@@ -170,35 +212,32 @@ def _check_ratio(where: str, info: zipfile.ZipInfo) -> None:
         )
 
 
-def _describe(
-    name: str, file: str, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any]
-) -> Description:
+def _describe(name: str, file: str, header: _Header) -> Description:
     # The two axes whose voxels lie next to each other are read at once.
-    fast = range(2) if fortran else range(len(shape) - 2, len(shape))
+    count = len(header.shape)
+    fast = range(2) if header.fortran else range(count - 2, count)
     return Description(
         format=name,
-        axes=open_letters(len(shape)),
-        shape=shape,
-        dtype=dtype.newbyteorder("=").name,
-        block=tuple(extent if i in fast else 1 for i, extent in enumerate(shape)),
+        axes=open_letters(count),
+        shape=header.shape,
+        dtype=header.dtype.newbyteorder("=").name,
+        block=tuple(extent if i in fast else 1 for i, extent in enumerate(header.shape)),
         files=(file,),
     )
 
 
-def _map(file: str) -> NDArray[Any]:
-    return cast(NDArray[Any], np.load(file, mmap_mode="r", allow_pickle=False))
-
-
-def _inflated(file: str, member: str) -> NDArray[Any]:
+def _inflate(data: Bytes, member: str) -> NDArray[Any]:
     """Inflate a member into a file without a name, whose checksum zipfile verifies, and map it."""
-    with zipfile.ZipFile(file) as archive, tempfile.TemporaryFile() as target:
+    with _archive(data) as archive, tempfile.TemporaryFile() as target:
         info = archive.getinfo(member)
         free = disk_usage(tempfile.gettempdir()).free
         if info.file_size > free:
-            raise SourceError(file, f"inflates to {info.file_size} bytes, but only {free} are free")
+            reason = f"inflates to {info.file_size} bytes, but only {free} are free"
+            raise SourceError(data.path, reason)
         with archive.open(info) as stream:
             copyfileobj(stream, target, 1 << 20)
         target.seek(0)
-        shape, fortran, dtype = _header(target, file)
+        header = _header(target, data.path, info.file_size)
         memory = mmap.mmap(target.fileno(), 0, access=mmap.ACCESS_READ)
-        return np.ndarray(shape, dtype, memory, target.tell(), order="F" if fortran else "C")
+        flat = np.frombuffer(memory, header.dtype, prod(header.shape), header.offset)
+        return flat.reshape(header.shape, order="F" if header.fortran else "C")

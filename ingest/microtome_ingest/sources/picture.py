@@ -2,8 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import imagecodecs
@@ -12,24 +11,47 @@ from numpy.typing import NDArray
 
 from microtome_core.errors import RegionError, SourceError
 from microtome_core.region import Region, check_inside
+from microtome_ingest.files import Files, Stamp
+from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene
 from microtome_ingest.sources.damage import strict
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # Far above any camera; a header that claims more is damaged, or a bomb.
 _MOST_PIXELS = 1 << 30
+# Bytes to look for the size in: a JPEG has its preview and colour profile before it.
+_HEADS = (32, 64 << 10, 8 << 20)
+_NO_FRAME = {0xC4, 0xC8, 0xCC}
 
 
 class PictureSource:
-    """A PNG or JPEG picture; its grey values or samples as stored."""
+    """A PNG or JPEG picture; its grey values or samples as stored.
 
-    def __init__(self, description: Description) -> None:
-        self._description = description
+    Parameters
+    ----------
+    description : Description
+    files : Files
+    meter : Meter
+        Is told what is decoded.
+    """
+
+    def __init__(self, description: Description, files: Files, meter: Meter) -> None:
+        self._description, self._files, self._meter = description, files, meter
 
     @property
     def description(self) -> Description:
         """What the file says of itself."""
         return self._description
+
+    @property
+    def decoded(self) -> int:
+        """Bytes of pixels decoded by reads."""
+        return self._meter.count
+
+    @property
+    def stamps(self) -> Mapping[str, Stamp]:
+        """The file as it was when it was opened."""
+        return self._files.stamps(self._description.files)
 
     def close(self) -> None:
         """Do nothing: no file is held open."""
@@ -39,20 +61,37 @@ class PictureSource:
         if region.axes != self._description.axes:
             raise RegionError(f"region {region}: expected axes {self._description.axes!r}")
         check_inside(region, self._description.shape)
-        pixels = _decode(self._description.files[0])
-        if pixels.shape != self._description.shape or pixels.dtype.name != self._description.dtype:
-            raise SourceError(self._description.files[0], "changed since it was opened")
+        expected = self._description.shape, self._description.dtype
+        pixels = _decode(self._description.files[0], self._files)
+        self._meter.add(pixels.nbytes)
+        if (pixels.shape, pixels.dtype.name) != expected:
+            raise SourceError(
+                self._description.files[0],
+                f"is {pixels.shape} {pixels.dtype}, expected {expected[0]} {expected[1]}",
+            )
         return np.ascontiguousarray(pixels[region.slices])
 
 
-def scenes(path: str) -> tuple[Scene, ...]:
+def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     """List the one image of the file."""
-    found = open_image(path).description
+    found = open_image(path, files=files).description
     return (Scene(0, "", found.axes, found.shape, found.dtype),)
 
 
-def open_image(path: str, scene: int | None = None) -> PictureSource:
+def open_image(
+    path: str, scene: int | None = None, files: Files | None = None, meter: Meter | None = None
+) -> PictureSource:
     """Open a picture; it is decoded once to see its samples.
+
+    Parameters
+    ----------
+    path : str
+    scene : int, optional
+        0.
+    files : Files, optional
+        How files are reached.
+    meter : Meter, optional
+        One that others share.
 
     Raises
     ------
@@ -61,25 +100,54 @@ def open_image(path: str, scene: int | None = None) -> PictureSource:
     """
     if scene:
         raise SourceError(path, f"has no scene {scene}: a picture is one image")
-    pixels = _decode(path)
-    lossy = Path(path).read_bytes()[:3] == _JPEG
+    files = files or Files()
+    pixels = _decode(path, files)
+    with files.open(path) as data:
+        lossy = bytes(data.read(0, 3)) == _JPEG
     notes = ("voxels were compressed with loss (JPEG) before they came here",) if lossy else ()
-    return PictureSource(
-        Description(
-            format="JPEG" if lossy else "PNG",
-            axes="yx" if pixels.ndim == 2 else "yxs",
-            shape=pixels.shape,
-            dtype=pixels.dtype.name,
-            block=pixels.shape,
-            files=(path,),
-            notes=notes,
-        )
+    description = Description(
+        format="JPEG" if lossy else "PNG",
+        axes="yx" if pixels.ndim == 2 else "yxs",
+        shape=pixels.shape,
+        dtype=pixels.dtype.name,
+        block=pixels.shape,
+        files=(path,),
+        notes=notes,
     )
+    return PictureSource(description, files, meter or Meter())
 
 
-def _decode(path: str) -> NDArray[Any]:
-    with strict(path):
-        data = Path(path).read_bytes()
+def frame(path: str, files: Files) -> bytes:
+    """Return what a picture's header says of size, depth and samples, without its pixels.
+
+    Raises
+    ------
+    SourceError
+        No header that says so.
+    """
+    with files.open(path) as data:
+        for count in _HEADS:
+            head = bytes(data.read(0, min(count, data.stamp.size)))
+            found = head[16:29] if head.startswith(_PNG) else _jpeg_frame(head)
+            if found:
+                return found
+    raise SourceError(path, f"is no complete PNG or JPEG: it starts with {head[:8]!r}")
+
+
+def _jpeg_frame(head: bytes) -> bytes:
+    """Return depth, size and samples from the first frame header (ISO 10918-1, B.2.2), if any."""
+    at = 2
+    while head.startswith(_JPEG) and at + 9 < len(head):
+        marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
+            return head[at + 4 : at + 10]
+        at += 2 + length
+    return b""
+
+
+def _decode(path: str, files: Files) -> NDArray[Any]:
+    with strict(path), files.open(path) as opened:
+        data = bytes(opened.read(0, opened.stamp.size))
         pixels = _decoder(path, data)(data)
     return np.asarray(pixels)
 

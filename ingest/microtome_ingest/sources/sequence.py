@@ -1,10 +1,9 @@
 """A folder of pictures as one array: TIFF, PNG or JPEG files, numbered by name."""
 
-import glob
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from functools import lru_cache, partial
+from os.path import splitext
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,19 @@ from numpy.typing import NDArray
 
 from microtome_core.errors import RegionError, SourceError
 from microtome_core.region import Region, check_inside
+from microtome_ingest.files import Files, Stamp, is_remote, name_of
+from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene, Source
 from microtome_ingest.sources import picture, tiff
 from microtome_ingest.sources.letters import KNOWN, open_letters
 from microtome_ingest.sources.names import FileGrid, arrange
 from microtome_ingest.sources.parallel import run
 
-_OPENERS: dict[str, Callable[[str], Source]] = {
-    ".tif": tiff.open_image,
-    ".tiff": tiff.open_image,
-    ".png": picture.open_image,
-    ".jpg": picture.open_image,
-    ".jpeg": picture.open_image,
-}
+_TIFF, _PICTURE = (".tif", ".tiff"), (".png", ".jpg", ".jpeg")
+# Planes whose places in their files are kept, so that files need not be looked into anew.
+_KEPT_PLANES = 4096
+# Files asked for at once where each waits for a network.
+_REQUESTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +43,45 @@ class _Member:
 
 
 class SequenceSource:
-    """Files of one shape and type, laid out by the numbers in their names."""
+    """Files of one shape and type, laid out by the numbers in their names.
 
-    def __init__(self, description: Description, grid: FileGrid) -> None:
-        self._description = description
-        self._grid = grid
+    Parameters
+    ----------
+    description : Description
+    grid : FileGrid
+    first : Source
+        The first of the files.
+    files : Files
+    meter : Meter
+        Is told what is decoded.
+    """
+
+    def __init__(
+        self, description: Description, grid: FileGrid, first: Source, files: Files, meter: Meter
+    ) -> None:
+        self._description, self._grid, self._first = description, grid, first.description
+        self._files, self._meter = files, meter
+        planes = first.planes if isinstance(first, tiff.TiffSource) else 1
+        self._member = lru_cache(max(_KEPT_PLANES // planes, 1))(self._open)
 
     @property
     def description(self) -> Description:
         """What the first file and the names say."""
         return self._description
 
+    @property
+    def decoded(self) -> int:
+        """Bytes of voxels, as each file counts them."""
+        return self._meter.count
+
+    @property
+    def stamps(self) -> Mapping[str, Stamp]:
+        """Every file as it was when the sequence was opened."""
+        return self._files.stamps(self._grid.files)
+
     def close(self) -> None:
-        """Do nothing: each read opens and closes its own files."""
+        """Forget what is known of single files; each read opens and closes its own."""
+        self._member.cache_clear()
 
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region; only files that it touches are opened."""
@@ -65,7 +90,7 @@ class SequenceSource:
             raise RegionError(f"region {region}: expected axes {whole.axes!r}")
         check_inside(region, whole.shape)
         result = np.empty(region.shape, whole.dtype)
-        run(list(self._jobs(region, result)))
+        run(list(self._jobs(region, result)), _threads(self._grid))
         return result
 
     def _jobs(self, region: Region, result: NDArray[Any]) -> Iterator[Callable[[], None]]:
@@ -79,22 +104,26 @@ class SequenceSource:
             yield partial(self._copy, file, box, result[at])
 
     def _copy(self, file: str, box: Region, target: NDArray[Any]) -> None:
-        source = _open(file)
-        count = len(self._grid.axes)
-        expected = self._description.axes[count:], self._description.shape[count:]
-        found = source.description
-        if (found.axes, found.shape) != expected or found.dtype != self._description.dtype:
+        target[...] = self._member(file).read(box)
+
+    def _open(self, file: str) -> Source:
+        if _ending(file) in _PICTURE:
+            # A picture says all it has to say only when it is decoded, which `read` does.
+            described = replace(self._first, files=(file,))
+            return picture.PictureSource(described, self._files, self._meter)
+        source = tiff.open_image(file, files=self._files, meter=self._meter)
+        if _Member.of(source.description) != _Member.of(self._first):
             raise SourceError(file, "changed since the sequence was opened")
-        target[...] = source.read(box)
+        return source
 
 
-def scenes(path: str) -> tuple[Scene, ...]:
+def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     """List the one image that the files make up."""
-    found = open_image(path).description
+    found = open_image(path, files=files).description
     return (Scene(0, "", found.axes, found.shape, found.dtype),)
 
 
-def open_image(path: str, scene: int | None = None) -> SequenceSource:
+def open_image(path: str, scene: int | None = None, files: Files | None = None) -> SequenceSource:
     """Open a folder, or the files that a pattern such as ``raw/z*.tif`` finds.
 
     Raises
@@ -105,34 +134,32 @@ def open_image(path: str, scene: int | None = None) -> SequenceSource:
     """
     if scene:
         raise SourceError(path, f"has no scene {scene}: a sequence is one image")
-    files = _files(path)
-    for file in files:
-        if Path(file).stat().st_size == 0:
+    files, meter = files or Files(), Meter()
+    found = _found(path, files)
+    for file, stamp in found.items():
+        if stamp.size == 0:
             raise SourceError(file, "is empty (0 bytes); the sequence cannot be read without it")
-    grid = arrange(files, path)
-    first = _open(grid.files[0]).description
-    grid = replace(grid, axes=_apart(grid.axes, first.axes))
-    _check_member(first, grid, path)
-    _check_uniform(grid, _Member.of(first))
-    return SequenceSource(_describe(first, grid), grid)
+    grid = arrange(list(found), path)
+    first = _open(grid.files[0], files, meter)
+    grid = replace(grid, axes=_apart(grid.axes, first.description.axes))
+    _check_member(first.description, grid, path)
+    _check_uniform(grid, first.description, files)
+    return SequenceSource(_describe(first.description, grid), grid, first, files, meter)
 
 
-def is_sequence(path: str) -> bool:
-    """Tell whether `path` is a pattern, or a folder that holds pictures."""
-    if Path(path).is_dir():
-        return bool(_pictures(map(str, Path(path).iterdir())))
-    return glob.has_magic(path) and not Path(path).exists()
-
-
-def _files(path: str) -> list[str]:
-    folder = Path(path).is_dir()
-    files = _pictures(map(str, Path(path).iterdir()) if folder else glob.glob(path))
-    if not files:
-        raise SourceError(path, f"holds no files of {', '.join(_OPENERS)}")
-    kinds = sorted({Path(file).suffix.lower().replace("jpeg", "jpg")[:4] for file in files})
+def _found(path: str, files: Files) -> dict[str, Stamp]:
+    """Return the pictures of a folder or pattern, by name."""
+    folder = files.kind(path) == "folder"
+    found = files.folder(path) if folder else files.matching(path)
+    pictures = {file: found[file] for file in _pictures(found)}
+    if not pictures:
+        endings = ", ".join(_TIFF + _PICTURE)
+        what = "a folder without pictures" if folder else "a pattern that finds nothing"
+        raise SourceError(path, f"{what}: holds no files of {endings}")
+    kinds = sorted({_ending(file).replace("jpeg", "jpg")[:4] for file in pictures})
     if len(kinds) > 1:
         raise SourceError(path, f"holds files of {' and '.join(kinds)}: choose with a pattern")
-    return files
+    return pictures
 
 
 def _pictures(files: Iterable[str]) -> list[str]:
@@ -140,12 +167,21 @@ def _pictures(files: Iterable[str]) -> list[str]:
     return sorted(
         file
         for file in files
-        if Path(file).suffix.lower() in _OPENERS and not Path(file).name.startswith(".")
+        if _ending(file) in _TIFF + _PICTURE and not name_of(file).startswith(".")
     )
 
 
-def _open(file: str) -> Source:
-    return _OPENERS[Path(file).suffix.lower()](file)
+def _ending(file: str) -> str:
+    return splitext(file)[1].lower()
+
+
+def _open(file: str, files: Files, meter: Meter) -> Source:
+    opener = tiff.open_image if _ending(file) in _TIFF else picture.open_image
+    return opener(file, files=files, meter=meter)
+
+
+def _threads(grid: FileGrid) -> int | None:
+    return _REQUESTS if is_remote(grid.files[0]) else None
 
 
 def _apart(axes: str, inside: str) -> str:
@@ -163,13 +199,22 @@ def _check_member(first: Description, grid: FileGrid, path: str) -> None:
         raise SourceError(path, f"axis {axis} is counted by the names and also inside of each file")
 
 
-def _check_uniform(grid: FileGrid, expected: _Member) -> None:
-    def check(file: str) -> None:
-        found = _Member.of(_open(file).description)
-        if found != expected:
-            raise SourceError(file, f"is {found}, but {Path(grid.files[0]).name} is {expected}")
+def _check_uniform(grid: FileGrid, first: Description, files: Files) -> None:
+    """Compare every file with the first; of remote pictures only what their headers say."""
+    expected = _Member.of(first)
+    remote = is_remote(grid.files[0]) and _ending(grid.files[0]) in _PICTURE
+    header = picture.frame(grid.files[0], files) if remote else b""
 
-    run([partial(check, file) for file in grid.files[1:]])
+    def check(file: str) -> None:
+        if remote:
+            if picture.frame(file, files) != header:
+                raise SourceError(file, f"is not {expected} as {name_of(grid.files[0])} is")
+            return
+        found = _Member.of(_open(file, files, Meter()).description)
+        if found != expected:
+            raise SourceError(file, f"is {found}, but {name_of(grid.files[0])} is {expected}")
+
+    run([partial(check, file) for file in grid.files[1:]], _threads(grid))
 
 
 def _describe(first: Description, grid: FileGrid) -> Description:

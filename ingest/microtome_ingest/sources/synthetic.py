@@ -9,6 +9,7 @@ with the noise of a Poisson process of that mean. Background, gain and signal ar
 compress about as well as confocal images do.
 """
 
+from collections.abc import Mapping
 from itertools import product
 from math import prod
 from typing import Any
@@ -20,6 +21,8 @@ from microtome_core.axes import ORDER, SPATIAL, spatial
 from microtome_core.errors import RegionError
 from microtome_core.grid import Grid
 from microtome_core.region import Region, check_inside
+from microtome_ingest.files import Stamp
+from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, SourceChannel
 from microtome_ingest.sources.neuron_tiles import TILE, Tile, Tiles
 from microtome_ingest.sources.neurons import key, scramble, weights
@@ -72,6 +75,7 @@ class SyntheticSource:
         self._synthesis = synthesis
         self._tiles = Tiles(synthesis.seed, synthesis.voxel_size, _CACHE)
         self._noise = _noise(synthesis.seed) if synthesis.kind == "image" else _NO_NOISE
+        self._meter = Meter()
 
     @property
     def description(self) -> Description:
@@ -109,7 +113,18 @@ class SyntheticSource:
         block = np.empty(region.shape, dtype=made.dtype)
         box = _with_all_axes(region)
         self._fill(block.reshape(box.shape), box)
+        self._meter.add(block.nbytes)
         return block
+
+    @property
+    def decoded(self) -> int:
+        """Bytes of voxels computed."""
+        return self._meter.count
+
+    @property
+    def stamps(self) -> Mapping[str, Stamp]:
+        """Nothing: no file is read."""
+        return {}
 
     def close(self) -> None:
         """Forget what was worked out; reading on works it out again."""

@@ -1,12 +1,10 @@
 """TIFF in all its flavours, read lazily: only the strips and tiles that a region touches."""
 
-import mmap
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,8 @@ from tifffile import TiffFile, TiffPageSeries
 
 from microtome_core.errors import RegionError, SourceError
 from microtome_core.region import Region, check_inside
+from microtome_ingest.files import Bytes, Files, Stamp, is_remote
+from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene, SourceChannel
 from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.lengths import common_unit
@@ -43,16 +43,12 @@ _NAMES = {"shaped": "TIFF (tifffile)", "uniform": "TIFF", "generic": "TIFF"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Stamp:
-    """A file as it was when it was opened."""
+class _Piece:
+    """Voxels of a region that come from one page or segment."""
 
-    size: int
-    modified: int
-
-    @classmethod
-    def of(cls, path: str) -> "_Stamp":
-        stat = Path(path).stat()
-        return cls(stat.st_size, stat.st_mtime_ns)
+    data: Bytes
+    ranges: Sequence[tuple[int, int]]
+    put: Callable[[Sequence[memoryview]], None]
 
 
 class TiffSource:
@@ -63,17 +59,36 @@ class TiffSource:
     description : Description
     layout : Layout
         Which page is which plane.
+    files : Files
+    meter : Meter
+        Is told what is decoded.
     """
 
-    def __init__(self, description: Description, layout: Layout) -> None:
-        self._description = description
-        self._layout = layout
-        self._stamps = {path: _Stamp.of(path) for path in layout.paths}
+    def __init__(
+        self, description: Description, layout: Layout, files: Files, meter: Meter
+    ) -> None:
+        self._description, self._layout = description, layout
+        self._files, self._meter = files, meter
 
     @property
     def description(self) -> Description:
         """What the file says of itself."""
         return self._description
+
+    @property
+    def decoded(self) -> int:
+        """Bytes of voxels: of whole segments where they had to be decoded."""
+        return self._meter.count
+
+    @property
+    def stamps(self) -> Mapping[str, Stamp]:
+        """Every file as it was when it was opened."""
+        return self._files.stamps(self._description.files)
+
+    @property
+    def planes(self) -> int:
+        """Pages of the image."""
+        return len(self._layout.planes)
 
     def close(self) -> None:
         """Do nothing: each read opens and closes its own files."""
@@ -92,51 +107,40 @@ class TiffSource:
             raise RegionError(f"region {region}: expected axes {self._layout.axes!r}")
         check_inside(region, self._layout.shape)
         result = np.empty(region.shape, self._layout.dtype)
-        with self._mapped() as memory:
-            jobs = list(self._jobs(region, result, memory))
-            run(jobs)
+        with ExitStack() as stack:
+            opened: dict[str, Bytes] = {}
+            for plane, _ in self._planes(region):
+                if plane.path not in opened:
+                    opened[plane.path] = stack.enter_context(self._files.open(plane.path))
+            pieces = list(self._pieces(region, result, opened))
+            wanted = [(piece.data, *one) for piece in pieces for one in piece.ranges]
+            views = iter(self._files.fetch(wanted))
+            run([partial(p.put, [next(views) for _ in p.ranges]) for p in pieces])
         return result
 
-    @contextmanager
-    def _mapped(self) -> Iterator[Callable[[str], mmap.mmap]]:
-        """Hand out each file mapped into memory; close all that were opened."""
-        opened: dict[str, mmap.mmap] = {}
-
-        def mapped(path: str) -> mmap.mmap:
-            if path not in opened:
-                opened[path] = self._map(path)
-            return opened[path]
-
-        try:
-            yield mapped
-        finally:
-            for memory in opened.values():
-                with suppress(BufferError):  # a view is still alive; the last one closes the map
-                    memory.close()
-
-    def _map(self, path: str) -> mmap.mmap:
-        with strict(path), Path(path).open("rb") as file:
-            # A map that reaches beyond a file cut short would end the process.
-            if _Stamp.of(path) != self._stamps[path]:
-                raise SourceError(path, "changed since it was opened")
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-    def _jobs(
-        self, region: Region, result: NDArray[Any], memory: Callable[[str], mmap.mmap]
-    ) -> Iterator[Callable[[], None]]:
+    def _planes(self, region: Region) -> Iterator[tuple[Plane, tuple[int, ...]]]:
+        """Yield every plane that a region touches, and its place in the result."""
         leading = self._layout.leading
-        box, samples = self._page_box(region)
-        shape = (*box.shape, samples.stop - samples.start)
         for at in np.ndindex(*region.shape[: len(leading)]):
             index = [low + i for low, i in zip(region.start, at, strict=False)]
-            plane = self._layout.planes[int(np.ravel_multi_index(index, leading)) if leading else 0]
-            target = result[at].reshape(shape)
+            number = int(np.ravel_multi_index(index, leading)) if leading else 0
+            yield self._layout.planes[number], at
+
+    def _pieces(
+        self, region: Region, result: NDArray[Any], opened: Mapping[str, Bytes]
+    ) -> Iterator[_Piece]:
+        box, samples = self._page_box(region)
+        shape = (*box.shape, samples.stop - samples.start)
+        for plane, at in self._planes(region):
+            target, data = result[at].reshape(shape), opened[plane.path]
             if plane.whole:
-                yield partial(_copy_raw, plane, memory(plane.path), box, samples, target)
+                slices = (*box.slices, samples)
+                put = partial(self._copy, plane, data, slices, target)
+                yield _Piece(data, plane.array.ranges(data, slices), put)
                 continue
             for number, cell in plane.touched(box):
-                cut = partial(_copy_segment, plane, memory(plane.path), number, cell)
-                yield partial(cut, box, samples, target)
+                put = partial(self._decode, plane, (number, cell), box, samples, target)
+                yield _Piece(data, [plane.range(number)], put)
 
     def _page_box(self, region: Region) -> tuple[Region, slice]:
         """Return the part of a page: planes, depth, rows, columns, and its samples."""
@@ -150,33 +154,39 @@ class TiffSource:
         *box, samples = ranges
         return Region("pzyx", tuple(r[0] for r in box), tuple(r[1] for r in box)), slice(*samples)
 
+    def _copy(
+        self,
+        plane: Plane,
+        data: Bytes,
+        box: Sequence[slice],
+        target: NDArray[Any],
+        views: Sequence[memoryview],
+    ) -> None:
+        with strict(plane.path, f"page {plane.page}"):
+            np.copyto(target, plane.array.take(data, box, views))
+        self._meter.add(target.nbytes)
 
-def _copy_raw(
-    plane: Plane, memory: mmap.mmap, box: Region, samples: slice, target: NDArray[Any]
-) -> None:
-    with strict(plane.path, f"page {plane.page}, {box}"):
-        np.copyto(target, plane.mapped(memory)[(*box.slices, samples)])
+    def _decode(
+        self,
+        plane: Plane,
+        segment: tuple[int, Region],
+        box: Region,
+        samples: slice,
+        target: NDArray[Any],
+        views: Sequence[memoryview],
+    ) -> None:
+        number, cell = segment
+        common = box & cell
+        if common is None:
+            return
+        with strict(plane.path, f"page {plane.page}, segment {number}"):
+            voxels = plane.decode(views[0], number, cell)
+            inside = common.relative_to(cell.start).slices[1:]
+            target[common.relative_to(box.start).slices] = voxels[(*inside, samples)]
+        self._meter.add(voxels.nbytes)
 
 
-def _copy_segment(
-    plane: Plane,
-    memory: mmap.mmap,
-    number: int,
-    cell: Region,
-    box: Region,
-    samples: slice,
-    target: NDArray[Any],
-) -> None:
-    common = box & cell
-    if common is None:
-        return
-    with strict(plane.path, f"page {plane.page}, segment {number}"):
-        voxels = plane.decode(memory, number, cell)
-        inside = common.relative_to(cell.start).slices[1:]
-        target[common.relative_to(box.start).slices] = voxels[(*inside, samples)]
-
-
-def scenes(path: str) -> tuple[Scene, ...]:
+def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     """List the images of a TIFF file, or of the OME companion; levels of a pyramid are no images.
 
     Raises
@@ -184,16 +194,19 @@ def scenes(path: str) -> tuple[Scene, ...]:
     SourceError
         Damage.
     """
+    files = files or Files()
     if _is_companion(path):
         with strict(path):
-            return read_document(path).scenes()
-    with strict(path), open_tiff(path) as tif:
+            return read_document(path, files).scenes()
+    with strict(path), open_tiff(path, files) as tif:
         if is_ome(tif.pages.first):
-            return read_document(path, tif.pages.first.description).scenes()
+            return read_document(path, files, tif.pages.first.description).scenes()
         return tuple(scene_of(i, series) for i, series in enumerate(_series(tif)))
 
 
-def open_image(path: str, scene: int | None = None) -> TiffSource:
+def open_image(
+    path: str, scene: int | None = None, files: Files | None = None, meter: Meter | None = None
+) -> TiffSource:
     """Open one image of a TIFF file or of an OME companion.
 
     Parameters
@@ -201,39 +214,50 @@ def open_image(path: str, scene: int | None = None) -> TiffSource:
     path : str
     scene : int, optional
         Which one, from `scenes`; not needed where there is only one.
+    files : Files, optional
+        How files are reached.
+    meter : Meter, optional
+        One that others share.
 
     Raises
     ------
     SourceError
         Damage, missing member files, a scene that does not exist, or several and none chosen.
     """
-    path = os.path.abspath(path)  # tifffile names files so, and each file is listed once
+    files, meter = files or Files(), meter or Meter()
+    path = path if is_remote(path) else os.path.abspath(path)
     if _is_companion(path):
         with strict(path):
-            return _ome_source(read_document(path), scene)
-    with strict(path), open_tiff(path) as tif:
-        if is_ome(tif.pages.first):
-            return _ome_source(read_document(path, tif.pages.first.description), scene)
-        return _series_source(tif, path, scene)
+            opened = _ome_source(read_document(path, files), scene, files, {})
+    else:
+        with strict(path), open_tiff(path, files) as tif:
+            if is_ome(tif.pages.first):
+                document = read_document(path, files, tif.pages.first.description)
+                opened = _ome_source(document, scene, files, {path: tif})
+            else:
+                opened = _series_source(tif, path, scene)
+    return TiffSource(*opened, files, meter)
 
 
 def _is_companion(path: str) -> bool:
     return path.lower().endswith(".companion.ome")
 
 
-def _ome_source(document: OmeDocument, scene: int | None) -> TiffSource:
+def _ome_source(
+    document: OmeDocument, scene: int | None, files: Files, opened: Mapping[str, TiffFile]
+) -> tuple[Description, Layout]:
     index = choose(document.path, document.scenes(), scene)
-    layout = ome_layout(document, index)
-    files = (document.path, *layout.paths)
-    return _source(layout, ome_facts(document, index, layout), files, index)
+    layout = ome_layout(document, index, files, opened)
+    paths = (document.path, *layout.paths)
+    return _describe(layout, ome_facts(document, index, layout), paths, index), layout
 
 
-def _series_source(tif: TiffFile, path: str, scene: int | None) -> TiffSource:
+def _series_source(tif: TiffFile, path: str, scene: int | None) -> tuple[Description, Layout]:
     series = _series(tif)
     found = tuple(scene_of(i, one) for i, one in enumerate(series))
     index = choose(path, found, scene)
     layout = _layout(tif, series[index], path)
-    return _source(layout, _facts(tif, series[index], index, layout), (path,), index)
+    return _describe(layout, _facts(tif, series[index], index, layout), (path,), index), layout
 
 
 def choose(path: str, found: tuple[Scene, ...], scene: int | None) -> int:
@@ -294,9 +318,9 @@ def _facts(tif: TiffFile, series: TiffPageSeries, scene: int, layout: Layout) ->
     )
 
 
-def _source(layout: Layout, facts: Facts, files: tuple[str, ...], scene: int) -> TiffSource:
+def _describe(layout: Layout, facts: Facts, files: tuple[str, ...], scene: int) -> Description:
     voxel_size, unit = common_unit(facts.voxel_size)
-    description = Description(
+    return Description(
         format=facts.format,
         axes=layout.axes,
         shape=layout.shape,
@@ -311,7 +335,6 @@ def _source(layout: Layout, facts: Facts, files: tuple[str, ...], scene: int) ->
         metadata=facts.metadata,
         notes=facts.notes,
     )
-    return TiffSource(description, layout)
 
 
 def _fitting(channels: tuple[SourceChannel, ...], layout: Layout) -> tuple[SourceChannel, ...]:

@@ -5,15 +5,17 @@ last to 0. BigTIFF does the same with 64-bit numbers. A file that was cut off of
 directory that points into itself, and readers then follow it for ever.
 """
 
-import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from tifffile import TiffFile
 
 from microtome_core.errors import SourceError
+from microtome_ingest.files import Files
+from microtome_ingest.stream import RangeStream, told
 
 _ORDERS = {b"II": "<", b"MM": ">"}
 _MOST_TAGS = 4096
@@ -34,7 +36,13 @@ class _Widths:
 _CLASSIC, _BIG = _Widths("H", 12, "I"), _Widths("Q", 20, "Q")
 
 
-def open_tiff(path: str) -> TiffFile:
+# How much of a file is fetched around a directory that is foreseen, and how many of them at once.
+_BEFORE, _AROUND = 512, 2048
+_FEWEST, _MOST = 8, 1024
+
+
+@contextmanager
+def open_tiff(path: str, files: Files) -> Iterator[TiffFile]:
     """Open a file with tifffile after walking its directories; members of OME-TIFF stay closed.
 
     Raises
@@ -42,35 +50,69 @@ def open_tiff(path: str) -> TiffFile:
     SourceError
         As `check_chain`, or pages that tifffile does not find.
     """
-    count = check_chain(path)
-    # For ScanImage, tifffile works out pages from the file's size and loses the last one.
-    tif = TiffFile(path, _multifile=False, is_scanimage=False)
-    if len(tif.pages) != count:
-        tif.close()
-        raise SourceError(path, f"has {count} pages, of which only {len(tif.pages)} can be read")
-    return tif
+    with files.open(path) as data, data.stream() as stream, told(stream):
+        count = check_chain(stream, data.stamp.size, path)
+        stream.seek(0)
+        # For ScanImage, tifffile works out pages from the file's size and loses the last one.
+        with TiffFile(stream, name=path, _multifile=False, is_scanimage=False) as tif:
+            if len(tif.pages) != count:
+                raise SourceError(
+                    path, f"has {count} pages, of which only {len(tif.pages)} can be read"
+                )
+            yield tif
 
 
-def check_chain(path: str) -> int:
-    """Return how many directories a TIFF file has.
+def check_chain(stream: BinaryIO, size: int, path: str) -> int:
+    """Return how many directories a TIFF file of `size` bytes has.
 
     Raises
     ------
     SourceError
         No TIFF header, a directory that does not lie in the file, or one that comes again.
     """
-    size = os.path.getsize(path)
-    with Path(path).open("rb") as file:
-        order, widths, offset = _header(file, path)
-        seen: set[int] = set()
-        while offset:
-            if offset in seen:
-                raise SourceError(path, f"page {len(seen)} points back to byte {offset}: damaged")
-            seen.add(offset)
-            offset = _next(file, offset, order, widths, f"page {len(seen) - 1}", size, path)
+    order, widths, offset = _header(stream, path)
+    foresight = _Foresight(stream)
+    seen: set[int] = set()
+    while offset:
+        if offset in seen:
+            raise SourceError(path, f"page {len(seen)} points back to byte {offset}: damaged")
+        seen.add(offset)
+        foresight.at(offset)
+        offset = _next(stream, offset, order, widths, f"page {len(seen) - 1}", size, path)
+        foresight.keep()
     if not seen:
         raise SourceError(path, "a TIFF without a page: writing it was not finished")
     return len(seen)
+
+
+class _Foresight:
+    """Fetches directories before they are walked to, where they come at even distances.
+
+    Each directory says only where the next one is; over a network, a walk along thousands of them
+    would take minutes.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream if isinstance(stream, RangeStream) else None
+        self._last, self._step = 0, 0
+        self._left, self._count = 0, _FEWEST
+
+    def at(self, offset: int) -> None:
+        """Learn of the directory that is walked to now."""
+        step, self._last = offset - self._last, offset
+        if step != self._step:
+            self._step, self._left, self._count = step, 0, _FEWEST
+        elif self._left > 0:
+            self._left -= 1
+        elif self._stream is not None and abs(step) > _AROUND:
+            places = [offset + step * i - _BEFORE for i in range(self._count)]
+            self._stream.prefetch((max(low, 0), low + _AROUND) for low in places)
+            self._left, self._count = self._count - 1, min(2 * self._count, _MOST)
+
+    def keep(self) -> None:
+        """Hold on to the directory that was walked to: tifffile walks once more."""
+        if self._stream is not None:
+            self._stream.keep(self._last - _BEFORE, self._stream.tell() + _AROUND)
 
 
 def _header(file: BinaryIO, path: str) -> tuple[str, _Widths, int]:

@@ -4,7 +4,6 @@ TIFF 6.0: a page is cut into strips (section 3) or tiles (section 15), each of t
 itself, and the samples of a pixel lie together or in planes.
 """
 
-import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -17,6 +16,7 @@ from tifffile import TiffFrame, TiffPage
 from microtome_core.errors import SourceError
 from microtome_core.grid import Grid
 from microtome_core.region import Region
+from microtome_ingest.sources.raw import RawArray
 
 # Sample planes, depth, rows, columns; contiguous samples come after.
 _CELLS = "pzyx"
@@ -172,13 +172,13 @@ class Plane:
         for cell in grid.touched(box):
             yield int(np.ravel_multi_index(cell, grid.counts)), grid.region(cell)
 
-    def decode(self, memory: mmap.mmap, index: int, expected: Region) -> NDArray[Any]:
+    def range(self, index: int) -> tuple[int, int]:
+        """Return offset and count of a segment's bytes."""
+        return int(self.offsets[index]), int(self.counts[index])
+
+    def decode(self, data: memoryview, index: int, expected: Region) -> NDArray[Any]:
         """Return the voxels of one segment: depth, rows, columns, samples from its own origin."""
-        offset, count = int(self.offsets[index]), int(self.counts[index])
-        data = memory[offset : offset + count]
-        if len(data) != count:
-            self._refuse(f"segment {index}: {len(data)} of {count} bytes at {offset}")
-        voxels, origin, _ = self.codec.decode(data, index, **self.codec.tables)
+        voxels, origin, _ = self.codec.decode(bytes(data), index, **self.codec.tables)
         if voxels is None or tuple(origin[:4]) != expected.start:
             self._refuse(f"segment {index} decodes to {origin}, expected {expected}")
         if any(have < need for have, need in zip(voxels.shape, expected.shape[1:], strict=False)):
@@ -187,10 +187,10 @@ class Plane:
             )
         return np.asarray(voxels)
 
-    def mapped(self, memory: mmap.mmap) -> NDArray[Any]:
-        """Return the page as it lies in a mapped file, without reading it."""
-        flat = np.frombuffer(memory, self.codec.dtype, prod(self.codec.shape), int(self.offsets[0]))
-        return flat.reshape(self.codec.shape)
+    @property
+    def array(self) -> RawArray:
+        """The page where it lies raw in one piece."""
+        return RawArray(int(self.offsets[0]), self.codec.shape, self.codec.dtype)
 
     def _refuse(self, reason: str) -> None:
         raise SourceError(self.path, f"page {self.page}: {reason}")

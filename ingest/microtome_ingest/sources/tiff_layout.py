@@ -1,7 +1,6 @@
 """From the pages of a TIFF file to one array: which page is which plane."""
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -82,9 +81,14 @@ def axes_within(axes: str, shape: Sequence[int], page: TiffPage) -> tuple[int, .
 
 
 def make_layout(
-    kind: str, axes: str, shape: Sequence[int], page: TiffPage, planes: Iterable[Plane]
+    kind: str,
+    axes: str,
+    shape: Sequence[int],
+    page: TiffPage,
+    planes: Iterable[Plane],
+    sizes: Mapping[str, int],
 ) -> Layout:
-    """Put planes in order, after checking that they are all there.
+    """Put planes in order, after checking that they are all there; `sizes` are those of files.
 
     Raises
     ------
@@ -99,7 +103,7 @@ def make_layout(
             path, f"{axes} {shape} needs {prod(layout.leading)} planes, not {len(planes)}"
         )
     for path in layout.paths:
-        size = os.path.getsize(path)
+        size = sizes[path]
         end = max(plane.end() for plane in planes if plane.path == path)
         if end > size:
             raise SourceError(
@@ -113,14 +117,20 @@ def series_layout(series: TiffPageSeries, path: str) -> Layout:
     if series.transform is not None:
         raise SourceError(path, f"{series.kind} images that need a transform are not supported")
     page, axes = series.keyframe, unique(series.axes)
-    return make_layout(series.kind, axes, series.shape, page, _planes(series, path))
+    planes = _planes(series, path)
+    return make_layout(series.kind, axes, series.shape, page, planes, _sizes(page))
 
 
 def virtual_stack(tif: TiffFile, kind: str, axes: str, shape: Sequence[int]) -> Layout:
     """Return the layout of planes that follow each other after a file's only page."""
     page = tif.pages.first
     planes = _following(page, prod(shape) // max(prod(page.shape), 1), page.dataoffsets[0])
-    return make_layout(kind, axes, shape, page, planes)
+    return make_layout(kind, axes, shape, page, planes, _sizes(page))
+
+
+def _sizes(page: TiffPage) -> dict[str, int]:
+    file = page.parent.filehandle
+    return {file.path: file.size}
 
 
 def _planes(series: TiffPageSeries, path: str) -> list[Plane]:
@@ -138,7 +148,7 @@ def _planes(series: TiffPageSeries, path: str) -> list[Plane]:
 
 def _following(page: TiffPage, count: int, offset: int) -> list[Plane]:
     codec, path = PageCodec.of(page), page.parent.filehandle.path
-    end, size = offset + count * codec.nbytes, os.path.getsize(path)
+    end, size = offset + count * codec.nbytes, page.parent.filehandle.size
     if end > size:
         raise SourceError(
             path,

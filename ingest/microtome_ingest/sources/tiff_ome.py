@@ -1,11 +1,11 @@
 """OME-TIFF: planes looked up through OME-XML, in one file or many, with or without a companion."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache, partial
 from math import prod
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import cast
 from xml.etree.ElementTree import Element
 
@@ -13,6 +13,7 @@ import numpy as np
 from tifffile import TiffFile, TiffPage
 
 from microtome_core.errors import SourceError
+from microtome_ingest.files import Files, name_of
 from microtome_ingest.source import Scene
 from microtome_ingest.sources.ome_xml import OmeImage, TiffData, companion_of, images, parse
 from microtome_ingest.sources.tiff_chain import open_tiff
@@ -56,7 +57,7 @@ def is_ome(page: TiffPage) -> bool:
     return text.startswith("<") and ("<OME" in text or ":OME" in text)
 
 
-def read_document(path: str, xml: str | None = None) -> OmeDocument:
+def read_document(path: str, files: Files, xml: str | None = None) -> OmeDocument:
     """Read a companion, or the XML of a TIFF file and, where it only refers to one, its companion.
 
     Raises
@@ -64,42 +65,63 @@ def read_document(path: str, xml: str | None = None) -> OmeDocument:
     SourceError
         A companion that is missing, refers to another, or describes no image.
     """
-    text = xml if xml is not None else _text(path)
+    text = xml if xml is not None else _text(path, files)
     root = parse(text, path)
     companion = companion_of(root)
     if companion is not None:
         if xml is None:
             raise SourceError(path, "a companion file that is BinaryOnly itself")
-        return read_document(_beside(path, companion, "companion"))
+        return read_document(_existing(path, companion, "companion", files), files)
     found = images(root, path)
     if not found:
         raise SourceError(path, "its OME-XML describes no image with planes in TIFF files")
     return OmeDocument(path, text, _uuid(root), found)
 
 
-def _text(path: str) -> str:
-    if os.path.getsize(path) > _LARGEST_XML:
-        raise SourceError(path, f"a companion of more than {_LARGEST_XML} bytes")
-    return Path(path).read_text(encoding="utf-8-sig")
+def _text(path: str, files: Files) -> str:
+    with files.open(path) as data:
+        size = data.stamp.size
+        if size > _LARGEST_XML:
+            raise SourceError(path, f"a companion of more than {_LARGEST_XML} bytes")
+        return str(data.read(0, size), "utf-8-sig")
 
 
 def _uuid(root: Element) -> str | None:
     return root.get("UUID")
 
 
-def _beside(path: str, name: str, role: str) -> str:
+def _existing(path: str, name: str, role: str, files: Files) -> str:
     """Return the file `name` in the folder of `path`; it must exist and lie no higher."""
+    found = _beside(path, name)
+    if found is None:
+        raise SourceError(path, f"its OME-XML names the {role} {name!r} outside of its folder")
+    if files.kind(found) != "file":
+        raise SourceError(found, f"missing: it is a {role} of the OME-TIFF {path}")
+    return found
+
+
+def _beside(path: str, name: str) -> str | None:
+    """Return where the file `name` lies if that is in the folder of `path` or below."""
     relative = PurePosixPath(name.replace("\\", "/"))
     if relative.is_absolute() or ".." in relative.parts or ":" in relative.parts[0]:
-        raise SourceError(path, f"its OME-XML names the {role} {name!r} outside of its folder")
-    found = Path(path).parent / relative
-    if not found.is_file():
-        raise SourceError(found, f"missing: it is a {role} of the OME-TIFF {path}")
-    return str(found)
+        return None
+    folder, slash, _ = path.rpartition("/")
+    return f"{folder}{slash}{relative}"
 
 
-def ome_layout(document: OmeDocument, index: int) -> Layout:
+def ome_layout(
+    document: OmeDocument, index: int, files: Files, opened: Mapping[str, TiffFile]
+) -> Layout:
     """Return the layout of one image.
+
+    Parameters
+    ----------
+    document : OmeDocument
+    index : int
+        Of the image.
+    files : Files
+    opened : dict
+        Files that are open already, by path; all others are opened and closed.
 
     Raises
     ------
@@ -109,34 +131,41 @@ def ome_layout(document: OmeDocument, index: int) -> Layout:
     image = document.images[index]
     counted = image.axes.index("y")
     table = np.full((prod(image.shape[:counted]), 2), -1, "int64")
-    files: list[str] = []
     with ExitStack() as stack:
         members: dict[str, TiffFile] = {}
+        numbers: dict[str, int] = {}
+        member = cache(partial(_member, document, image, files))
         for run in image.data:
-            path = _member(document, image, run)
+            path = member(run.file, run.uuid)
             if path not in members:
-                members[path] = stack.enter_context(open_tiff(path))
-                files.append(path)
-            _enter(table, image, run, files.index(path), members[path], path)
+                tif = opened.get(path)
+                members[path] = tif or stack.enter_context(open_tiff(path, files))
+                numbers[path] = len(numbers)
+            _enter(table, image, run, numbers[path], members[path], path)
         _check_complete(table, image, document.path)
-        planes = list(_planes(table, [members[path] for path in files]))
-        page = _keyframe(members[files[table[0, 0]]], int(table[0, 1]))
+        tifs = list(members.values())
+        planes = list(_planes(table, tifs))
+        page = _keyframe(tifs[table[0, 0]], int(table[0, 1]))
         axes, shape = _with_samples(image, page, document.path)
-        return make_layout("ome", *_squeezed(axes, shape), page, planes)
+        sizes = {path: tif.filehandle.size for path, tif in members.items()}
+        return make_layout("ome", *_squeezed(axes, shape), page, planes, sizes)
 
 
-def _member(document: OmeDocument, image: OmeImage, run: TiffData) -> str:
-    is_companion = document.path.lower().endswith(".ome")
-    if not is_companion:
-        own = Path(document.path).name.lower()
+def _member(
+    document: OmeDocument, image: OmeImage, files: Files, name: str | None, uuid: str | None
+) -> str:
+    """Return the file that a run of planes lies in, from the name and UUID that the XML gives."""
+    if not document.path.lower().endswith(".ome"):
+        own = name_of(document.path).lower()
+        if name is None or name.lower() == own or uuid == document.uuid:
+            return document.path
         renamed = document.uuid is None and len({d.file for d in image.data}) == 1
-        if run.file is None or run.file.lower() == own or run.uuid == document.uuid:
+        named = _beside(document.path, name)
+        if renamed and (named is None or files.kind(named) == "absent"):
             return document.path
-        if renamed and not (Path(document.path).parent / run.file).exists():
-            return document.path
-    if run.file is None:
+    if name is None:
         raise SourceError(document.path, "its OME-XML does not name the file of a plane")
-    return _beside(document.path, run.file, "member")
+    return _existing(document.path, name, "member", files)
 
 
 def _enter(

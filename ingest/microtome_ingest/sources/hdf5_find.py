@@ -1,0 +1,135 @@
+"""Which arrays an HDF5 file holds, and whether one may be read."""
+
+from collections.abc import Mapping
+from posixpath import join, normpath
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+
+from microtome_core.dtypes import check_dtype
+from microtome_core.errors import InputError, SourceError
+
+_MOST_AXES = 6
+_MOST_LINKS = 16
+_LISTED = 20
+
+
+def images(file: Any) -> list[str]:  # noqa: ANN401 - h5py has no types
+    """Return the paths of all arrays of numbers with two axes at least, in the order of names.
+
+    Links are not followed: what they lead to within the file is found where it lies.
+    """
+    return [path for path, found in _arrays(file).items() if refusal(found, links=False) is None]
+
+
+def find(file: Any, path: str, name: str) -> Any:  # noqa: ANN401
+    """Return the dataset at a path after following soft links, which stay within the file.
+
+    Parameters
+    ----------
+    file : h5py.File
+    path : str
+        Within the file.
+    name : str
+        Of the file, for messages.
+
+    Raises
+    ------
+    SourceError
+        Nothing there (the message lists what is), a link that leads out of the file, or what is no
+        array of numbers.
+    """
+    found = file[_resolved(file, path, name)]
+    if not isinstance(found, h5py.Dataset):
+        raise SourceError(name, f"{path} is no array; {_listing(file)}")
+    reason = refusal(found)
+    if reason is not None:
+        raise SourceError(name, f"{path} {reason}")
+    return found
+
+
+def refusal(dataset: Any, *, links: bool = True) -> str | None:  # noqa: ANN401
+    """Return in words why a dataset is not read, or None; `links`: also where its voxels lie."""
+    if dataset.shape is None:
+        return "is empty"
+    if not 2 <= dataset.ndim <= _MOST_AXES or 0 in dataset.shape:
+        return f"has shape {dataset.shape}: expected 2 to {_MOST_AXES} axes, and voxels"
+    try:
+        check_dtype(dataset.dtype)
+    except (InputError, TypeError) as error:
+        return f"has {error}"
+    return _elsewhere(dataset) or _undecodable(dataset) if links else None
+
+
+def nothing(file: Any, name: str) -> SourceError:  # noqa: ANN401
+    """Return the error of a file without images."""
+    return SourceError(name, f"holds no array of numbers with two axes or more; {_listing(file)}")
+
+
+def _elsewhere(dataset: Any) -> str | None:  # noqa: ANN401
+    if dataset.external:
+        return f"keeps its voxels in another file, {dataset.external[0][0]!r}: refused"
+    if dataset.is_virtual:
+        return "is virtual: its voxels lie in other datasets or files; name one of those"
+    return None
+
+
+def _undecodable(dataset: Any) -> str | None:  # noqa: ANN401
+    plist = dataset.id.get_create_plist()
+    for i in range(plist.get_nfilters()):
+        number, _, _, title = plist.get_filter(i)
+        if not h5py.h5z.filter_avail(number):
+            text = title.decode(errors="replace") or "unnamed"
+            return f"is compressed with filter {number} ({text}), which is not available"
+    return None
+
+
+def _resolved(file: Any, path: str, name: str) -> str:  # noqa: ANN401
+    """Return the path without links."""
+    for _ in range(_MOST_LINKS):
+        target = _next_link(file, _parts(path), path, name)
+        if target is None:
+            return path
+        path = target
+    raise SourceError(name, f"{path}: more than {_MOST_LINKS} links on the way")
+
+
+def _next_link(file: Any, parts: list[str], path: str, name: str) -> str | None:  # noqa: ANN401
+    """Return the path with its first soft link put in place, None where there is none."""
+    group, before = file, "/"
+    for i, part in enumerate(parts):
+        link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
+        if link is None:
+            raise SourceError(name, f"holds no {path}; {_listing(file)}")
+        if isinstance(link, h5py.ExternalLink):
+            raise SourceError(name, f"{path} leads into another file, {link.filename!r}: refused")
+        if isinstance(link, h5py.SoftLink):
+            return normpath(join(before, link.path, *parts[i + 1 :]))
+        group, before = group[part], join(before, part)
+    return None
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _arrays(file: Any) -> Mapping[str, Any]:  # noqa: ANN401
+    found: dict[str, Any] = {}
+
+    def visit(path: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[f"/{path}"] = item
+
+    file.visititems(visit)
+    return found
+
+
+def _listing(file: Any) -> str:  # noqa: ANN401
+    """Return in words which arrays are in a file."""
+    found = [
+        f"{path} {item.shape} {item.dtype}" for path, item in _arrays(file).items() if item.shape
+    ]
+    if not found:
+        return "it holds no arrays"
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    return "it holds " + ", ".join(found[:_LISTED]) + more
