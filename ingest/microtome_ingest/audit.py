@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from microtome_core.store.ledger import Ledger, parse_key
+from microtome_core.store.leftovers import is_leftover
 from microtome_core.store.location import Store
 
 Fault = Literal["missing", "empty", "truncated", "extra", "changed", "unreadable", "differs"]
@@ -64,6 +65,8 @@ def reconcile(store: Store, folder: str, ledger: Ledger) -> int:
     store.sweep(folder)
     lost = 0
     for found in list(compare_sizes(store, folder, ledger)):
+        if is_leftover(found.key):
+            continue  # of a worker that has not heard yet that its job has ended
         place = parse_key(found.key)
         if found.fault != "missing":
             store.remove(f"{folder}/{found.key}")

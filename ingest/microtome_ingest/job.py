@@ -1,32 +1,32 @@
 """One ingest, from a source to a visible layer; run again it goes on where it was."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 
 from microtome_core.errors import Conflict
-from microtome_core.grid import Grid
 from microtome_core.names import LayerId
 from microtome_core.store.layer import ensure_group, ensure_groups, find_layer, read_layer
 from microtome_core.store.ledger import FOLDER, Entry, Journal, Ledger, load_journal
 from microtome_core.store.location import Store
 from microtome_core.wire import LayerInfo
 from microtome_ingest.audit import reconcile
-from microtome_ingest.budget import Budget, choose_budget, shard_bytes
+from microtome_ingest.budget import Budget, shard_bytes
 from microtome_ingest.canonical import canonical_source
 from microtome_ingest.claim import Claim, Part
 from microtome_ingest.describe import describe, layer_path
 from microtome_ingest.engine import Engine, Threads
+from microtome_ingest.files import check_unchanged, is_remote
 from microtome_ingest.hashing import hash_file
 from microtome_ingest.manifest import Manifest, read_manifest, write_manifest
 from microtome_ingest.observer import Observer
 from microtome_ingest.options import IngestOptions
-from microtome_ingest.origin import changed_files, check_unchanged
+from microtome_ingest.origin import changed_files
+from microtome_ingest.parts import write_part
 from microtome_ingest.place import Place, clear, next_place, older, sweep
-from microtome_ingest.publish import publish, tidy
+from microtome_ingest.publish import finish, tidy
 from microtome_ingest.resolve import Resolution
 from microtome_ingest.run import Run
 from microtome_ingest.source import Source
@@ -90,8 +90,8 @@ def ingest(
     path = layer_path(store, layer_id, resolution.spec, options)
     _check_place(store, layer_id, path)
     manifest = describe(source, resolution, store, layer_id, options)
-    budget = choose_budget(options.memory, options.threads, shard_bytes(manifest.plan()))
-    part = part or Part()
+    engine, part = engine or Threads(), part or Part()
+    budget = engine.budget(options.memory, options.threads, shard_bytes(manifest.plan()))
     job = _Job(source, resolution, store, layer_id, path, options, observer, manifest, budget, part)
     while True:
         place, visible = next_place(store, path)
@@ -103,7 +103,7 @@ def ingest(
         with Claim(store, place.folder, part) as claim:
             # Another process may just have finished what this one was about to begin.
             if next_place(store, path) == (place, visible):
-                return job.run(place, visible, claim, engine or Threads(budget.threads))
+                return job.run(place, visible, claim, engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,32 +150,26 @@ class _Job:
         """Write beside what is there, show it, and then remove what it replaces."""
         ledger, manifest = self._begin(place)
         with Journal(self.store, place.folder, ledger, claim.writer) as journal:
-            run = self._run(place, manifest, ledger, journal, claim)
+            done = noting(claim, journal, self.observer)
+            plan = manifest.plan(self.budget.batch_bytes)
+            run = Run.open(self.store, place, plan, ledger, done)
             self.observer.begin(run.plan, ledger)
             with _hashing(self._unhashed(ledger), journal) as hashes:
-                engine.run(run, canonical_source(self.source, self.resolution), self.part)
+                self._write(run, engine)
                 hashes.result()
-            check_unchanged(self.manifest.source.files, self.files)
+            check_unchanged(self.source.stamps, self.store.options)
         if self.part.count > 1:
             return Outcome(None, written=True)
         claim.check()
-        publish(run, manifest)
-        if visible is not None:
-            # Those who have opened the old version are still reading it.
-            time.sleep(self.options.grace)
-            sweep(self.store, place)
+        finish(run, manifest, self.options.grace if visible else None)
         return Outcome(read_layer(self.store, self.layer_id).info, written=True)
 
-    def _run(
-        self, place: Place, manifest: Manifest, ledger: Ledger, journal: Journal, claim: Claim
-    ) -> Run:
-        def done(entry: Entry, size: int) -> None:
-            claim.check()
-            journal.add(entry)
-            self.observer.advance(entry, size)
-
-        plan = manifest.plan(self.budget.batch_bytes)
-        return Run.open(self.store, place, plan, ledger, done)
+    def _write(self, run: Run, engine: Engine) -> None:
+        source = canonical_source(self.source, self.resolution)
+        if self.part.count > 1:
+            write_part(run, source, self.part, self.options.memory, self.options.threads)
+        else:
+            engine.run(run, source, self.budget)
 
     def _begin(self, place: Place) -> tuple[Ledger, Manifest]:
         """Return what is done already of a version, and what is being made of what."""
@@ -186,13 +180,13 @@ class _Job:
         if self.part.count == 1:
             clear(self.store, place)
         if write_manifest(self.store, place.folder, self.manifest):
-            return Ledger(_grids(self.manifest)), self.manifest
+            return Ledger(self.manifest.plan().grids), self.manifest
         # Another part has begun at the same moment.
         return self._begin(place)
 
     def _resume(self, place: Place, there: Manifest) -> Ledger | None:
         """Return what was done of an unfinished ingest, or None where it is to be begun anew."""
-        ledger, alone = Ledger(_grids(there)), self.part.count == 1
+        ledger, alone = Ledger(there.plan().grids), self.part.count == 1
         load_journal(self.store, place.folder, ledger)
         faults = self._faults(there, ledger.files)
         done = any(ledger.count(level) for level in range(len(ledger.grids)))
@@ -210,16 +204,28 @@ class _Job:
 
     def _faults(self, there: Manifest, hashes: dict[int, str]) -> list[str]:
         """Return in words how this job differs from one that was begun or done."""
-        before, now = there.source.files, self.manifest.source.files
-        return there.differences(self.manifest) or changed_files(before, now, self.files, hashes)
+        now = {path: self.source.stamps[path] for path in self.files}
+        return there.differences(self.manifest) or changed_files(there.source.files, now, hashes)
 
     def _unhashed(self, ledger: Ledger) -> dict[int, str]:
-        """Return the files whose hashes this part is to find."""
+        """Return the files whose hashes this part is to find: those that are not far away."""
         return {
             number: path
             for number, path in enumerate(self.files)
             if number not in ledger.files and number % self.part.count == self.part.index
+            if not is_remote(path)
         }
+
+
+def noting(claim: Claim, journal: Journal, observer: Observer) -> Callable[[Entry, int], None]:
+    """Return what notes a shard that is done, as long as the claim holds."""
+
+    def done(entry: Entry, size: int) -> None:
+        claim.check()
+        journal.add(entry)
+        observer.advance(entry, size)
+
+    return done
 
 
 def tidy_up(store: Store, visible: Place, part: Part) -> None:
@@ -232,11 +238,6 @@ def tidy_up(store: Store, visible: Place, part: Part) -> None:
             sweep(store, visible)
     except Conflict:
         return  # the process that has just published it lives, and does so itself
-
-
-def _grids(manifest: Manifest) -> list[Grid]:
-    plan = manifest.plan()
-    return [plan.shards(level) for level in range(len(plan.levels))]
 
 
 def _check_place(store: Store, layer_id: LayerId, path: str) -> None:
@@ -253,7 +254,7 @@ def _hashing(files: dict[int, str], journal: Journal) -> Iterator[Future[None]]:
 
     def work() -> None:
         for number, path in files.items():
-            journal.add_file(number, hash_file(path, stop).sha256)
+            journal.add_file(number, hash_file(path, stop))
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="hash")
     try:

@@ -74,6 +74,11 @@ class Plan:
         array = self.arrays[level]
         return Grid(array.axes, array.shape, array.shard)
 
+    @property
+    def grids(self) -> list[Grid]:
+        """The shards of every level."""
+        return [self.shards(level) for level in range(len(self.levels))]
+
     def bins(self, level: int) -> tuple[int, ...]:
         """Return by how much level - 1 is binned into `level`, along each axis."""
         finer, coarser = self.levels[level - 1].factors, self.levels[level].factors

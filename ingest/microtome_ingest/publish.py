@@ -1,5 +1,6 @@
 """The last step: the ledger sealed, the metadata written, by which the layer becomes visible."""
 
+import time
 from typing import Any
 
 from microtome_core.names import LayerId
@@ -10,7 +11,7 @@ from microtome_core.store.location import Store
 from microtome_core.store.record import Conversion, SourceFile
 from microtome_ingest.commit import ome_attributes, record, shown_channels
 from microtome_ingest.manifest import Manifest
-from microtome_ingest.place import Place
+from microtome_ingest.place import Place, sweep
 from microtome_ingest.run import Run
 
 
@@ -34,6 +35,15 @@ def publish(run: Run, manifest: Manifest) -> None:
     }
     publish_layer(store, place.layer, attributes)
     tidy(store, place)
+
+
+def finish(run: Run, manifest: Manifest, grace: float | None) -> None:
+    """Show a version, and remove those that it replaces `grace` seconds later; None: it is new."""
+    publish(run, manifest)
+    if grace is not None:
+        # Those who have opened the old version are still reading it.
+        time.sleep(grace)
+        sweep(run.store, run.place)
 
 
 def tidy(store: Store, place: Place) -> None:

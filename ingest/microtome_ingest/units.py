@@ -91,6 +91,24 @@ def count_units(plan: Plan, stage: Stage) -> int:
     return count
 
 
+def owned(plan: Plan, unit: Unit) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Yield each level of a unit with the shards it owns, as slices of the level's grid."""
+    for level in range(unit.stage.first, unit.stage.last + 1):
+        region = _lifted(plan, unit.stage.first, level, unit.region)
+        yield level, plan.shards(level).slices(region)
+
+
+def below(plan: Plan, unit: Unit) -> tuple[slice, ...]:
+    """Return the shards one level below its stage that a unit is made of, as `owned`."""
+    level = unit.stage.first
+    bins = zip(unit.region.start, unit.region.stop, plan.bins(level), strict=True)
+    bounds = [(low * n, high * n) for low, high, n in bins]
+    shape = plan.arrays[level - 1].shape
+    stops = tuple(min(high, extent) for (_, high), extent in zip(bounds, shape, strict=True))
+    finer = Region(plan.axes, tuple(low for low, _ in bounds), stops)
+    return plan.shards(level - 1).slices(finer)
+
+
 def steps(plan: Plan, unit: Unit) -> Iterator[Step]:
     """Yield the steps of a unit in an order that leaves few coarser shards open: along a tree."""
     levels = range(unit.stage.last, unit.stage.first - 1, -1)

@@ -6,16 +6,20 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType
+from typing import cast
 
 from microtome_cli.main import Terminated
 from microtome_cli.options import parse_bytes
 from microtome_cli.progress import Events, View
-from microtome_core.errors import InputError
+from microtome_core.errors import InputError, MicrotomeError
 from microtome_core.heap import return_freed_memory
 from microtome_ingest.claim import Part
 from microtome_ingest.engine import Engine
+from microtome_ingest.observer import Observer
 from microtome_ingest.options import IngestOptions
+from microtome_ingest.resolve import Resolution
 
 _PART = re.compile(r"(\d{1,6})/(\d{1,6})")
 
@@ -28,7 +32,9 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, metavar="N", help="so many processes of this machine (Dask)"
     )
     group.add_argument(
-        "--scheduler", metavar="tcp://HOST:PORT", help="the workers of a Dask cluster"
+        "--scheduler",
+        metavar="tcp://HOST:PORT",
+        help="the workers of a Dask cluster; --memory bounds each of them",
     )
     group.add_argument(
         "--array-index",
@@ -61,20 +67,35 @@ def parse_part(text: str | None) -> Part:
     return Part(int(match[1]), int(match[2]))
 
 
-def choose_engine(arguments: argparse.Namespace, options: IngestOptions) -> Engine | None:
+def choose_engine(
+    arguments: argparse.Namespace,
+    options: IngestOptions,
+    resolution: Resolution,
+    observer: Observer,
+) -> Engine | None:
     """Return the engine that was asked for, None for threads of this process.
 
     Raises
     ------
     InputError
         Two engines at once, or numbers that cannot be.
+    MicrotomeError
+        Dask is not installed.
     """
     chosen = [arguments.workers is not None, bool(arguments.scheduler), bool(arguments.array_index)]
     if sum(chosen) > 1:
         raise InputError("--workers, --scheduler and --array-index: expected one of them at most")
     if arguments.workers is not None and arguments.workers < 1:
         raise InputError(f"--workers {arguments.workers}: expected at least 1")
-    return None
+    if arguments.workers is None and not arguments.scheduler:
+        return None
+    try:
+        clusters = import_module("microtome_cli.clusters")
+    except ModuleNotFoundError as error:
+        raise MicrotomeError(
+            f"--workers and --scheduler need {error.name}: pip install 'microtome[dask]'"
+        ) from error
+    return cast(Engine, clusters.cluster_engine(arguments, options, resolution, observer))
 
 
 def view(arguments: argparse.Namespace, title: str) -> View | None:

@@ -80,10 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert, and print the layer that came of it."""
     layer_id = LayerId.parse(arguments.layer)
     options, part = _options(arguments), parse_part(arguments.array_index)
-    store = Store(arguments.root, StorageOptions.from_environment(os.environ))
+    storage = StorageOptions.from_environment(os.environ)
+    store = Store(arguments.root, storage)
     with (
         stoppable(),
-        closing(open_source(arguments.source, arguments.scene)) as source,
+        closing(open_source(arguments.source, arguments.scene, storage)) as source,
         ProgressObserver(str(layer_id), view(arguments, str(layer_id))) as observer,
     ):
         resolution = resolve(source.description, source_options(arguments))
@@ -94,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
             layer_id,
             options,
             observer,
-            choose_engine(arguments, options),
+            choose_engine(arguments, options, resolution, observer),
             part,
         )
         for note in source.description.notes:

@@ -4,7 +4,8 @@ A command's module is imported only when it is called, so that the thin client's
 nothing of the others' extras.
 
 Exit codes: 0 done, 1 a bug, 2 bad input (mend it), 3 `verify` found damage, 75 storage failed (try
-again), 130 interrupted, 143 terminated. After 75, 130 and 143 the same command goes on.
+again), 77 storage refuses (mend the rights), 130 interrupted, 143 terminated. After 75, 77, 130 and
+143 the same command goes on.
 """
 
 import argparse
@@ -17,12 +18,20 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from microtome_core import __version__
-from microtome_core.errors import MicrotomeError, StorageError
+from microtome_core.errors import AccessDenied, MicrotomeError, StorageError
 
 BAD_INPUT = 2
+DAMAGED = 3
 TRY_AGAIN = 75
+NO_PERMISSION = 77
 INTERRUPTED = 130
 TERMINATED = 143
+# A transfer on which nothing comes for so long is broken off and tried again; TensorStore and its
+# workers read these when they first use S3.
+_STALLED = {
+    "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS": "20",
+    "TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES": "1",
+}
 
 
 class Terminated(BaseException):
@@ -49,6 +58,8 @@ class _Entry:
 _COMMANDS = {
     "info": _Entry("info", "ingest", "say what is in a source: axes, shape, voxel size, channels"),
     "ingest": _Entry("ingest", "ingest", "convert a source into a layer"),
+    "commit": _Entry("commit", "ingest", "join the parts of an ingest by --array-index"),
+    "verify": _Entry("verify", "ingest", "compare a layer with its ledger, and with its source"),
     "serve": _Entry("serve", "service", "serve the layers of a root over HTTP"),
     "demo": _Entry("demo", "all", "make a sample brain, ingest it, serve it and cut it"),
 }
@@ -57,10 +68,14 @@ _COMMANDS = {
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit code tells what the caller can do about a failure."""
     words = sys.argv[1:] if words is None else words
+    for name, value in _STALLED.items():
+        os.environ.setdefault(name, value)
     try:
         command = _load(words[0]) if words and words[0] in _COMMANDS else None
         arguments = _parser(words[0] if words else "", command).parse_args(words)
         return cast(Command, arguments.command).run(arguments)
+    except AccessDenied as error:
+        return _fail(error, NO_PERMISSION)
     except StorageError as error:
         return _fail(error, TRY_AGAIN)
     except MicrotomeError as error:
@@ -87,7 +102,8 @@ def _parser(called: str, command: Command | None) -> argparse.ArgumentParser:
         prog="microtome",
         description="Any cutout of any brain image: convert sources, serve layers.",
         epilog="exit codes: 0 done, 1 a bug, 2 bad input, 3 damage found by verify, "
-        "75 storage failed (try again), 130 interrupted, 143 terminated",
+        "75 storage failed (try again), 77 storage refuses (mend the rights), "
+        "130 interrupted, 143 terminated",
     )
     parser.add_argument("--version", action="version", version=f"microtome {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

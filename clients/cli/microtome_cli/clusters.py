@@ -1,0 +1,42 @@
+"""Engines of many processes, from arguments; loaded only where they are asked for."""
+
+import argparse
+import os
+from pathlib import Path
+
+from microtome_core.store.location import StorageOptions
+from microtome_ingest.cluster import Cluster
+from microtome_ingest.observer import Observer
+from microtome_ingest.options import IngestOptions
+from microtome_ingest.resolve import Resolution
+from microtome_ingest.worker import SourceAddress
+from microtome_ingest.workers import LocalWorkers, RemoteWorkers
+
+
+def cluster_engine(
+    arguments: argparse.Namespace,
+    options: IngestOptions,
+    resolution: Resolution,
+    observer: Observer,
+) -> Cluster:
+    """Return the engine of ``--workers`` or ``--scheduler``.
+
+    Raises
+    ------
+    InputError
+        No address of a scheduler.
+    """
+    storage = StorageOptions.from_environment(os.environ)
+    source = SourceAddress(absolute(arguments.source), arguments.scene, resolution, storage)
+    if arguments.scheduler:
+        return Cluster(RemoteWorkers(arguments.scheduler, options.memory), source, observer)
+    return Cluster(LocalWorkers(arguments.workers), source, observer)
+
+
+def absolute(path: str) -> str:
+    """Return a source's path for processes that work in another folder.
+
+    >>> absolute("s3://bucket/a.tif")
+    's3://bucket/a.tif'
+    """
+    return path if "://" in path else str(Path(path).absolute())
