@@ -9,7 +9,7 @@ import asyncio
 import concurrent.futures
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from queue import Empty, SimpleQueue
@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from distributed import Client, Future, KilledWorker
 
-from microtome_core.errors import InputError, MicrotomeError, StorageError
+from microtome_core.errors import InputError, StorageError
 from microtome_core.store.ledger import FOLDER, Entry, Ledger
 from microtome_ingest.audit import reconcile
 from microtome_ingest.budget import Budget
@@ -128,7 +128,9 @@ class Cluster:
     def _connect(self, run: Run, budget: Budget) -> None:
         """Write all that is not known through one connection."""
         began = time.monotonic()
-        with _connection(), self.workers.connect(self.patience.connect) as client:
+        with ExitStack() as stack:
+            with _connection():
+                client = stack.enter_context(self.workers.connect(self.patience.connect))
             session = _Session(client, run, self.observer, self.patience)
             count = session.wait()
             session.begin(self._job(run, budget))
@@ -181,12 +183,19 @@ class _Session:
         InputError
             One of another version of microtome.
         """
-        while not (workers := self._client.nthreads()):
+        with _connection():
+            self._workers = self._client.nthreads()
+        if not self._workers:
+            self._observer.say("waiting", "there is no worker yet")
+        while not self._workers:
             self._check_absence()
             time.sleep(min(1.0, self._patience.look))
-        self._workers = workers
-        self._refuse_others(self._client.run(version, "microtome", on_error="return"))
-        return len(workers)
+            with _connection():
+                self._workers = self._client.nthreads()
+        with _connection():
+            versions = self._client.run(version, "microtome", on_error="return")
+        _refuse_others(versions)
+        return len(self._workers)
 
     def begin(self, job: Job) -> None:
         """Let the workers know the job, once they have ended what is left of it.
@@ -199,8 +208,9 @@ class _Session:
         if self._retire():
             # What they were writing meanwhile is noted nowhere.
             reconcile(self._run.store, self._run.place.folder, self._run.ledger)
-        self._client.subscribe_topic(self._name, self._heard)
-        self._client.register_plugin(JobPlugin(self._name, self._id, job), name=self._name)
+        with _connection():
+            self._client.subscribe_topic(self._name, self._heard)
+            self._client.register_plugin(JobPlugin(self._name, self._id, job), name=self._name)
 
     def _retire(self) -> bool:
         """Wait for units of a leader that is gone; tell whether there were any."""
@@ -213,12 +223,13 @@ class _Session:
         return waited
 
     def _ask_to_retire(self) -> Mapping[str, int]:
-        answers = self._client.run(retire, self._name, on_error="return")
+        with _connection():
+            answers = self._client.run(retire, self._name, on_error="return")
         return {worker: n for worker, n in answers.items() if isinstance(n, int)}
 
     def end(self) -> None:
         """Let the workers forget the job."""
-        with suppress(OSError):
+        with suppress(Disconnected), _connection():
             self._client.unregister_worker_plugin(self._name)
 
     def write(self, stage: Stage) -> None:
@@ -238,7 +249,8 @@ class _Session:
     def _hand_out(self, unit: Unit, tries: int = 1) -> None:
         task = Task(self._name, unit, _known_of(self._run.plan, self._run.ledger, unit))
         key = f"microtome-{uuid4().hex}"
-        future = self._client.submit(write_task, task, key=key, pure=False)
+        with _connection():
+            future = self._client.submit(write_task, task, key=key, pure=False)
         self._out[key] = _Handed(unit, tries, future)
         future.add_done_callback(self._inbox.put)
 
@@ -256,10 +268,14 @@ class _Session:
     def _settle(self, future: "Future[Any]") -> None:
         handed = self._out.pop(future.key)
         if future.status == "finished":
-            for entry, size in future.result():
+            with _connection():
+                written = future.result()
+            for entry, size in written:
                 self._note(entry, size)
         elif future.status == "error":
-            self._again(handed, future.exception())
+            with _connection():
+                error = future.exception()
+            self._again(handed, error)
         else:
             raise Disconnected(f"a unit is {future.status}")
 
@@ -293,7 +309,8 @@ class _Session:
     def _look(self) -> None:
         """Tell which workers have come and gone."""
         self._looked, before = time.monotonic(), self._workers
-        self._workers = self._client.nthreads()
+        with _connection():
+            self._workers = self._client.nthreads()
         lost, new = before.keys() - self._workers.keys(), self._workers.keys() - before.keys()
         count = len(self._workers)
         if lost:
@@ -313,12 +330,14 @@ class _Session:
                 "again to go on"
             )
 
-    def _refuse_others(self, versions: Mapping[str, object]) -> None:
-        for worker, found in versions.items():
-            if isinstance(found, ModuleNotFoundError):
-                raise InputError(f"worker {worker} has no microtome, this is {installed()}")
-            if isinstance(found, str) and found != installed():
-                raise InputError(f"worker {worker} has microtome {found}, this is {installed()}")
+
+def _refuse_others(versions: Mapping[str, object]) -> None:
+    """Refuse workers without microtome, or of another version; one that has just gone is none."""
+    for worker, found in versions.items():
+        if isinstance(found, ModuleNotFoundError):
+            raise InputError(f"worker {worker} has no microtome, this is {installed()}")
+        if isinstance(found, str) and found != installed():
+            raise InputError(f"worker {worker} has microtome {found}, this is {installed()}")
 
 
 def _known_of(plan: Plan, ledger: Ledger, unit: Unit) -> tuple[Entry, ...]:
@@ -347,7 +366,5 @@ def _connection() -> Iterator[None]:
     """Turn what Dask raises where the scheduler is gone into `Disconnected`."""
     try:
         yield
-    except MicrotomeError:
-        raise
     except (OSError, asyncio.CancelledError, concurrent.futures.CancelledError) as error:
         raise Disconnected(f"{type(error).__name__}: {error}"[:300]) from error

@@ -9,11 +9,11 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import dask
 from distributed import Client, LocalCluster, Security
@@ -25,7 +25,11 @@ from microtome_ingest.budget import Budget, choose_budget
 _ADDRESS = re.compile(r"(tcp|tls|ucx|ucxx|ws|wss)://\S+")
 # Steps in flight in each unit of a worker whose cores are not known yet.
 _STEPS = 2
+_CLOSE = 6.0
 _SILENT = logging.CRITICAL + 1
+
+
+Closable = TypeVar("Closable", Client, LocalCluster)
 
 
 class Workers(Protocol):
@@ -76,8 +80,9 @@ class LocalWorkers:
             stack.enter_context(_settings())
             stack.enter_context(quiet())
             with _uninterrupted():
-                cluster = stack.enter_context(self._start(folder))
-            yield stack.enter_context(Client(cluster, timeout=timeout, set_as_default=False))
+                cluster = stack.enter_context(_closing(self._start(folder)))
+            client = Client(cluster, timeout=timeout, set_as_default=False)
+            yield stack.enter_context(_closing(client))
 
     def _start(self, folder: str) -> LocalCluster:
         return LocalCluster(
@@ -123,8 +128,20 @@ class RemoteWorkers:
     @contextmanager
     def connect(self, timeout: float) -> Iterator[Client]:
         """Connect to the scheduler; its workers stay when this ends."""
-        with quiet(), Client(self.address, timeout=timeout, set_as_default=False) as client:
-            yield client
+        with quiet():
+            client = Client(self.address, timeout=timeout, set_as_default=False)
+            with _closing(client):
+                yield client
+
+
+@contextmanager
+def _closing(dask: Closable) -> Iterator[Closable]:
+    """Close something of Dask's in a few seconds, whether or not those it talks to answer."""
+    try:
+        yield dask
+    finally:
+        with suppress(OSError):
+            dask.close(timeout=_CLOSE)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from microtome_core.grid import Grid
+from microtome_core.heap import trim
 from microtome_core.region import Region
 from microtome_core.store.ledger import Ledger
 from microtome_core.store.voxels import Voxels
@@ -28,6 +29,7 @@ from microtome_ingest.units import Stage, Step, Unit, steps
 
 # Seconds for which work that is under way may go on when a job ends early.
 PATIENCE = 7.0
+_STEPS_PER_TRIM = 8
 
 
 class Readable(Protocol):
@@ -259,9 +261,11 @@ def _run(work: Callable[[Step], None], todo: Iterable[Step], threads: int) -> No
     pending: set[Future[None]] = set()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
     try:
-        for step in todo:
+        for number, step in enumerate(todo):
             if len(pending) >= threads:
                 pending = _settle(pending)
+            if number % _STEPS_PER_TRIM == 0:
+                trim()
             pending.add(pool.submit(work, step))
         while pending:
             pending = _settle(pending)
