@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from threading import Event
+
+import numpy as np
 
 from microtome_core.errors import Conflict
 from microtome_core.names import LayerId
 from microtome_core.store.layer import ensure_group, ensure_groups, find_layer, read_layer
 from microtome_core.store.ledger import FOLDER, Entry, Journal, Ledger, load_journal
 from microtome_core.store.location import Store
+from microtome_core.units import bytes_text
 from microtome_core.wire import LayerInfo
 from microtome_ingest.audit import reconcile
 from microtome_ingest.budget import Budget, shard_bytes
@@ -156,6 +160,7 @@ class _Job:
             self.observer.begin(run.plan, ledger)
             with _hashing(self._unhashed(ledger), journal) as hashes:
                 self._write(run, engine)
+                self._tell_decoded()
                 hashes.result()
             check_unchanged(self.source.stamps, self.store.options)
         if self.part.count > 1:
@@ -170,6 +175,15 @@ class _Job:
             write_part(run, source, self.part, self.options.memory, self.options.threads)
         else:
             engine.run(run, source, self.budget)
+
+    def _tell_decoded(self) -> None:
+        """Say how much of the source was decoded here, with what its blocks held beside."""
+        spec, decoded = self.resolution.spec, self.source.decoded
+        whole = prod(spec.shape) * np.dtype(spec.dtype).itemsize
+        if decoded:
+            words = f"{bytes_text(decoded)} of {bytes_text(whole)}, {decoded / whole:.2f} times"
+            facts = {"decoded_bytes": decoded, "source_bytes": whole}
+            self.observer.say("source", f"decoded of the source: {words}", **facts)
 
     def _begin(self, place: Place) -> tuple[Ledger, Manifest]:
         """Return what is done already of a version, and what is being made of what."""

@@ -12,6 +12,7 @@ from microtome_core.region import Region
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import StorageOptions, Store
 from tests.crash import Launcher, launcher
+from tests.trees import tree
 
 SOURCE = "synthetic://neurons?shape=40,128,128&seed=3"
 LAYOUT = ("--chunk", "z=8,y=16,x=16", "--shard", "z=8,y=32,x=32", "--memory", "1GiB")
@@ -22,15 +23,6 @@ REPRODUCIBLE = {"SOURCE_DATE_EPOCH": "1700000000"}
 def words(root: str, *more: str) -> list[str]:
     """Return the command that ingests the source."""
     return ["ingest", SOURCE, root, "--as", str(BRAIN), *LAYOUT, "--grace", "0", *more]
-
-
-def tree(store: Store) -> dict[str, bytes]:
-    """Return every object of a store, half-written files too."""
-    found = {}
-    for key, _ in store.sizes(""):
-        with store.open(key) as stream:
-            found[key] = stream.read()
-    return found
 
 
 class Place:
@@ -93,7 +85,7 @@ def check_crashes(place: Place, count: int) -> None:
 @pytest.mark.parametrize("place", ["folders", "buckets"])
 def test_a_killed_ingest_goes_on(place: str, request: pytest.FixtureRequest) -> None:
     """Kill -9 at random moments, then resume: byte-identical, and nothing was half visible."""
-    check_crashes(request.getfixturevalue(place), 8)
+    check_crashes(request.getfixturevalue(place), 5)
 
 
 @pytest.mark.slow
@@ -105,7 +97,7 @@ def test_a_hundred_killed_ingests_go_on(place: str, request: pytest.FixtureReque
 
 
 def test_a_replacement_that_is_killed_leaves_the_old_layer(folders: Place) -> None:
-    """While a layer is replaced the old one is whole at each death; at last only the new is left."""
+    """While a layer is replaced the old one is whole at each death; in the end only the new is."""
     store = folders.store("replaced")
     old = ["ingest", SOURCE.replace("seed=3", "seed=4"), store.url, "--as", str(BRAIN), *LAYOUT]
     assert folders.run.run(old) == 0, folders.run.errors
