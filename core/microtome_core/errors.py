@@ -10,6 +10,7 @@
     │   └── TooLarge          more bytes than this service gives at once
     ├── NotFound              no such collection, dataset, layer or level
     ├── Conflict              the layer exists and differs
+    │   └── InUse             another process is writing it: the same call may succeed later
     └── StorageError          storage failed: the same call may succeed later
         └── AccessDenied      storage refuses: mend the rights first
 
@@ -64,6 +65,10 @@ class NotFound(MicrotomeError, LookupError):
 
 class Conflict(MicrotomeError):
     """What is to be written exists already and differs."""
+
+
+class InUse(Conflict):
+    """Another process is writing what is to be written."""
 
 
 class StorageError(MicrotomeError, OSError):

@@ -8,20 +8,23 @@ higher number and stops.
 """
 
 import json
+import logging
 import os
+import random
 import socket
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-from microtome_core.errors import Conflict, StorageError
+from microtome_core.errors import InUse, StorageError
 from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
 
+_LOG = logging.getLogger(__name__)
 # Seconds between heartbeats, and without one after which a process elsewhere counts as dead.
 _BEAT = 5.0
 _DEAD = 30.0
@@ -95,7 +98,7 @@ class Claim:
 
     Raises
     ------
-    Conflict
+    InUse
         Another process works on this part, or on the layer divided otherwise.
     """
 
@@ -112,7 +115,8 @@ class Claim:
         self._owner = Owner.me()
         self._beat, self._dead = beat, dead
         self._number = 0
-        self._others: dict[str, int] = {}
+        self._ended: set[_Key] = set()
+        self._lock, self._kept = Lock(), _clock()
         self._stop, self._lost = Event(), Event()
         self._heart = Thread(target=self._beats, name="claim", daemon=True)
 
@@ -122,14 +126,26 @@ class Claim:
         return f"{self._part}-{self._owner.id}"
 
     def check(self) -> None:
-        """Refuse to go on if another process has taken over.
+        """Refuse to go on if this claim has ended, or another process has taken over.
 
         Raises
         ------
-        Conflict
+        InUse
+        StorageError
+            Its heart has not beaten for long, and storage does not answer now either.
         """
         if self._lost.is_set():
-            raise Conflict(f"{self._folder}: another process has taken over this ingest")
+            raise InUse(f"{self._folder}: another process has taken over this ingest")
+        if self._stop.is_set():
+            raise InUse(f"{self._folder}: this ingest has ended")
+        if _clock() - self._kept > self._dead / 2:
+            self.confirm()
+
+    def confirm(self) -> None:
+        """Look whether the claim still holds, before what cannot be undone; raises as `check`."""
+        self._keep()
+        if self._lost.is_set():
+            raise InUse(f"{self._folder}: another process has taken over this ingest")
 
     def __enter__(self) -> "Claim":
         self._acquire()
@@ -149,96 +165,103 @@ class Claim:
 
     def _acquire(self) -> None:
         while True:
-            held = self._held()
-            for part, number in held.items():
-                if part == str(self._part) or not part.endswith(f"-of-{self._part.count}"):
-                    self._refuse_if_alive(part, number)
-                    self._others[part] = number
-            # Of those who have seen the same claims, one creates the next.
-            self._number = held.get(str(self._part), 0) + 1
-            if self._store.create(self._path(str(self._part), self._number), self._mine()):
-                break
-        self._refuse_if_divided_otherwise()
+            self._ended = self._rivals()
+            self._refuse_if_any_lives(self._ended)
+            mine = [key.number for key in self._ended if key.part == str(self._part)]
+            self._number = max(mine, default=0) + 1
+            if not self._store.create(self._path(self._key), self._mine()):
+                continue
+            if not self._rivals() - self._ended - {self._key}:
+                self._kept = _clock()
+                return
+            # Of two that came at once each sees the other: both give way and look again.
+            self._store.remove(self._path(self._key))
+            time.sleep(random.uniform(0, self._beat / 5))  # noqa: S311 - only to part them
 
-    def _refuse_if_divided_otherwise(self) -> None:
-        """Give way where another division of the same layer began at the same time."""
-        for part, number in self._held().items():
-            if not part.endswith(f"-of-{self._part.count}"):
-                try:
-                    self._refuse_if_alive(part, number)
-                except Conflict:
-                    self._store.remove(self._path(str(self._part), self._number))
-                    raise
+    @property
+    def _key(self) -> "_Key":
+        return _Key(str(self._part), self._number)
 
-    def _held(self) -> dict[str, int]:
-        """Return the highest number of each part."""
-        found: dict[str, int] = {}
-        for key, _ in self._store.sizes(self._folder):
-            part, _, number = Path(key).stem.rpartition(".")
-            if key.endswith(".json") and number.isdigit():
-                found[part] = max(int(number), found.get(part, 0))
-        return found
+    def _rivals(self) -> "set[_Key]":
+        """Return the claims on this part, and those on the layer divided otherwise."""
+        keys = {_Key.of_path(path) for path, _ in self._store.sizes(self._folder)}
+        own, siblings = str(self._part), f"-of-{self._part.count}"
+        return {k for k in keys if k and (k.part == own or not k.part.endswith(siblings))}
 
-    def _refuse_if_alive(self, part: str, number: int) -> None:
-        path = self._path(part, number)
-        owner = self._read(path)
-        if owner is not None and self._is_alive(path, owner):
-            raise Conflict(
-                f"{self._folder}: is being written by process {owner.pid} on {owner.host} "
-                f"(part {part}): wait until it is done, or stop it"
-            )
-
-    def _is_alive(self, path: str, owner: Owner) -> bool:
+    def _refuse_if_any_lives(self, keys: "set[_Key]") -> None:
         """Tell by the process where it can be seen, by its heartbeat where it cannot."""
-        if owner.alive is not None:
-            return owner.alive
-        until = time.monotonic() + self._dead
-        while time.monotonic() < until:
+        found = {key: owner for key in keys if (owner := self._read(key)) is not None}
+        for key, owner in found.items():
+            if owner.alive:
+                self._refuse(key, owner)
+        unseen = {key: owner for key, owner in found.items() if owner.alive is None}
+        until = _clock() + self._dead
+        while unseen and _clock() < until:
             time.sleep(min(self._beat, self._dead) / 5)
-            if self._read(path) not in (None, owner):
-                return True
-        return self._read(path) not in (None, owner)
+            for key, owner in unseen.items():
+                if self._read(key) not in (None, owner):
+                    self._refuse(key, owner)
+
+    def _refuse(self, key: "_Key", owner: Owner) -> None:
+        raise InUse(
+            f"{self._folder}: is being written by process {owner.pid} on {owner.host} "
+            f"(part {key.part}): wait until it is done, or stop it"
+        )
 
     def _beats(self) -> None:
         while not self._stop.wait(self._beat):
             try:
                 self._keep()
-            except StorageError:
-                # The next beat may come through; until then others see none.
-                continue
+            except Exception:  # noqa: BLE001 - whatever it is, the heart must beat again
+                # The next beat may come through. Others see none until then, and `check` looks
+                # for itself when it has been too long.
+                _LOG.warning("%s: no heartbeat", self._folder, exc_info=True)
 
     def _keep(self) -> None:
-        path = self._path(str(self._part), self._number)
-        owner = self._read(path)
-        if owner is None or owner.id != self._owner.id or self._held_higher():
-            self._lost.set()
-            self._stop.set()
-            return
-        self._owner = replace(self._owner, beat=self._owner.beat + 1)
-        self._store.write(path, self._mine())
-
-    def _held_higher(self) -> bool:
-        return self._held().get(str(self._part), 0) > self._number
+        with self._lock:
+            owner = self._read(self._key)
+            higher = any(
+                key.part == str(self._part) and key.number > self._number for key in self._rivals()
+            )
+            if owner is None or owner.id != self._owner.id or higher:
+                self._lost.set()
+                return
+            self._owner = replace(self._owner, beat=self._owner.beat + 1)
+            self._store.write(self._path(self._key), self._mine())
+            self._kept = _clock()
 
     def _release(self) -> None:
         """Remove the claim, and those of owners that were found dead."""
-        for part, highest in {**self._others, str(self._part): self._number}.items():
-            for number in range(highest, 0, -1):
-                path = self._path(part, number)
-                if number < highest and self._store.read(path) is None:
-                    break
-                self._store.remove(path)
+        for key in sorted({*self._ended, self._key}, reverse=True):
+            self._store.remove(self._path(key))
         self._store.remove_empty(self._folder)
 
-    def _read(self, path: str) -> Owner | None:
-        data = self._store.read(path)
+    def _read(self, key: "_Key") -> Owner | None:
+        data = self._store.read(self._path(key))
         return None if data is None else Owner.of_bytes(data)
 
     def _mine(self) -> bytes:
         return self._owner.to_bytes()
 
-    def _path(self, part: str, number: int) -> str:
-        return f"{self._folder}/{part}.{number:06d}.json"
+    def _path(self, key: "_Key") -> str:
+        return f"{self._folder}/{key.part}.{key.number:06d}.json"
+
+
+class _Key(NamedTuple):
+    """Part and number of a claim, as its object is named."""
+
+    part: str
+    number: int
+
+    @classmethod
+    def of_path(cls, path: str) -> "_Key | None":
+        part, _, number = Path(path).stem.rpartition(".")
+        return cls(part, int(number)) if path.endswith(".json") and number.isdigit() else None
+
+
+def _clock() -> float:
+    """Return seconds that go on while the machine sleeps, where such a clock is known."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _machine() -> str:

@@ -9,7 +9,7 @@ from threading import Event
 
 import numpy as np
 
-from microtome_core.errors import Conflict
+from microtome_core.errors import Conflict, StorageError
 from microtome_core.names import LayerId
 from microtome_core.store.layer import ensure_group, ensure_groups, find_layer, read_layer
 from microtome_core.store.ledger import FOLDER, Entry, Journal, Ledger, load_journal
@@ -29,7 +29,7 @@ from microtome_ingest.observer import Observer
 from microtome_ingest.options import IngestOptions
 from microtome_ingest.origin import changed_files
 from microtome_ingest.parts import write_part
-from microtome_ingest.place import Place, clear, next_place, older, sweep
+from microtome_ingest.place import Place, abandon, next_place, older, sweep
 from microtome_ingest.publish import finish, tidy
 from microtome_ingest.resolve import Resolution
 from microtome_ingest.run import Run
@@ -107,7 +107,9 @@ def ingest(
         with Claim(store, place.folder, part) as claim:
             # Another process may just have finished what this one was about to begin.
             if next_place(store, path) == (place, visible):
-                return job.run(place, visible, claim, engine)
+                outcome = job.run(place, visible, claim, engine)
+                if outcome is not None:
+                    return outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,13 @@ class _Job:
         Conflict
             It is another one, and the user has not said that it may be replaced.
         """
-        layer = read_layer(self.store, self.layer_id).info
-        there = read_manifest(self.store, visible.folder)
+        try:
+            layer = read_layer(self.store, self.layer_id).info
+            there = read_manifest(self.store, visible.folder)
+        except StorageError:
+            if self.options.restart:
+                return None  # damaged; the new version is made beside it
+            raise
         hashes = {i: f.get("sha256") for i, f in enumerate(layer.attrs.get("source_files", []))}
         faults = ["it has no manifest"] if there is None else self._faults(there, hashes)
         if not faults:
@@ -150,22 +157,30 @@ class _Job:
             f"settings ({'; '.join(faults)}): choose another name, or replace it with --restart"
         )
 
-    def run(self, place: Place, visible: Place | None, claim: Claim, engine: Engine) -> Outcome:
-        """Write beside what is there, show it, and then remove what it replaces."""
-        ledger, manifest = self._begin(place)
+    def run(
+        self, place: Place, visible: Place | None, claim: Claim, engine: Engine
+    ) -> Outcome | None:
+        """Write beside what is there, show it, and then remove what it replaces.
+
+        None where an unfinished version was given up: begin the next one.
+        """
+        begun = self._begin(place)
+        if begun is None:
+            return None
+        ledger, manifest = begun
         with Journal(self.store, place.folder, ledger, claim.writer) as journal:
             done = noting(claim, journal, self.observer)
             plan = manifest.plan(self.budget.batch_bytes)
-            run = Run.open(self.store, place, plan, ledger, done)
+            run = Run.open(self.store, place, plan, ledger, done, claim.check)
             self.observer.begin(run.plan, ledger)
-            with _hashing(self._unhashed(ledger), journal) as hashes:
+            with _hashing(self._unhashed(ledger), self._hash, journal) as hashes:
                 self._write(run, engine)
                 self._tell_decoded()
                 hashes.result()
             check_unchanged(self.source.stamps, self.store.options)
         if self.part.count > 1:
             return Outcome(None, written=True)
-        claim.check()
+        claim.confirm()
         finish(run, manifest, self.options.grace if visible else None)
         return Outcome(read_layer(self.store, self.layer_id).info, written=True)
 
@@ -185,33 +200,42 @@ class _Job:
             facts = {"decoded_bytes": decoded, "source_bytes": whole}
             self.observer.say("source", f"decoded of the source: {words}", **facts)
 
-    def _begin(self, place: Place) -> tuple[Ledger, Manifest]:
-        """Return what is done already of a version, and what is being made of what."""
-        there = read_manifest(self.store, place.folder)
-        ledger = self._resume(place, there) if there else None
+    def _begin(self, place: Place) -> tuple[Ledger, Manifest] | None:
+        """Return what is done already of a version, and what is being made of what.
+
+        None where an unfinished one was given up, so that a new version is to be begun.
+        """
+        try:
+            there = read_manifest(self.store, place.folder)
+            ledger = self._resume(place, there) if there else None
+        except StorageError:
+            if not self.options.restart:
+                raise
+            there, ledger = self.manifest, None  # damaged: nothing to go on with
         if there and ledger:
             return ledger, there
-        if self.part.count == 1:
-            clear(self.store, place)
+        if there:
+            abandon(self.store, place)
+            return None
         if write_manifest(self.store, place.folder, self.manifest):
             return Ledger(self.manifest.plan().grids), self.manifest
         # Another part has begun at the same moment.
         return self._begin(place)
 
     def _resume(self, place: Place, there: Manifest) -> Ledger | None:
-        """Return what was done of an unfinished ingest, or None where it is to be begun anew."""
+        """Return what was done of an unfinished ingest, or None where it is to be given up."""
         ledger, alone = Ledger(there.plan().grids), self.part.count == 1
         load_journal(self.store, place.folder, ledger)
         faults = self._faults(there, ledger.files)
-        done = any(ledger.count(level) for level in range(len(ledger.grids)))
-        if faults and alone and (self.options.restart or not done):
+        if faults and alone and (self.options.restart or not ledger.known):
             return None
         if faults:
+            how = "--restart" if alone else "--restart and without --array-index"
             raise Conflict(
                 f"an unfinished ingest of {self.layer_id} was begun from another source or with "
-                f"other settings ({'; '.join(faults)}): go on with those, or begin anew with "
-                "--restart"
+                f"other settings ({'; '.join(faults)}): go on with those, or begin anew with {how}"
             )
+        self.store.sweep(place.folder)
         lost = reconcile(self.store, place.folder, ledger) if alone else 0
         self.observer.resume(ledger, lost)
         return ledger
@@ -220,6 +244,14 @@ class _Job:
         """Return in words how this job differs from one that was begun or done."""
         now = {path: self.source.stamps[path] for path in self.files}
         return there.differences(self.manifest) or changed_files(there.source.files, now, hashes)
+
+    def _hash(self, path: str, stop: Event) -> str:
+        """Return the hash of a file that is, before and after, the one that was opened."""
+        opened = {path: self.source.stamps[path]}
+        check_unchanged(opened, self.store.options)
+        digest = hash_file(path, stop)
+        check_unchanged(opened, self.store.options)
+        return digest
 
     def _unhashed(self, ledger: Ledger) -> dict[int, str]:
         """Return the files whose hashes this part is to find: those that are not far away."""
@@ -262,13 +294,15 @@ def _check_place(store: Store, layer_id: LayerId, path: str) -> None:
 
 
 @contextmanager
-def _hashing(files: dict[int, str], journal: Journal) -> Iterator[Future[None]]:
+def _hashing(
+    files: dict[int, str], hashed: Callable[[str, Event], str], journal: Journal
+) -> Iterator[Future[None]]:
     """Hash files beside what is done meanwhile, so that both read them from the page cache once."""
     stop = Event()
 
     def work() -> None:
         for number, path in files.items():
-            journal.add_file(number, hash_file(path, stop))
+            journal.add_file(number, hashed(path, stop))
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="hash")
     try:

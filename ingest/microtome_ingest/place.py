@@ -11,6 +11,7 @@ from microtome_core.store.layer import array_paths
 from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
 
+_ABANDONED = f"{FOLDER}/abandoned.json"
 _VERSION = re.compile(r"v(\d+)/")
 
 
@@ -64,31 +65,33 @@ def next_place(store: Store, layer: str) -> tuple[Place, Place | None]:
     Where none is visible but one was begun, that is gone on with.
     """
     visible = visible_place(store, layer)
-    if visible is not None:
-        return visible.next, visible
-    begun = (p for p in versions(store, layer) if store.read(f"{p.folder}/{FOLDER}/job.json"))
-    return max(begun, key=lambda place: place.number, default=Place(layer)), None
+    least = visible.next if visible else Place(layer)
+    for place in versions(store, layer):
+        if place.number >= least.number:
+            least = place.next if _is_abandoned(store, place) else place
+    return least, visible
 
 
 def versions(store: Store, layer: str) -> list[Place]:
     """Return every version of which anything is there, visible or not."""
     names = store.children(layer)
     prefixes = {"" if name.isdigit() else f"{name}/" for name in names}
-    return [Place(layer, p) for p in sorted(prefixes) if not p or _VERSION.fullmatch(p)]
+    places = [Place(layer, p) for p in prefixes if not p or _VERSION.fullmatch(p)]
+    return sorted(places, key=lambda place: place.number)
 
 
-def clear(store: Store, place: Place) -> None:
-    """Remove an unfinished version, but for the claims of those who write it."""
-    # The manifest goes first: nobody may go on with a version that is half removed.
-    store.remove(f"{place.folder}/{FOLDER}/job.json")
+def abandon(store: Store, place: Place) -> None:
+    """Give an unfinished version up: the next one gets a folder of its own.
+
+    A process that died, or that lost its claim, may still have a write under way.
+    """
+    store.write(f"{place.folder}/{_ABANDONED}", b"{}")
     for name in filter(str.isdigit, store.children(place.folder)):
-        kept = [key for key, _ in store.sizes(f"{place.folder}/{name}") if "/claims/" in key]
-        if not kept:
-            store.delete(f"{place.folder}/{name}")
-            continue
-        for key, _ in store.sizes(f"{place.folder}/{name}"):
-            if key not in kept:
-                store.remove(key)
+        store.delete(f"{place.folder}/{name}/c")
+
+
+def _is_abandoned(store: Store, place: Place) -> bool:
+    return store.read(f"{place.folder}/{_ABANDONED}") is not None
 
 
 def older(store: Store, place: Place) -> list[Place]:

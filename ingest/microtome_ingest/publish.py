@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+import tensorstore as ts
+
 from microtome_core.names import LayerId
 from microtome_core.store.empty import write_empty
 from microtome_core.store.layer import publish_layer
@@ -59,7 +61,7 @@ def _described(run: Run, manifest: Manifest) -> dict[str, Any]:
         LayerId.parse(manifest.layer).layer,
         manifest.kind,
         plan,
-        shown_channels(plan, coloured, run.arrays),
+        shown_channels(plan, coloured, _readable(run)),
         nested=manifest.labels_of is not None,
         prefix=place.prefix,
     )
@@ -72,6 +74,14 @@ def _described(run: Run, manifest: Manifest) -> dict[str, Any]:
     facts = (manifest.source, manifest.spec, manifest.channels)
     nwb = record(*facts, _files(run, manifest), history, data=f"{place.prefix}0")
     return {"ome": ome, "nwb": nwb}
+
+
+def _readable(run: Run) -> list[ts.TensorStore]:
+    """Return the arrays in which a lost shard is an error, but for levels that have empty ones."""
+    return [
+        array if run.ledger.empty(level).any() else run.voxels(level).array
+        for level, array in enumerate(run.arrays)
+    ]
 
 
 def _files(run: Run, manifest: Manifest) -> list[SourceFile]:

@@ -185,7 +185,8 @@ class _Repair:
         sink = Sink(scratch, target.folder, plan.arrays, arrays, done)
         unit = whole(plan, Stage(level, level))
         source = below(target, level, self._source)
-        writer = Writer(plan, unit, source, (), sink, self._known(level, keys))
+        # One level alone lays nothing into others, so nothing is read back.
+        writer = Writer(plan, unit, source, target.voxels, sink, self._known(level, keys))
         write_unit(writer, plan, unit, self._budget.threads)
         return reasons
 

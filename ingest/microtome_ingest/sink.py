@@ -32,6 +32,10 @@ class Pending:
     write: ts.WriteFutures | None
 
 
+def allowed() -> None:
+    """Let anything be written."""
+
+
 class Sink:
     """Where shards go.
 
@@ -44,6 +48,8 @@ class Sink:
         One a level, finest first.
     done : callable
         Called from several threads.
+    check : callable
+        Raises where nothing more may be written.
     """
 
     def __init__(
@@ -53,13 +59,15 @@ class Sink:
         specs: Sequence[ArraySpec],
         arrays: Sequence[ts.TensorStore],
         done: Done,
+        check: Callable[[], None] = allowed,
     ) -> None:
         self._store, self._folder = store, folder
         self._specs, self._arrays = specs, arrays
-        self._done = done
+        self._done, self._check = done, check
 
     def begin(self, level: int, region: Region, block: NDArray[Any]) -> Pending:
         """Start to write one shard; `block` must stay as it is until `finish`."""
+        self._check()
         write = None
         if not is_empty(block):
             array = self._arrays[level][region.slices]

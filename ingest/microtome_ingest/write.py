@@ -65,8 +65,8 @@ class Writer:
     unit : Unit
     source : Readable
         Of the stage's finest level.
-    stored : sequence of Voxels
-        Every level as it lies in the store.
+    stored : callable
+        Returns a level as it lies in the store.
     sink : Sink
     known : Known
     """
@@ -76,7 +76,7 @@ class Writer:
         plan: Plan,
         unit: Unit,
         source: Readable,
-        stored: Sequence[Voxels],
+        stored: Callable[[int], Voxels],
         sink: Sink,
         known: Known,
     ) -> None:
@@ -99,7 +99,7 @@ class Writer:
             return
         for part in self._parts(step):
             if self._wanted(part):
-                self._lay(part, self._stored[part.level].load(part.region))
+                self._lay(part, self._stored(part.level).load(part.region))
 
     def check_closed(self) -> None:
         """Refuse to end while a shard waits for voxels."""

@@ -77,7 +77,7 @@ def test_a_second_ingest_of_the_same_layer_is_told(tmp_path: Path) -> None:
         time.sleep(0.01)
     second = start(root)
     _, errors = second.communicate(timeout=60)
-    assert second.returncode == 2
+    assert second.returncode == 75
     assert f"is being written by process {first.pid}" in errors
     _, errors = first.communicate(timeout=60)
     assert first.returncode == 0, errors

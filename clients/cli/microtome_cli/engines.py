@@ -21,6 +21,8 @@ from microtome_ingest.observer import Observer
 from microtome_ingest.options import IngestOptions
 from microtome_ingest.resolve import Resolution
 
+_MEMORY = 2 * 2**30
+_WORKER_MEMORY = 3 * 2**29
 _PART = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
@@ -46,7 +48,11 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what any command that reads or writes many shards takes."""
     group = parser.add_argument_group("what it may take, and how it tells of it")
-    group.add_argument("--memory", default="2GiB", help="bound of the whole job (default 2GiB)")
+    group.add_argument(
+        "--memory",
+        metavar="BYTES",
+        help="bound of the whole job (default 2GiB, or with --workers 1.5GiB for each)",
+    )
     group.add_argument(
         "--threads", type=int, help="steps in flight at most (default: one more than cores)"
     )
@@ -104,8 +110,10 @@ def view(arguments: argparse.Namespace, title: str) -> View | None:
 
 
 def memory(arguments: argparse.Namespace) -> int:
-    """Return the bytes of ``--memory``."""
-    return parse_bytes(arguments.memory)
+    """Return the bytes of ``--memory``, by default what suits the processes of this machine."""
+    if arguments.memory is not None:
+        return parse_bytes(arguments.memory)
+    return max(_MEMORY, (getattr(arguments, "workers", None) or 0) * _WORKER_MEMORY)
 
 
 @contextmanager

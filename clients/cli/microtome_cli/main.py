@@ -3,9 +3,9 @@
 A command's module is imported only when it is called, so that the thin client's commands need
 nothing of the others' extras.
 
-Exit codes: 0 done, 1 a bug, 2 bad input (mend it), 3 `verify` found damage, 75 storage failed (try
-again), 77 storage refuses (mend the rights), 130 interrupted, 143 terminated. After 75, 77, 130 and
-143 the same command goes on.
+Exit codes: 0 done, 1 a bug, 2 bad input (mend it), 3 `verify` found damage, 75 storage failed or is
+in use (try again), 77 storage refuses (mend the rights), 130 interrupted, 143 terminated. After 75,
+77, 130 and 143 the same command goes on.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from microtome_core import __version__
-from microtome_core.errors import AccessDenied, MicrotomeError, StorageError
+from microtome_core.errors import AccessDenied, InUse, MicrotomeError, StorageError
 
 BAD_INPUT = 2
 DAMAGED = 3
@@ -76,7 +76,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return cast(Command, arguments.command).run(arguments)
     except AccessDenied as error:
         return _fail(error, NO_PERMISSION)
-    except StorageError as error:
+    except (InUse, StorageError) as error:
         return _fail(error, TRY_AGAIN)
     except MicrotomeError as error:
         return _fail(error, BAD_INPUT)
@@ -102,7 +102,7 @@ def _parser(called: str, command: Command | None) -> argparse.ArgumentParser:
         prog="microtome",
         description="Any cutout of any brain image: convert sources, serve layers.",
         epilog="exit codes: 0 done, 1 a bug, 2 bad input, 3 damage found by verify, "
-        "75 storage failed (try again), 77 storage refuses (mend the rights), "
+        "75 storage failed or in use (try again), 77 storage refuses (mend the rights), "
         "130 interrupted, 143 terminated",
     )
     parser.add_argument("--version", action="version", version=f"microtome {__version__}")

@@ -170,6 +170,11 @@ class Ledger:
         """Return which shards of a level are known now, in the shape of its grid."""
         return np.asarray(self._tables[level]["length"] != _UNKNOWN)
 
+    @property
+    def known(self) -> int:
+        """How many shards are known."""
+        return sum(self.count(level) for level in range(len(self.grids)))
+
     def missing(self, level: int) -> Iterator[tuple[int, ...]]:
         """Yield the shards of a level that are not known."""
         unknown = self._tables[level]["length"] == _UNKNOWN
@@ -219,6 +224,7 @@ class Journal:
         self._lock = Lock()
         self._lines: list[dict[str, Any]] = []
         self._part = self._waiting = 0
+        self._closed = False
         self._flushed = monotonic()
 
     def __enter__(self) -> "Journal":
@@ -236,6 +242,8 @@ class Journal:
             # What failed first is what the user must know; what is not noted is done again.
             with suppress(StorageError):
                 self.flush()
+        with self._lock:
+            self._closed = True
 
     def add(self, entry: Entry) -> None:
         """Note a shard that lies durably in the store; may be called from several threads."""
@@ -255,6 +263,8 @@ class Journal:
             self._flush()
 
     def _note(self, line: dict[str, Any]) -> None:
+        if self._closed:
+            raise StorageError(f"{self._path}: a shard came after this journal was closed")
         self._lines.append(line)
         self._waiting += 1
         if self._waiting >= _WAITING or monotonic() - self._flushed > _SECONDS:

@@ -14,11 +14,16 @@ _DEPTH = 3
 
 def files(root: Path, folder: str) -> Iterator[tuple[str, int]]:
     """Yield every file below `folder`, as its path below `root` and its bytes."""
-    for where, _, names in os.walk(root / folder):
+    for where, _, names in os.walk(root / folder, onerror=_unless_absent):
         for name in names:
             path = Path(where, name)
             with suppress(FileNotFoundError):  # another writer's lock, gone since it was listed
                 yield path.relative_to(root).as_posix(), path.stat().st_size
+
+
+def _unless_absent(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def objects(url: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
