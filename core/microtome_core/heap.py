@@ -13,6 +13,7 @@ _FROM_HEAP = 32 << 20
 _KEPT = 512 << 20
 # Smaller than any shard, larger than nearly any chunk.
 _GIVEN_BACK = 1 << 20
+_LARGE = 4 << 20
 _KEPT_BETWEEN = 64 << 20
 
 
@@ -43,11 +44,12 @@ def trim() -> None:
 def returning_environment() -> dict[str, str]:
     """Return what makes a process that is yet to be started behave so, in all of its threads.
 
-    A little is kept between two units: measured with a worker, a quarter of the page faults and
-    half the time of the system for 26 MB more.
+    Such a process does many small units: a little is kept between them. Measured with 1 GiB in
+    units of 128 MiB, two steps in flight: 0.2 instead of 1.2 million page faults, 1.4 instead of
+    3.9 s of the system, 537 instead of 463 MB at the peak.
     """
     return {
-        "MALLOC_MMAP_THRESHOLD_": str(_GIVEN_BACK),
+        "MALLOC_MMAP_THRESHOLD_": str(_LARGE),
         "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BETWEEN),
         "MALLOC_ARENA_MAX": "1",
     }

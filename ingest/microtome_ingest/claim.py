@@ -115,7 +115,7 @@ class Claim:
         self._owner = Owner.me()
         self._beat, self._dead = beat, dead
         self._number = 0
-        self._ended: set[_Key] = set()
+        self._ended: dict[_Key, Owner] = {}
         self._lock, self._kept = Lock(), _clock()
         self._stop, self._lost = Event(), Event()
         self._heart = Thread(target=self._beats, name="claim", daemon=True)
@@ -166,12 +166,14 @@ class Claim:
     def _acquire(self) -> None:
         while True:
             self._ended = self._rivals()
-            self._refuse_if_any_lives(self._ended)
+            self._refuse_if_any_lives()
             mine = [key.number for key in self._ended if key.part == str(self._part)]
             self._number = max(mine, default=0) + 1
             if not self._store.create(self._path(self._key), self._mine()):
                 continue
-            if not self._rivals() - self._ended - {self._key}:
+            # Numbers come again after a release; owners do not.
+            ended = {owner.id for owner in (*self._ended.values(), self._owner)}
+            if all(owner.id in ended for owner in self._rivals().values()):
                 self._kept = _clock()
                 return
             # Of two that came at once each sees the other: both give way and look again.
@@ -182,19 +184,19 @@ class Claim:
     def _key(self) -> "_Key":
         return _Key(str(self._part), self._number)
 
-    def _rivals(self) -> "set[_Key]":
+    def _rivals(self) -> "dict[_Key, Owner]":
         """Return the claims on this part, and those on the layer divided otherwise."""
         keys = {_Key.of_path(path) for path, _ in self._store.sizes(self._folder)}
         own, siblings = str(self._part), f"-of-{self._part.count}"
-        return {k for k in keys if k and (k.part == own or not k.part.endswith(siblings))}
+        rivals = (k for k in keys if k and (k.part == own or not k.part.endswith(siblings)))
+        return {key: owner for key in rivals if (owner := self._read(key)) is not None}
 
-    def _refuse_if_any_lives(self, keys: "set[_Key]") -> None:
+    def _refuse_if_any_lives(self) -> None:
         """Tell by the process where it can be seen, by its heartbeat where it cannot."""
-        found = {key: owner for key in keys if (owner := self._read(key)) is not None}
-        for key, owner in found.items():
+        for key, owner in self._ended.items():
             if owner.alive:
                 self._refuse(key, owner)
-        unseen = {key: owner for key, owner in found.items() if owner.alive is None}
+        unseen = {key: owner for key, owner in self._ended.items() if owner.alive is None}
         until = _clock() + self._dead
         while unseen and _clock() < until:
             time.sleep(min(self._beat, self._dead) / 5)
@@ -203,9 +205,11 @@ class Claim:
                     self._refuse(key, owner)
 
     def _refuse(self, key: "_Key", owner: Owner) -> None:
+        layer, part = self._folder.removesuffix(f"/{FOLDER}/claims"), key.part.replace("-of-", "/")
+        which = "" if part == "0/1" else f" (part {part})"
         raise InUse(
-            f"{self._folder}: is being written by process {owner.pid} on {owner.host} "
-            f"(part {key.part}): wait until it is done, or stop it"
+            f"{layer} is being written by process {owner.pid} on {owner.host}{which}: "
+            "wait until it is done, or stop it"
         )
 
     def _beats(self) -> None:
@@ -232,8 +236,10 @@ class Claim:
 
     def _release(self) -> None:
         """Remove the claim, and those of owners that were found dead."""
-        for key in sorted({*self._ended, self._key}, reverse=True):
-            self._store.remove(self._path(key))
+        for key, owner in sorted({**self._ended, self._key: self._owner}.items(), reverse=True):
+            found = self._read(key)
+            if found is not None and found.id == owner.id:
+                self._store.remove(self._path(key))
         self._store.remove_empty(self._folder)
 
     def _read(self, key: "_Key") -> Owner | None:

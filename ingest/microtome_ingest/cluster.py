@@ -108,13 +108,13 @@ class Cluster:
         """
         if run.store.url.startswith("memory://"):
             raise InputError(f"{run.store.url}: workers cannot see it; expected a folder or s3://")
-        failures, known = 0, _known(run.ledger)
+        failures, known = 0, run.ledger.known
         while True:
             try:
                 self._connect(run, budget)
             except Disconnected as error:
-                failures = 1 if _known(run.ledger) > known else failures + 1
-                known = _known(run.ledger)
+                failures = 1 if run.ledger.known > known else failures + 1
+                known = run.ledger.known
                 if failures >= self.patience.connections:
                     raise StorageError(
                         f"the scheduler cannot be reached ({error}): what is done is kept, run the "
@@ -307,7 +307,8 @@ class _Session:
             self._inbox.put((Entry(level, tuple(index), length, digest), size))
 
     def _look(self) -> None:
-        """Tell which workers have come and gone."""
+        """Tell which workers have come and gone, and go on only if the claim still holds."""
+        self._run.check()
         self._looked, before = time.monotonic(), self._workers
         with _connection():
             self._workers = self._client.nthreads()
@@ -350,10 +351,6 @@ def _known_of(plan: Plan, ledger: Ledger, unit: Unit) -> tuple[Entry, ...]:
         found = ledger.entries(level, below(plan, unit))
         known += [entry for entry in found if not entry.length]
     return tuple(known)
-
-
-def _known(ledger: Ledger) -> int:
-    return sum(ledger.count(level) for level in range(len(ledger.grids)))
 
 
 def _few(names: set[str]) -> str:

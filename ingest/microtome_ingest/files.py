@@ -160,9 +160,12 @@ class Files:
         """Return every file directly in a folder, in no order."""
         if is_remote(path):
             return self._pin(_stamps(self._remote.listing(path)))
-        with os.scandir(path) as entries:
-            files = [entry for entry in entries if entry.is_file()]
-            return self._pin({e.path: Stamp.of_stat(e.path, e.stat()) for e in files})
+        try:
+            with os.scandir(path) as entries:
+                files = [entry for entry in entries if entry.is_file()]
+                return self._pin({e.path: Stamp.of_stat(e.path, e.stat()) for e in files})
+        except OSError as error:
+            raise SourceError(path, f"cannot be read: {error.strerror}") from error
 
     def matching(self, pattern: str) -> dict[str, Stamp]:
         """Return every file that a pattern such as ``raw/z*.tif`` finds, in no order."""

@@ -26,13 +26,14 @@ def hash_file(path: str, stop: Event) -> str:
     CancelledError
         `stop` was set.
     """
-    digest = hashlib.sha256()
+    # One buffer for all: a fresh one each time would be new pages each time.
+    digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK))
     try:
         with Path(path).open("rb") as stream:
-            while block := stream.read(_BLOCK):
+            while count := stream.readinto(block):
                 if stop.is_set():
                     raise CancelledError
-                digest.update(block)
+                digest.update(block[:count])
     except OSError as error:
         raise SourceError(path, f"cannot be read: {error.strerror}") from error
     return digest.hexdigest()

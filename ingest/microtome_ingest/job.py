@@ -181,6 +181,9 @@ class _Job:
         if self.part.count > 1:
             return Outcome(None, written=True)
         claim.confirm()
+        if visible and self.options.grace:
+            words = f"the voxels that it replaces are kept for {self.options.grace:g} s"
+            self.observer.say("grace", words, seconds=self.options.grace)
         finish(run, manifest, self.options.grace if visible else None)
         return Outcome(read_layer(self.store, self.layer_id).info, written=True)
 

@@ -69,7 +69,8 @@ def _join(
     load_journal(store, place.folder, ledger)
     lost = reconcile(store, place.folder, ledger)
     with Journal(store, place.folder, ledger, claim.writer) as journal:
-        run = Run.open(store, place, plan, ledger, noting(claim, journal, observer))
+        done = noting(claim, journal, observer)
+        run = Run.open(store, place, plan, ledger, done, claim.check)
         observer.resume(ledger, lost)
         if lost:
             _note_anew(run, journal)
@@ -77,7 +78,7 @@ def _join(
         observer.begin(plan, ledger)
         for stage in stages(plan, 1)[1:]:
             run.write(whole(plan, stage), None, budget.threads)
-    claim.check()
+    claim.confirm()
     finish(run, manifest, options.grace if replaces else None)
 
 
@@ -160,9 +161,9 @@ def _check_whole(run: Run, manifest: Manifest) -> None:
 
 
 def _unhashed(manifest: Manifest, ledger: Ledger) -> list[int]:
-    """Return the files whose hashes are to be found yet; objects have the tags of their store."""
+    """Return the files whose hashes are to be found yet: only local ones are hashed."""
     files = enumerate(manifest.source.files)
-    return [number for number, file in files if not file.etag and number not in ledger.files]
+    return [n for n, file in files if file.mtime_ns is not None and n not in ledger.files]
 
 
 def _list(parts: list[str]) -> str:

@@ -116,9 +116,11 @@ def parse_manifest(data: bytes) -> Manifest:
         document = json.loads(data)
         told, manifest = document["xxh3"], document["manifest"]
     except (ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"not the manifest of an ingest: {error}") from error
+        raise ValueError("not the manifest of an ingest; --restart begins anew") from error
     if told != _digest(manifest):
-        raise ValueError("the manifest of the ingest is damaged: its digest does not match")
+        raise ValueError(
+            "the ingest's manifest is damaged: its digest does not match; --restart begins anew"
+        )
     return Manifest.model_validate(manifest)
 
 

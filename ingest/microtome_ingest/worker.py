@@ -18,7 +18,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 from numpy.typing import NDArray
 
 from microtome_core.errors import InputError, MicrotomeError, SourceError
-from microtome_core.heap import return_freed_memory
+from microtome_core.heap import return_freed_memory, trim
 from microtome_core.region import Region
 from microtome_core.store.ledger import FOLDER, Entry, Ledger
 from microtome_core.store.location import StorageOptions, Store
@@ -33,6 +33,7 @@ from microtome_ingest.run import Run
 from microtome_ingest.source import Source
 from microtome_ingest.units import Unit
 
+_UNITS_PER_TRIM = 8
 # A shard that is done, and the bytes of its voxels.
 Done = tuple[Entry, int]
 
@@ -149,8 +150,10 @@ class JobPlugin(WorkerPlugin):
         self._lock = Lock()
         self._room: BoundedSemaphore | None = None
         self._bench: _Bench | None = None
-        self._busy, self._ending = 0, False
-        return_freed_memory()
+        self._busy, self._units, self._ending = 0, 0, False
+        if "MALLOC_ARENA_MAX" not in os.environ:
+            # Whoever started this process has not chosen.
+            return_freed_memory()
 
     def teardown(self, worker: Worker) -> None:
         """Close the source, or let the last unit do so that still reads it."""
@@ -224,7 +227,10 @@ class JobPlugin(WorkerPlugin):
         finally:
             with self._lock:
                 self._busy -= 1
+                self._units += 1
                 self._close_if_idle()
+            if self._units % _UNITS_PER_TRIM == 0:
+                trim()
 
     def _close_if_idle(self) -> None:
         if self._ending and not self._busy and self._bench is not None:
@@ -244,17 +250,16 @@ class _Bench:
     def write(
         self, task: Task, check: Callable[[], None], tell: Callable[[Entry, int], None]
     ) -> list[Done]:
-        """Write a unit; `check` is called now and then and may raise, `tell` of each shard."""
+        """Write a unit; `check` may raise before each read and write, `tell` is told of shards."""
         ledger, written = Ledger(self.run.ledger.grids), list[Done]()
         for entry in task.known:
             ledger.add(entry)
 
         def done(entry: Entry, size: int) -> None:
-            check()
             written.append((entry, size))
             tell(entry, size)
 
-        run = replace(self.run, ledger=ledger, done=done)
+        run = replace(self.run, ledger=ledger, done=done, check=check)
         run.write(task.unit, _Watched(self.source, check), self.threads)
         return written
 

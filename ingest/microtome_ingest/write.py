@@ -264,7 +264,7 @@ def _run(work: Callable[[Step], None], todo: Iterable[Step], threads: int) -> No
         for number, step in enumerate(todo):
             if len(pending) >= threads:
                 pending = _settle(pending)
-            if number % _STEPS_PER_TRIM == 0:
+            if (number + 1) % _STEPS_PER_TRIM == 0:
                 trim()
             pending.add(pool.submit(work, step))
         while pending:

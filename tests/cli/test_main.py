@@ -93,7 +93,7 @@ def test_storage_that_fails_is_exit_code_75(
     """A root that cannot be written is worth another try, unlike a bad option."""
     blocked = stack.parent / "file"
     blocked.write_text("no folder")
-    assert main(["ingest", str(stack), str(blocked), "--as", "a/b/c", *SIZES]) == 75
+    assert main(["ingest", str(stack), str(blocked / "root"), "--as", "a/b/c", *SIZES]) == 75
     assert "file" in capsys.readouterr().err
 
 

@@ -176,7 +176,7 @@ def test_storage_that_fails_is_exit_code_75(root: Path, capsys: pytest.CaptureFi
     """A root that cannot be read is worth another try, and is no damage."""
     blocked = root.parent / "file"
     blocked.write_text("no folder")
-    assert main(["verify", str(blocked), LAYER]) == 75
+    assert main(["verify", str(blocked / "root"), LAYER]) == 75
     assert "file" in capsys.readouterr().err
 
 

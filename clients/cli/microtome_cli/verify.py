@@ -11,6 +11,7 @@ from time import monotonic
 from microtome_cli.engines import add_work_arguments, memory, stoppable, view
 from microtome_cli.main import DAMAGED
 from microtome_cli.progress import Events, ProgressObserver
+from microtome_core.errors import InputError
 from microtome_core.names import LayerId
 from microtome_core.store.ledger import Entry, Ledger
 from microtome_core.store.location import StorageOptions, Store
@@ -145,6 +146,8 @@ class _Tally(Observer):
 
 
 def _verify(target: Target, arguments: argparse.Namespace, report: _Report) -> None:
+    if arguments.threads is not None and arguments.threads < 1:
+        raise InputError(f"--threads {arguments.threads}: expected at least 1")
     budget = choose_budget(memory(arguments), arguments.threads, shard_bytes(target.plan))
     if arguments.source is None:
         _check(target, budget, report)

@@ -70,7 +70,8 @@ def storage_errors(what: str) -> Iterator[None]:
     except StorageError:
         raise
     except (ValueError, OSError, RuntimeError) as error:
-        denied = isinstance(error, PermissionError) or "PERMISSION_DENIED" in str(error)
+        refused = ("PERMISSION_DENIED", "NoCredentials", "Unable to locate credentials")
+        denied = isinstance(error, PermissionError) or any(word in str(error) for word in refused)
         raise (AccessDenied if denied else StorageError)(f"{what}: {error}") from error
 
 
@@ -257,6 +258,8 @@ def _resolve(url: str, options: StorageOptions) -> tuple[str, dict[str, Any]]:
     parts = urlsplit(url)
     if not parts.scheme or (parts.scheme == "file" and parts.netloc in {"", "localhost"}):
         path = Path(unquote(parts.path) if parts.scheme else url).absolute()
+        if not url or path.is_file():
+            raise InputError(f"root {url[:200]!r}: expected a folder")
         return f"file://{path}", {"driver": "file", "path": f"{path}/"}
     prefix = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
     if parts.scheme == "memory":
