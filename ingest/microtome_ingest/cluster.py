@@ -19,10 +19,11 @@ from uuid import uuid4
 from distributed import Client, Future, KilledWorker
 
 from microtome_core.errors import InputError, StorageError
-from microtome_core.store.ledger import FOLDER, Entry, Ledger
+from microtome_core.store.ledger import Entry, Ledger
 from microtome_ingest.audit import reconcile
 from microtome_ingest.budget import Budget
 from microtome_ingest.engine import divided, pending
+from microtome_ingest.manifest import MANIFEST
 from microtome_ingest.observer import Observer
 from microtome_ingest.plan import Plan
 from microtome_ingest.run import Run
@@ -142,7 +143,7 @@ class Cluster:
             session.end()
 
     def _job(self, run: Run, budget: Budget) -> Job:
-        path = f"{run.place.folder}/{FOLDER}/job.json"
+        path = f"{run.place.folder}/{MANIFEST}"
         manifest = run.store.read(path)
         if manifest is None:
             raise StorageError(f"{run.store.url}/{path}: is gone")

@@ -21,6 +21,9 @@ from microtome_ingest.options import Kind, VolumeSpec
 from microtome_ingest.plan import Method, Plan, Policy, make_plan
 from microtome_ingest.source import SourceChannel
 
+# Where it lies below a layer's version.
+MANIFEST = f"{FOLDER}/job.json"
+
 
 class SourceFacts(BaseModel):
     """What was read, as it described itself."""
@@ -96,7 +99,7 @@ def read_manifest(store: Store, folder: str) -> Manifest | None:
     StorageError
         It is damaged.
     """
-    path = f"{folder}/{FOLDER}/job.json"
+    path = f"{folder}/{MANIFEST}"
     data = store.read(path)
     try:
         return None if data is None else parse_manifest(data)
@@ -128,7 +131,7 @@ def write_manifest(store: Store, folder: str, manifest: Manifest) -> bool:
     """Write the manifest of a version that has none; tell whether it is now this one."""
     told = manifest.model_dump(mode="json")
     data = json.dumps({"xxh3": _digest(told), "manifest": told}, indent=1)
-    return store.create(f"{folder}/{FOLDER}/job.json", data.encode())
+    return store.create(f"{folder}/{MANIFEST}", data.encode())
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

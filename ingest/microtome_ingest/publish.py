@@ -11,7 +11,7 @@ from microtome_core.store.layer import publish_layer
 from microtome_core.store.ledger import forget_journal, seal
 from microtome_core.store.location import Store
 from microtome_core.store.record import Conversion, SourceFile
-from microtome_ingest.commit import ome_attributes, record, shown_channels
+from microtome_ingest.attributes import ome_attributes, record, shown_channels
 from microtome_ingest.manifest import Manifest
 from microtome_ingest.place import Place, sweep
 from microtome_ingest.run import Run

@@ -17,10 +17,11 @@ from microtome_ingest.audit import Finding
 from microtome_ingest.budget import Budget
 from microtome_ingest.claim import Claim, Part
 from microtome_ingest.compare import below, keys_below
+from microtome_ingest.manifest import MANIFEST
 from microtome_ingest.publish import publish
 from microtome_ingest.run import Run
 from microtome_ingest.sink import Sink
-from microtome_ingest.target import MANIFEST, Target
+from microtome_ingest.target import Target
 from microtome_ingest.units import Stage, whole
 from microtome_ingest.verify import EMPTY, LAYER, array_document
 from microtome_ingest.write import Known, Readable, Writer, write_unit

@@ -5,7 +5,6 @@ A shard whose voxels are all 0 is not stored; its entry says that it is empty on
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -94,11 +93,8 @@ class Sink:
         self._done(entry, pending.size)
 
     def _stored(self, path: str, spec: ArraySpec, region: Region) -> tuple[int, str]:
-        edges = list(zip(region.shape, spec.chunk, spec.shard, strict=True))
-        chunks = prod(outer // inner for _, inner, outer in edges)
-        present = prod(-(-extent // inner) for extent, inner, _ in edges)
         with self._store.open(path) as stream:
-            found = check_shard(stream, chunks, present)
+            found = check_shard(stream, *spec.chunks_of(region))
         return found.length, found.xxh3
 
 

@@ -14,11 +14,9 @@ from microtome_core.store.location import Store
 from microtome_core.store.record import Record
 from microtome_core.store.voxels import Voxels
 from microtome_ingest.audit import Finding
-from microtome_ingest.manifest import Manifest, parse_manifest
+from microtome_ingest.manifest import MANIFEST, Manifest, parse_manifest
 from microtome_ingest.place import Place, visible_place
 from microtome_ingest.plan import Plan
-
-MANIFEST = f"{FOLDER}/job.json"
 
 
 class Unverifiable(MicrotomeError):

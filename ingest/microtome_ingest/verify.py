@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain
-from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,8 +19,9 @@ from microtome_core.store.ome import ImageLabel, LabelSource, multiscale
 from microtome_core.store.record import SCHEMA
 from microtome_core.store.shards import check_shard, digest
 from microtome_ingest.audit import Finding, compare_sizes
+from microtome_ingest.manifest import MANIFEST
 from microtome_ingest.observer import Observer
-from microtome_ingest.target import MANIFEST, Target
+from microtome_ingest.target import Target
 
 EMPTY = "0/ledger/empty.json"
 LAYER = "zarr.json"
@@ -177,12 +177,10 @@ def _inside(index: tuple[int, ...], counts: tuple[int, ...]) -> bool:
 def _digest_alone(target: Target, place: tuple[int, tuple[int, ...]]) -> Entry | Finding:
     level, index = place
     entry, spec = Entry(level, index, 0, ""), target.plan.arrays[level]
-    extents = target.plan.shards(level).region(index).shape
-    chunks = prod(outer // inner for outer, inner in zip(spec.shard, spec.chunk, strict=True))
-    present = prod(-(-n // inner) for n, inner in zip(extents, spec.chunk, strict=True))
+    region = target.plan.shards(level).region(index)
     try:
         with target.store.open(target.path(entry.key)) as stream:
-            found = check_shard(stream, chunks, present)
+            found = check_shard(stream, *spec.chunks_of(region))
     except StorageError as error:
         target.check_reachable()
         return Finding(entry.key, "changed", str(error))

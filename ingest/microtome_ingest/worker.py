@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from microtome_core.errors import InputError, MicrotomeError, SourceError
 from microtome_core.heap import return_freed_memory, trim
 from microtome_core.region import Region
-from microtome_core.store.ledger import FOLDER, Entry, Ledger
+from microtome_core.store.ledger import Entry, Ledger
 from microtome_core.store.location import StorageOptions, Store
 from microtome_ingest.budget import Budget, shard_bytes, units_at_once
 from microtome_ingest.canonical import Canonical, canonical_source
 from microtome_ingest.formats import open_source
-from microtome_ingest.manifest import Manifest, SourceFacts, read_manifest
+from microtome_ingest.manifest import MANIFEST, Manifest, SourceFacts, read_manifest
 from microtome_ingest.place import Place
 from microtome_ingest.plan import Plan
 from microtome_ingest.resolve import Resolution
@@ -298,7 +298,7 @@ def installed() -> str:
 
 def _open(job: Job, here: str, room: BoundedSemaphore) -> _Bench:
     store = Store(job.url, _own(job.options))
-    path = f"{job.place.folder}/{FOLDER}/job.json"
+    path = f"{job.place.folder}/{MANIFEST}"
     if store.read(path) != job.manifest:
         raise InputError(
             f"worker {here} does not see this ingest in {store.url}: every worker needs the root, "

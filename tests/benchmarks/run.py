@@ -22,7 +22,7 @@ def main() -> int:
     rows += ingests.measure(FOLDER, stack)
     rows += cutouts.measure(FOLDER, stack)
     half = data.make_stack(FOLDER, data.SHAPE[0] // 2)
-    rows += scale.measure(FOLDER, half)
+    rows += scale.measure(FOLDER, stack)
     rows += peers.measure(FOLDER, half)
     print_table(rows)
     return 0

@@ -57,7 +57,7 @@ def _latency(stack: Stack) -> list[Row]:
 
 
 def _rate(source: str, root: str, more: tuple[str, ...], s3: Mapping[str, str]) -> float:
-    """Return MB/s of an ingest, its own count over its own clock from the first read to the end."""
+    """Return MB/s of an ingest by its own count and clock, the start of its workers left out."""
     words = [sys.executable, "-m", "microtome_cli", "ingest", source, root, "--as", "b/s/v"]
     words += ["--json", *more]
     if not source.startswith("synthetic:"):
@@ -67,5 +67,6 @@ def _rate(source: str, root: str, more: tuple[str, ...], s3: Mapping[str, str]) 
     told = subprocess.run(
         words, check=True, capture_output=True, text=True, env={**os.environ, **reach}
     )
-    last = [e for e in map(json.loads, told.stdout.splitlines()) if e["event"] == "progress"][-1]
-    return float(last["rate"]) / 1e6
+    events = {event["event"]: event for event in map(json.loads, told.stdout.splitlines())}
+    last, start = events["progress"], events.get("workers", {"seconds": 0.0})
+    return float(last["bytes"] / (last["seconds"] - start["seconds"]) / 1e6)

@@ -20,10 +20,11 @@ from microtome_ingest.audit import Finding
 from microtome_ingest.budget import Budget, choose_budget, shard_bytes
 from microtome_ingest.compare import check_source, compare_voxels, reader
 from microtome_ingest.formats import open_source
+from microtome_ingest.manifest import MANIFEST
 from microtome_ingest.observer import Observer
 from microtome_ingest.plan import total_shards
 from microtome_ingest.repair import repair
-from microtome_ingest.target import MANIFEST, Target, Unverifiable, open_target
+from microtome_ingest.target import Target, Unverifiable, open_target
 from microtome_ingest.verify import LAYER, check_metadata, check_shards
 from microtome_ingest.write import Readable
 

@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import tensorstore as ts
 
 from microtome_core.errors import InputError
+from microtome_core.region import Region
 from microtome_core.store.location import Store, storage_errors
 
 _CODEC = re.compile(r"(blosc-zstd|blosc-lz4|zstd|none)(?::(\d{1,2}))?")
@@ -94,6 +96,12 @@ class ArraySpec:
     shard: tuple[int, ...]
     dtype: str
     codec: Codec = Codec()
+
+    def chunks_of(self, shard: Region) -> tuple[int, int]:
+        """Return for how many chunks a shard has room, and how many of them lie in the array."""
+        room = (outer // inner for outer, inner in zip(self.shard, self.chunk, strict=True))
+        there = (-(-n // inner) for n, inner in zip(shard.shape, self.chunk, strict=True))
+        return prod(room), prod(there)
 
     def to_zarr(self) -> dict[str, Any]:
         """Return the array's Zarr v3 metadata (spec 3.1, codec ``sharding_indexed``)."""

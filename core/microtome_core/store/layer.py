@@ -44,15 +44,12 @@ class Layer:
         The same, to be read from: these know which shards are empty on purpose.
     path : str
         Its folder below the root.
-    ledger : str or None
-        The folder of its version below the root, where that has a ledger.
     """
 
     info: LayerInfo
     arrays: tuple[ts.TensorStore, ...]
     voxels: tuple[Voxels, ...]
     path: str
-    ledger: str | None = None
 
 
 def find_layer(store: Store, layer_id: LayerId) -> str | None:
@@ -116,7 +113,7 @@ def read_layer(store: Store, layer_id: LayerId) -> Layer:
     kept = attributes.get("microtome", {})
     folder = f"{path}/{kept['version']}".rstrip("/") if "version" in kept else None
     voxels = _voxels(store, info, arrays, folder, int(kept.get("empty_shards", 0)))
-    return Layer(info, arrays, voxels, path, folder)
+    return Layer(info, arrays, voxels, path)
 
 
 def publish_layer(store: Store, path: str, attributes: dict[str, Any]) -> None:

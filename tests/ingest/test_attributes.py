@@ -6,7 +6,7 @@ import numpy as np
 
 from microtome_core.store.array import create_array
 from microtome_core.store.location import Store
-from microtome_ingest.commit import shown_channels
+from microtome_ingest.attributes import shown_channels
 from microtome_ingest.layout import Layout
 from microtome_ingest.options import VolumeSpec
 from microtome_ingest.plan import Policy, make_plan

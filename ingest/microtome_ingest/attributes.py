@@ -1,4 +1,4 @@
-"""The last step: the layer's metadata, by which it becomes visible."""
+"""A layer's metadata: how it is shown, and where its voxels come from."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
