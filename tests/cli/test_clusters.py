@@ -15,7 +15,7 @@ from microtome_cli.main import main
 from microtome_core.store.location import Store
 from tests.trees import tree
 
-SOURCE = "synthetic://neurons?shape=64,256,256&seed=3"
+SOURCE = "synthetic://neurons?shape=64,256,512&seed=3"
 LAYOUT = ("--chunk", "z=8,y=16,x=16", "--shard", "z=8,y=32,x=32", "--memory", "1GiB")
 
 
@@ -81,7 +81,7 @@ def test_workers_stop_with_their_job(
     """
     root = tmp_path / "root"
     process = start(root, "--workers", "2")
-    while len(list((root / "a/b/c/0/ledger/journal").glob("*.jsonl"))) < 1:
+    while len(list((root / "a/b/c/0/c").glob("*/*/*"))) < 50:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
     began = time.monotonic()
