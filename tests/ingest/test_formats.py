@@ -44,10 +44,15 @@ def test_folders_patterns_members_and_addresses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.tif", b"this is text", r"named like TIFF, but its content is not.*supported are TIFF"),
-        ("a.txt", b"this is text", r"of no known format.*supported are TIFF"),
-        ("a.zip", b"PK\x03\x04rest", r"of no known format"),
-        ("a.xml", b"<?xml?>", r"of no known format"),
+        (
+            "a.tif",
+            b"this is text",
+            r"named like TIFF, but its content is not.*supported are .*TIFF",
+        ),
+        ("a.txt", b"this is text", r"of no known format.*supported are .*TIFF"),
+        ("a.dat", b"PK\x03\x04rest", r"of no known format"),
+        ("a.zip", b"PK\x03\x04rest", r"named like trial folder"),
+        ("a.xml", b"<?xml?>", r"named like BigDataViewer HDF5, but its content is not"),
         ("a.tif", b"", r"is empty \(0 bytes\)"),
     ],
 )

@@ -57,6 +57,7 @@ class _Entry:
 
 _COMMANDS = {
     "info": _Entry("info", "ingest", "say what is in a source: axes, shape, voxel size, channels"),
+    "formats": _Entry("formats", "ingest", "list what can be read, by what, and what to install"),
     "ingest": _Entry("ingest", "ingest", "convert a source into a layer"),
     "commit": _Entry("commit", "ingest", "join the parts of an ingest by --array-index"),
     "verify": _Entry("verify", "ingest", "compare a layer with its ledger, and with its source"),
