@@ -136,7 +136,11 @@ class Isolated:
 
     def _start(self) -> Opened:
         child = _Child(self._row, self._path, self._scene, self._options)
-        opened = cast(Opened, child.ask("open"))
+        try:
+            opened = cast(Opened, child.ask("open"))
+        except BaseException:
+            child.end()
+            raise
         with self._lock:
             former, self._child = self._child, child
         if former is not None:
@@ -177,7 +181,8 @@ class _Child:
         self._waiting: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
         self._send(Order(row.module, path, scene, options, numbers))
-        threading.Thread(target=self._receive, name="isolated", daemon=True).start()
+        self._listener = threading.Thread(target=self._receive, name="isolated", daemon=True)
+        self._listener.start()
 
     @property
     def alive(self) -> bool:
@@ -204,11 +209,18 @@ class _Child:
             self._free.put(slot)
 
     def end(self) -> None:
-        """Stop it and give the shared memory back."""
+        """Stop it and give the shared memory back, once nobody takes voxels out of it any more."""
         self._process.kill()
-        self._process.wait()
+        self._listener.join()
+        for _ in range(_SLOTS):
+            self._free.get()
         for block in self._blocks:
             block.close()
+        with suppress(BrokenPipeError):  # a question that it did not hear
+            cast(Any, self._process.stdin).close()
+        cast(Any, self._process.stdout).close()
+        for slot in range(_SLOTS):
+            self._free.put(slot)  # for late callers, who are told that it has ended
 
     def _answer(self, slot: int, what: object, patience: float, where: str) -> object:
         future: Future[Any] = Future()
@@ -222,9 +234,11 @@ class _Child:
             answer = future.result(patience)
         except TooSlow:
             self._process.kill()
-            raise SourceError(
-                self._path, f"{where}{self._row.reader} gave no answer within {patience:.0f} s"
-            ) from None
+            reason = f"{where}{self._row.reader} gave no answer within {patience:.0f} s"
+            raise SourceError(self._path, reason) from None
+        except BaseException:
+            self._process.kill()  # it may yet write where another read expects its voxels
+            raise
         if isinstance(answer, MicrotomeError):
             raise answer
         return answer

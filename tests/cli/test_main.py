@@ -1,6 +1,7 @@
 """The command line: what it says, and what its exit codes mean."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,12 @@ from microtome_cli.main import main
 from microtome_cli.options import parse_bytes
 from microtome_core.errors import InputError
 from microtome_core.names import LayerId
+from microtome_core.region import Region
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
+from microtome_ingest import formats
+from microtome_ingest.format import Format
+from microtome_ingest.glance import ends
 
 SIZES = ("--axes", "zyx", "--voxel-size", "2,0.5,0.5")
 
@@ -136,3 +141,47 @@ def test_sizes_are_read_as_people_write_them() -> None:
     ]  # fmt: skip
     with pytest.raises(InputError, match="512MiB"):
         parse_bytes("-1")
+
+
+def test_every_image_of_a_source_goes_into_its_own_layer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--scene all`` makes NAME-0, NAME-1 and so on; what one of them leaves open is asked for
+    before any is written.
+    """
+    stacks = [np.full((4, 9, 8), n, "uint8") for n in range(2)]
+    np.savez(tmp_path / "two.npz", *stacks)
+    words = ["ingest", str(tmp_path / "two.npz"), str(tmp_path / "root"), "--as", "a/b/c"]
+    assert main([*words, "--scene", "all", "--axes", "zyx"]) == 2
+    assert "--voxel-size" in capsys.readouterr().err
+    assert not (tmp_path / "root").exists()
+    assert main([*words, "--scene", "all", "--axes", "zyx", "--unit", "pixel"]) == 0
+    for n, stack in enumerate(stacks):
+        layer = read_layer(Store(str(tmp_path / "root")), LayerId("a", "b", f"c-{n}"))
+        whole = Region.whole("zyx", stack.shape)
+        assert np.array_equal(layer.voxels[0].load(whole), stack)
+    assert main(["info", str(tmp_path / "two.npz")]) == 0
+    assert "holds 2 images" in capsys.readouterr().out
+
+
+def test_formats_are_listed_with_reader_and_state(capsys: pytest.CaptureFixture[str]) -> None:
+    """``microtome formats`` names each format, its reader and its extra; all are ready here."""
+    assert main(["formats"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^CZI +\.czi +pylibCZIrw +czi +ready$", text, re.MULTILINE)
+    assert main(["formats", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["name"] for row in rows} >= {"TIFF", "ND2", "NWB", "Zarr", "BossDB", "video"}
+    assert all(row["ready"] for row in rows)
+
+
+def test_a_format_whose_library_is_missing_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list and the error name the extra that brings the library."""
+    row = Format("odd", "odd.reader", ends(".odd"), extra="odd", needs=("no_such_library",))
+    monkeypatch.setattr(formats, "all_formats", lambda: (row,))
+    (tmp_path / "a.odd").write_bytes(b"odd")
+    assert main(["info", str(tmp_path / "a.odd")]) == 2
+    words = "odd needs no_such_library, which is not installed: pip install 'microtome[odd]'"
+    assert words in capsys.readouterr().err

@@ -35,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _list(path: str, found: tuple[Scene, ...], *, as_json: bool) -> str:
     if as_json:
         return _json({"files": [path], "scenes": found})
-    return f"{path} holds {len(found)} images; look at one with --scene N:\n{scenes_text(found)}"
+    count = f"{path} holds {len(found)} images"
+    how = "look at one with --scene N, ingest each into its own layer with --scene all"
+    return f"{count}; {how}:\n{scenes_text(found)}"
 
 
 def _json(value: Any) -> str:  # noqa: ANN401 - a report is JSON of any depth

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ from microtome_cli.engines import (
     stoppable,
     view,
 )
-from microtome_cli.options import add_source_arguments, source_options
+from microtome_cli.options import ALL, add_source_arguments, source_options
 from microtome_cli.progress import ProgressObserver
 from microtome_core.axes import SPATIAL
 from microtome_core.errors import InputError
@@ -25,10 +25,11 @@ from microtome_core.units import bytes_text
 from microtome_core.wire import LayerInfo
 from microtome_ingest.claim import Part
 from microtome_ingest.extents import Extents
-from microtome_ingest.formats import open_source
+from microtome_ingest.formats import open_source, scenes
 from microtome_ingest.job import Outcome, ingest
 from microtome_ingest.options import IngestOptions
 from microtome_ingest.resolve import resolve
+from microtome_ingest.source import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COLLECTION/DATASET/LAYER",
         help="the layer to make",
     )
-    add_source_arguments(parser)
+    add_source_arguments(parser, all_scenes=True)
     group = parser.add_argument_group("how it is stored")
     group.add_argument(
         "--kind",
@@ -77,14 +78,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Convert, and print the layer that came of it."""
+    """Convert, and print each layer that came of it."""
+    with stoppable():
+        orders = list(_orders(arguments))
+        if len(orders) > 1:
+            # What one image leaves open is asked for before any other is written.
+            for order in orders:
+                with closing(_open(order)) as source:
+                    resolve(source.description, source_options(order))
+        for order in orders:
+            _ingest(order)
+    return 0
+
+
+def _orders(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
+    """Yield the arguments for each layer: one, or with ``--scene all`` one an image."""
+    if arguments.scene != ALL:
+        yield arguments
+        return
+    for found in scenes(arguments.source, _storage()):
+        one = {"scene": found.index, "layer": f"{arguments.layer}-{found.index}"}
+        yield argparse.Namespace(**{**vars(arguments), **one})
+
+
+def _open(arguments: argparse.Namespace) -> Source:
+    return open_source(arguments.source, arguments.scene, _storage())
+
+
+def _storage() -> StorageOptions:
+    return StorageOptions.from_environment(os.environ)
+
+
+def _ingest(arguments: argparse.Namespace) -> None:
     layer_id = LayerId.parse(arguments.layer)
     options, part = _options(arguments), parse_part(arguments.array_index)
-    storage = StorageOptions.from_environment(os.environ)
-    store = Store(arguments.root, storage)
+    store = Store(arguments.root, _storage())
     with (
-        stoppable(),
-        closing(open_source(arguments.source, arguments.scene, storage)) as source,
+        closing(_open(arguments)) as source,
         ProgressObserver(str(layer_id), view(arguments, str(layer_id))) as observer,
     ):
         resolution = resolve(source.description, source_options(arguments))
@@ -101,7 +131,6 @@ def run(arguments: argparse.Namespace) -> int:
         for note in source.description.notes:
             observer.result("note", f"note: {note}")
         say_outcome(observer, outcome, part, store.url)
-    return 0
 
 
 def _options(arguments: argparse.Namespace) -> IngestOptions:

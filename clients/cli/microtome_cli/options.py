@@ -7,12 +7,17 @@ from microtome_core.errors import InputError
 from microtome_ingest.answers import parse_voxel_size
 from microtome_ingest.options import SourceOptions
 
+# Every image of a source.
+ALL = "all"
 _SIZES = {"": 0, "B": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _BYTES = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that answer what a source leaves open, or override it."""
+def add_source_arguments(parser: argparse.ArgumentParser, *, all_scenes: bool = False) -> None:
+    """Add the options that answer what a source leaves open, or override it.
+
+    `all_scenes`: ``--scene all`` is one.
+    """
     group = parser.add_argument_group("what the source does not say, or says wrongly")
     group.add_argument("--axes", help="letters of the source's array in its own order, such as zyx")
     group.add_argument(
@@ -24,7 +29,19 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--time-step", type=float, metavar="SECONDS", help="between time points")
     group.add_argument("--channels", metavar="NAMES", help="comma-separated, one a channel")
     group.add_argument("--colors", metavar="RRGGBB", help="comma-separated, one a channel")
-    group.add_argument("--scene", type=int, help="which image of a source that holds several")
+    one = "which image of a source that holds several"
+    each = "; all: each into a layer of its own, NAME-0, NAME-1 and so on" if all_scenes else ""
+    kind = scene if all_scenes else int
+    group.add_argument("--scene", metavar="N", type=kind, help=one + each)
+
+
+def scene(text: str) -> int | str:
+    """Read the number of an image, or ``all``.
+
+    >>> scene("3"), scene(ALL)
+    (3, 'all')
+    """
+    return text if text == ALL else int(text)
 
 
 def source_options(arguments: argparse.Namespace) -> SourceOptions:
