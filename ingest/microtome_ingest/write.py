@@ -30,6 +30,8 @@ from microtome_ingest.units import Stage, Step, Unit, steps
 # Seconds for which work that is under way may go on when a job ends early.
 PATIENCE = 7.0
 _STEPS_PER_TRIM = 8
+# Bytes that are binned at once.
+_SLAB = 8 << 20
 
 
 class Readable(Protocol):
@@ -250,10 +252,18 @@ def write_unit(writer: Writer, plan: Plan, unit: Unit, threads: int) -> None:
 def binned(block: NDArray[Any], bins: Sequence[int], method: Method) -> NDArray[Any]:
     """Return each bin's mean (rounded half to even) or most frequent value.
 
-    Bins at the far edges may be partial; they hold only voxels that exist.
+    Bins at the far edges may be partial; they hold only voxels that exist. A slab at a time:
+    TensorStore holds a copy of what it bins.
     """
-    view = ts.downsample(ts.array(block), list(bins), method)
-    return np.asarray(view.read().result())
+    shape = [-(-extent // n) for extent, n in zip(block.shape, bins, strict=True)]
+    result = np.empty(shape, block.dtype)
+    axis = next((i for i, extent in enumerate(shape) if extent > 1), 0)
+    step = max(1, _SLAB * shape[axis] // max(block.nbytes, 1))
+    for low in range(0, shape[axis], step):
+        before, part = (slice(None),) * axis, slice(low * bins[axis], (low + step) * bins[axis])
+        view = ts.downsample(ts.array(block[(*before, part)]), list(bins), method)
+        result[(*before, slice(low, low + step))] = view.read().result()
+    return result
 
 
 def _run(work: Callable[[Step], None], todo: Iterable[Step], threads: int) -> None:
