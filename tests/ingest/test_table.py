@@ -80,7 +80,7 @@ def test_a_zip_of_trials_is_told_by_its_members(tmp_path: Path) -> None:
     damaged = tmp_path / "mouse.zip.part"
     damaged.write_bytes((tmp_path / "mouse.zip").read_bytes()[:-30])
     for path in (tmp_path / "other.zip", damaged):
-        with pytest.raises(SourceError, match="of no known format|its content is not"):
+        with pytest.raises(SourceError, match=r"of no known format|its content is not"):
             format_of(str(path))
 
 
