@@ -1,18 +1,22 @@
 """Compressed voxels: decoded once, when they are first read, into a file without a name."""
 
+import bz2
+import gzip
 import mmap
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from shutil import disk_usage
-from typing import IO
+from typing import IO, cast
 
 from microtome_core.errors import SourceError
 from microtome_ingest.files import Bytes, Stamp
+from microtome_ingest.stream import told
 
 # How many bytes one can expand to. Deflate's limit is 1032; bzip2 makes 45 MB of zeros of 39 bytes.
-DEFLATE_RATIO, BZIP2_RATIO = 1040, 1_200_000
+DEFLATE_RATIO = 1040
+RATIOS = {"gzip": DEFLATE_RATIO, "bzip2": 1_200_000}
 # What may follow the voxels, so that a checksum at the end is verified without decoding for ever.
 _SLACK = 64 << 20
 _STEP = 1 << 20
@@ -112,6 +116,19 @@ class Inflated:
         if total > needed + self._behind:
             reason = f"its compressed data holds more than the {needed} bytes that it claims"
             raise SourceError(self.path, reason)
+
+
+@contextmanager
+def decoded(data: Bytes, encoding: str, at: int = 0) -> Iterator[IO[bytes]]:
+    """Open what a ``gzip`` or ``bzip2`` stream holds that begins at `at` of a file.
+
+    Its checksums are verified when it is read to its end.
+    """
+    with data.stream() as stream, told(stream):
+        stream.seek(at)
+        opened = gzip.GzipFile(fileobj=stream) if encoding == "gzip" else bz2.BZ2File(stream)
+        with opened as inner:
+            yield cast(IO[bytes], inner)
 
 
 def check_ratio(where: str, size: int, packed: int, ratio: float) -> None:
