@@ -114,7 +114,7 @@ class Inflated:
             reason = f"its compressed data ends after {total} of {needed} bytes: truncated"
             raise SourceError(self.path, reason)
         if total > needed + self._behind:
-            reason = f"its compressed data holds more than the {needed} bytes that it claims"
+            reason = f"its compressed data holds more than the {needed} bytes that are claimed"
             raise SourceError(self.path, reason)
 
 

@@ -110,7 +110,7 @@ def _piece(files: Files, path: str, offset: int, layout: Layout) -> tuple[Piece,
         # The voxels of an .img file may begin with these bytes by chance.
         if _is_gzip(data) and (path.lower().endswith(".gz") or not _PAIR.search(path)):
             check_ratio(path, needed, size, RATIOS["gzip"])
-            return Piece(path, offset, lambda data: partial(decoded, data, "gzip")), ()
+            return Piece(path, offset, partial(decoded, encoding="gzip")), ()
     if needed > size:
         raise SourceError(path, f"its header claims {needed} bytes, but it has {size}: truncated")
     behind = f"{size - needed} bytes behind the voxels that its header claims are not read"

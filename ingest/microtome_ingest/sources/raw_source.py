@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +18,10 @@ from microtome_ingest.files import Bytes, Files, Stamp
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description
 from microtome_ingest.sources.damage import strict
-from microtome_ingest.sources.inflated import Inflated, Opened
+from microtome_ingest.sources.inflated import Inflated
 from microtome_ingest.sources.raw import RawArray
 
-Decoder = Callable[[Bytes], Opened]
+Decoder = Callable[[Bytes], AbstractContextManager[IO[bytes]]]
 # From voxels as they are stored to those of the description.
 Convert = Callable[[NDArray[Any], NDArray[Any]], None]
 
@@ -168,7 +170,7 @@ class RawSource:
             place = self._places.get(number)
             if place is None:
                 data = self._files.open(piece.path)
-                place = self._inflated(data, piece, cell) if piece.decoder else data
+                place = data if piece.decoder is None else self._inflated(data, piece, cell)
                 self._places[number] = place
             return place
 
@@ -176,7 +178,7 @@ class RawSource:
         assert piece.decoder is not None
         return Inflated(
             data,
-            piece.decoder(data),
+            partial(piece.decoder, data),
             cell.size * self._stored.itemsize,
             skip=None if piece.last else piece.offset,
             most_behind=piece.most_behind,
