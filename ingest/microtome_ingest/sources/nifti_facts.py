@@ -81,7 +81,7 @@ def lay(header: Header, path: str) -> Layout:
     SourceError
         Fewer than two axes, more than six, no voxels, or a type that is not stored.
     """
-    stored = header.dtype(path)
+    stored = header.dtype
     samples = len(stored.names or ())
     axes, shape = _axes(header, path, samples)
     slope, inter = (

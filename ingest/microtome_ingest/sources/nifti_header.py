@@ -111,17 +111,10 @@ class Header:
             raise SourceError(path, f"its voxels begin at byte {offset}: expected {least} or more")
         return offset
 
-    def dtype(self, path: str) -> np.dtype[Any]:
-        """Return the type of the voxels as they are stored, with its order of bytes."""
-        code = int(self.stored["datatype"])
-        try:
-            found = self.mended.get_data_dtype()
-        except KeyError as error:
-            raise SourceError(path, f"datatype {code}: unknown to the format") from error
-        label = self.mended._data_type_codes.label[code]
-        if found.kind == "V" and not found.names:
-            raise SourceError(path, f"datatype {code} ({label}): not supported")
-        dtype: np.dtype[Any] = np.dtype(found)
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the voxels as they are stored, with its order of bytes."""
+        dtype: np.dtype[Any] = self.stored.get_data_dtype()
         return dtype
 
 
@@ -147,6 +140,7 @@ def parse(block: bytes, path: str, *, pair: bool) -> Header:
         raise SourceError(path, f"its header has {len(block)} of {length} bytes: truncated")
     stored = kind(block[:length], check=False)
     _check_dimensions(stored, path)
+    _check_type(stored, path)
     if not pair and bytes(stored["magic"].item())[:2] == b"ni":
         raise SourceError(path, "is the header of a pair: its voxels are in an .img file")
     header = Header(name, not pair, stored, *_mended(stored))
@@ -159,6 +153,17 @@ def _check_dimensions(stored: Any, path: str) -> None:  # noqa: ANN401 - nibabel
     count = int(stored["dim"][0])
     if not 1 <= count <= 7:
         raise SourceError(path, f"its header claims {count} axes: expected 1 to 7")
+
+
+def _check_type(stored: Any, path: str) -> None:  # noqa: ANN401
+    code = int(stored["datatype"])
+    # nibabel offers its table nowhere else.
+    kinds = stored._data_type_codes
+    if code not in kinds.code:
+        raise SourceError(path, f"datatype {code}: unknown to the format")
+    found = kinds.dtype[code]
+    if found.kind == "V" and not found.names:
+        raise SourceError(path, f"datatype {code} ({kinds.label[code]}): not supported")
 
 
 def _mended(stored: Any) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401
