@@ -17,7 +17,7 @@ from microtome_ingest.files import Bytes, Files
 from microtome_ingest.source import Description, Scene
 from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.inflated import RATIOS, check_ratio, decoded
-from microtome_ingest.sources.nifti_facts import Layout, facts, lay
+from microtome_ingest.sources.nifti_facts import Layout, NiftiFacts, facts, lay
 from microtome_ingest.sources.nifti_header import LONGEST, parse
 from microtome_ingest.sources.raw_source import Convert, Piece, RawSource, assign
 
@@ -44,28 +44,34 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
         block = _beginning(files, head, LONGEST)
         header = parse(block, head, pair=head != body)
         offset, layout = header.offset(head), lay(header, head)
-        piece, trailing = _piece(files, body, offset, layout)
+        piece, notes = _piece(files, body, offset, layout)
         rest = min(offset if header.single else _MOST_HEADER, _MOST_HEADER)
         block = block[:rest] if len(block) >= rest else _beginning(files, head, rest)
         found = facts(header, layout, block)
-    if header.is_analyze:
-        trailing += _matlab(head, files)
-    description = Description(
-        format=header.format,
+    notes += _matlab(head, files) if header.is_analyze else ()
+    both = tuple(dict.fromkeys((head, body)))
+    description = _description(header.format, layout, found, both, notes)
+    convert = _scaled(*layout.scaling) if layout.scaling else assign
+    return RawSource(description, files, layout.stored, [piece], convert=convert)
+
+
+def _description(
+    name: str, layout: Layout, found: NiftiFacts, paths: tuple[str, ...], notes: tuple[str, ...]
+) -> Description:
+    return Description(
+        format=name,
         axes=layout.axes,
         shape=layout.shape,
         dtype=layout.dtype,
         block=_planes(layout),
-        files=tuple(dict.fromkeys((head, body))),
+        files=paths,
         voxel_size=found.voxel_size,
         unit=found.unit,
         time_step=found.time_step,
         channels=found.channels,
         metadata=found.metadata,
-        notes=layout.notes + found.notes + trailing,
+        notes=layout.notes + found.notes + notes,
     )
-    convert = _scaled(*layout.scaling) if layout.scaling else assign
-    return RawSource(description, files, layout.stored, [piece], convert=convert)
 
 
 def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:

@@ -170,12 +170,14 @@ class RawSource:
             place = self._places.get(number)
             if place is None:
                 data = self._files.open(piece.path)
-                place = data if piece.decoder is None else self._inflated(data, piece, cell)
+                place = self._inflated(data, piece, cell)
                 self._places[number] = place
             return place
 
-    def _inflated(self, data: Bytes, piece: Piece, cell: Region) -> Inflated:
-        assert piece.decoder is not None
+    def _inflated(self, data: Bytes, piece: Piece, cell: Region) -> Bytes | Inflated:
+        """Return the file as it is, or what its decoder makes of it."""
+        if piece.decoder is None:
+            return data
         return Inflated(
             data,
             partial(piece.decoder, data),
