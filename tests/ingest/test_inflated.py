@@ -7,9 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from microtome_core.errors import SourceError
+from microtome_core.errors import SourceError, StorageError
 from microtome_ingest.files import Files
 from microtome_ingest.sources.inflated import Inflated, check_ratio, decoded
 from tests.counted import Counted
@@ -81,3 +82,23 @@ def test_a_claim_beyond_what_can_be_packed_is_refused() -> None:
     check_ratio("a", 1040, 1, 1040)
     with pytest.raises(SourceError, match="claims 1041 bytes in 1 compressed ones"):
         check_ratio("a", 1041, 1, 1040)
+
+
+def test_a_service_that_fails_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may succeed later is not reported as a broken stream, and a later read succeeds."""
+    monkeypatch.setattr("microtome_ingest.remote._PAUSE", 0.001)
+    Counted.reset()
+    # Incompressible, so that not all of it is read ahead.
+    noise = bytes(np.random.default_rng(2).integers(0, 256, 9 << 20, "uint8"))
+    found = inflated(Counted.put("a", gzip.compress(noise, 1)), count=len(noise))
+
+    def fail(path: str, start: int, stop: int) -> bytes | None:
+        if start > 1 << 20:
+            raise ConnectionError("gone")
+        return None
+
+    Counted.fault = staticmethod(fail)
+    with pytest.raises(StorageError):
+        found.read(0, 1)
+    Counted.fault = None
+    assert found.read(0, len(noise)) == noise
