@@ -3,15 +3,13 @@
 Source of the format: NumPy, numpy.lib.format. It has no axes, so every axis stays open.
 """
 
-import mmap
-import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
-from shutil import copyfileobj, disk_usage
 from typing import IO, Any
 
 import numpy as np
@@ -25,13 +23,14 @@ from microtome_ingest.files import Bytes, Files, Stamp
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene
 from microtome_ingest.sources.damage import strict
+from microtome_ingest.sources.inflated import DEFLATE_RATIO, Inflated, check_ratio
 from microtome_ingest.sources.letters import open_letters
 from microtome_ingest.sources.members import SEPARATOR, choose, split
 from microtome_ingest.sources.raw import RawArray
 from microtome_ingest.stream import told
 
-# What each method of zip can expand at most; deflate's limit is 1032.
-_MOST_RATIO = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1040}
+# What each method of zip can expand at most.
+_MOST_RATIO = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_RATIO}
 _OTHER_RATIO = 100_000
 
 
@@ -62,7 +61,7 @@ class NpySource:
         self._meter = Meter()
         self._lock = threading.Lock()
         self._data: Bytes | None = None
-        self._voxels: NDArray[Any] | None = None
+        self._inflated: Inflated | None = None
 
     @property
     def description(self) -> Description:
@@ -82,7 +81,7 @@ class NpySource:
     def close(self) -> None:
         """Release the map, and what was inflated; a later read does it again."""
         with self._lock:
-            self._data = self._voxels = None
+            self._data = self._inflated = None
 
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region in native byte order."""
@@ -91,31 +90,39 @@ class NpySource:
             raise RegionError(f"region {region}: expected axes {self._description.axes!r}")
         check_inside(region, self._description.shape)
         with strict(path, str(region)):
-            data = self._opened()
+            data, inflated = self._opened()
             data.check()
-            take = self._inflated if self._description.image else self._part
-            return np.array(take(data, region), self._description.dtype, order="C")
+            part = self._part(inflated or data, region)
+            return np.array(part, self._description.dtype, order="C")
 
-    def _opened(self) -> Bytes:
+    def _opened(self) -> tuple[Bytes, Inflated | None]:
         with self._lock:
             if self._data is None:
                 self._data = self._files.open(self._description.files[0])
-            return self._data
+                self._inflated = self._member(self._data) if self._description.image else None
+            return self._data, self._inflated
 
-    def _part(self, data: Bytes, region: Region) -> NDArray[Any]:
+    def _member(self, data: Bytes) -> Inflated:
+        count = self._header.array.nbytes
+        return Inflated(
+            data,
+            partial(_opened_member, data, f"{self._description.image}.npy"),
+            count,
+            skip=self._header.offset,
+            done=lambda: self._meter.add(count),
+        )
+
+    def _part(self, data: Bytes | Inflated, region: Region) -> NDArray[Any]:
         header, array = self._header, self._header.array
         box = header.turned(region.slices)
-        wanted = [(data, *one) for one in array.ranges(data, box)]
-        part = array.take(data, box, self._files.fetch(wanted))
-        self._meter.add(part.nbytes)
+        if isinstance(data, Inflated):
+            array = replace(array, offset=0)
+            views = [data.read(*one) for one in array.ranges(data, box)]
+        else:
+            views = self._files.fetch([(data, *one) for one in array.ranges(data, box)])
+            self._meter.add(prod(region.shape) * array.dtype.itemsize)
+        part = array.take(data, box, views)
         return part.T if header.fortran else part
-
-    def _inflated(self, data: Bytes, region: Region) -> NDArray[Any]:
-        with self._lock:
-            if self._voxels is None:
-                self._voxels = _inflate(data, f"{self._description.image}.npy")
-                self._meter.add(self._voxels.nbytes)
-            return self._voxels[region.slices]
 
 
 def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
@@ -172,7 +179,8 @@ def _open(file: str, member: str | None, files: Files) -> NpySource:
             return NpySource(_describe("NPY", file, header), files, header)
         with _archive(data) as archive:
             info = archive.getinfo(f"{member}.npy")
-            _check_ratio(where, info)
+            ratio = _MOST_RATIO.get(info.compress_type, _OTHER_RATIO)
+            check_ratio(where, info.file_size, info.compress_size, ratio)
             with archive.open(info) as inflated:
                 header = _header(inflated, where, info.file_size)
         description = replace(_describe("NPZ", file, header), image=member)
@@ -204,14 +212,6 @@ def _check_image(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> No
         raise SourceError(where, f"shape {shape}: expected no more than 6 axes")
 
 
-def _check_ratio(where: str, info: zipfile.ZipInfo) -> None:
-    ratio = _MOST_RATIO.get(info.compress_type, _OTHER_RATIO)
-    if info.file_size > info.compress_size * ratio:
-        raise SourceError(
-            where, f"claims {info.file_size} bytes in {info.compress_size} compressed ones: refused"
-        )
-
-
 def _describe(name: str, file: str, header: _Header) -> Description:
     # The two axes whose voxels lie next to each other are read at once.
     count = len(header.shape)
@@ -226,18 +226,8 @@ def _describe(name: str, file: str, header: _Header) -> Description:
     )
 
 
-def _inflate(data: Bytes, member: str) -> NDArray[Any]:
-    """Inflate a member into a file without a name, whose checksum zipfile verifies, and map it."""
-    with _archive(data) as archive, tempfile.TemporaryFile() as target:
-        info = archive.getinfo(member)
-        free = disk_usage(tempfile.gettempdir()).free
-        if info.file_size > free:
-            reason = f"inflates to {info.file_size} bytes, but only {free} are free"
-            raise SourceError(data.path, reason)
-        with archive.open(info) as stream:
-            copyfileobj(stream, target, 1 << 20)
-        target.seek(0)
-        header = _header(target, data.path, info.file_size)
-        memory = mmap.mmap(target.fileno(), 0, access=mmap.ACCESS_READ)
-        flat = np.frombuffer(memory, header.dtype, prod(header.shape), header.offset)
-        return flat.reshape(header.shape, order="F" if header.fortran else "C")
+@contextmanager
+def _opened_member(data: Bytes, member: str) -> Iterator[IO[bytes]]:
+    """Open a member, whose checksum zipfile verifies at its end."""
+    with _archive(data) as archive, archive.open(member) as stream:
+        yield stream

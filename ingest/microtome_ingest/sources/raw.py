@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_ingest.files import Bytes
+
+class Place(Protocol):
+    """Where bytes come from; `mapped` tells that they cost nothing until they are looked at."""
+
+    @property
+    def mapped(self) -> bool:
+        """Whether they are mapped into memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class RawArray:
         """Bytes of the whole array."""
         return prod(self.shape) * self.dtype.itemsize
 
-    def ranges(self, data: Bytes, box: Sequence[slice]) -> list[tuple[int, int]]:
+    def ranges(self, data: Place, box: Sequence[slice]) -> list[tuple[int, int]]:
         """Return offset and count of what `take` needs for a box: all of what is mapped."""
         if data.mapped:
             return [(self.offset, self.nbytes)]
@@ -40,7 +46,7 @@ class RawArray:
         size = self.dtype.itemsize
         return [(self.offset + start * size, length * size) for start in starts.tolist()]
 
-    def take(self, data: Bytes, box: Sequence[slice], views: Sequence[memoryview]) -> NDArray[Any]:
+    def take(self, data: Place, box: Sequence[slice], views: Sequence[memoryview]) -> NDArray[Any]:
         """Return a box from the bytes of its `ranges`, uncopied where they are mapped."""
         if data.mapped:
             return np.frombuffer(views[0], self.dtype).reshape(self.shape)[tuple(box)]
