@@ -171,7 +171,7 @@ def http_errors(url: str) -> Iterator[None]:
         raise
     except aiohttp.TooManyRedirects as error:
         raise SourceError(url, "leads from one address to the next without end") from error
-    except (aiohttp.InvalidURL, ValueError) as error:
+    except (aiohttp.NonHttpUrlClientError, aiohttp.InvalidURL, ValueError) as error:
         raise SourceError(url, "it, or where it leads to, is no valid address") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         text = f"{url}: {type(error).__name__}: {error}"
