@@ -105,12 +105,20 @@ class Handler(BaseHTTPRequestHandler):
         """Stay silent."""
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that have gone."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:  # noqa: ANN401
+        """Stay silent."""
+
+
 @contextmanager
 def serving(host: str = "127.0.0.1") -> Iterator[Site]:
     """Run a server and yield what it gives."""
     site = Site()
-    server = ThreadingHTTPServer((host, 0), type("SiteHandler", (Handler,), {"site": site}))
-    server.daemon_threads = True
+    server = Server((host, 0), type("SiteHandler", (Handler,), {"site": site}))
     site.url = f"http://{host}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

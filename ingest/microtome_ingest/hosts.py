@@ -79,9 +79,9 @@ class Hosts:
         """
         if self.allowed or _public(_meant(ip_address(address.partition("%")[0]))):
             return
-        named = "" if address == host else f", which is {address}"
+        named = "" if address == host else f", which is {address},"
         raise HostRefused(
-            f"host {host}{named}, is not public: such are refused unless named; "
+            f"host {host}{named} is not public: such are refused unless named; "
             f"--allow-host {host} allows it"
         )
 
