@@ -125,6 +125,9 @@ class Boss:
 class _Handler(BaseHTTPRequestHandler):
     boss: ClassVar[Boss]
     protocol_version = "HTTP/1.1"
+    # Head and body go out together.
+    wbufsize = -1
+    disable_nagle_algorithm = True
     timeout = 20
 
     def do_GET(self) -> None:

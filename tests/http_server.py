@@ -52,6 +52,9 @@ class Handler(BaseHTTPRequestHandler):
 
     site: ClassVar[Site]
     protocol_version = "HTTP/1.1"
+    # Head and body go out together.
+    wbufsize = -1
+    disable_nagle_algorithm = True
     timeout = 10
 
     def do_GET(self) -> None:

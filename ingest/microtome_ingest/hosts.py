@@ -8,8 +8,9 @@ import re
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
-from microtome_core.errors import InputError
+from microtome_core.errors import InputError, SourceError, StorageError
 
 _Address = IPv4Address | IPv6Address
 _HOST = re.compile(r"[\w.-]{1,253}|[0-9a-f:.]{2,45}", re.IGNORECASE)
@@ -93,6 +94,26 @@ class Hosts:
         for address in addresses:
             self.check_address(host, address)
         return addresses
+
+    def check_url(self, url: str) -> None:
+        """Check where a URL leads now, for libraries that connect by themselves.
+
+        Raises
+        ------
+        SourceError
+            Its host is refused, or it has none, or a password.
+        StorageError
+            The host cannot be looked up, which may pass.
+        """
+        parts = urlsplit(url)
+        if not parts.hostname or "@" in parts.netloc:
+            raise SourceError(url, "expected http(s)://host/path, without a user or password")
+        try:
+            self.addresses(parts.hostname, parts.port or 0)
+        except HostRefused as error:
+            raise SourceError(url, str(error)) from error
+        except OSError as error:
+            raise StorageError(f"{parts.hostname}: {error}") from error
 
 
 def normal(host: str) -> str:

@@ -174,7 +174,8 @@ def http_errors(url: str) -> Iterator[None]:
     except (aiohttp.NonHttpUrlClientError, aiohttp.InvalidURL, ValueError) as error:
         raise SourceError(url, "it, or where it leads to, is no valid address") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        text = f"{url}: {type(error).__name__}: {error}"
+        reason = " ".join(str(error).split())[:300]
+        text = f"{url}: {type(error).__name__}: {reason}"
         raise StorageError(without_secrets(text)) from error
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from microtome_core.errors import InputError
+from microtome_core.errors import InputError, SourceError, StorageError
 from microtome_core.store.location import StorageOptions
 from microtome_ingest.hosts import HostRefused, Hosts, normal
 
@@ -113,6 +113,19 @@ def test_every_address_of_a_name_is_checked(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(HostRefused, match=r"host mixed, which is 10\.0\.0\.1, is not public"):
         Hosts().addresses("mixed", 80)
     assert Hosts(("mixed",)).addresses("mixed", 80) == ["8.8.8.8", "10.0.0.1"]
+
+
+def test_where_a_url_leads_is_checked() -> None:
+    """For libraries that connect by themselves, a URL is checked as its host is."""
+    Hosts(("localhost",)).check_url("http://localhost:80/a")
+    with pytest.raises(SourceError, match=r"http://127\.0\.0\.1/a: .*not public"):
+        Hosts().check_url("http://127.0.0.1/a")
+    for url in ("http:///a", "http://me:s3cret@localhost/a"):
+        with pytest.raises(SourceError, match="expected http") as caught:
+            Hosts(("localhost",)).check_url(url)
+        assert "s3cret" not in str(caught.value)
+    with pytest.raises(StorageError, match=r"none\.invalid"):
+        Hosts(("none.invalid",)).check_url("http://none.invalid/a")
 
 
 def test_the_environment_names_hosts() -> None:

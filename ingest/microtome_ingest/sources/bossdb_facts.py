@@ -64,7 +64,7 @@ class _Asked:
 
     def resource(self, kind: str, resource: BossResource) -> Any:  # noqa: ANN401 - intern has no types
         """Return one resource, and keep its JSON."""
-        what = f"{kind} {resource.name!r}"
+        what = f"{kind} {resource.name[:200]!r}"
         found = self.sessions.ask(what, lambda s: s.remote.get_project(resource))
         self.words[kind.replace(" ", "_")] = _json(found.raw)
         return found
@@ -93,12 +93,12 @@ class _Asked:
             each = f"{what}, key {key[:80]!r}"
             value = self.optional(each, lambda k=key, e=each: self._value(e, resource, k))  # type: ignore[misc]
             if value is not None:
-                found[key] = value
+                found[_json(key)] = _json(value)
         return found
 
     def _value(self, what: str, resource: BossResource, key: str) -> Any:  # noqa: ANN401
         # intern puts keys into addresses as they are.
-        escaped = quote(key, safe="")
+        escaped = quote(key, safe="", errors="replace")
 
         def value(session: Session) -> Any:  # noqa: ANN401
             return session.remote.get_metadata(resource, [escaped])[escaped]
@@ -114,8 +114,10 @@ def ask_facts(address: Address, sessions: Sessions) -> Facts:
     experiment = ExperimentResource(names[1], names[0])
     channel = ChannelResource(names[2], names[0], names[1])
     found = asked.resource("channel", channel)
+    # Cutouts are asked for by it.
+    found.name = names[2]
     around = asked.resource("experiment", experiment)
-    frame_name = quote(str(around.raw.get("coord_frame") or ""), safe="")
+    frame_name = quote(str(around.raw.get("coord_frame") or ""), safe="", errors="replace")
     frame = asked.resource("coordinate frame", CoordinateFrameResource(frame_name))
     what = f"the collection {names[0]!r}"
     asked.optional(what, lambda: asked.resource("collection", collection))
@@ -157,8 +159,8 @@ def describe(address: Address, facts: Facts) -> Description:
         voxel_size=sizes,
         unit=unit,
         time_step=_time_step(experiment) if times > 1 else None,
-        channels=(SourceChannel(name=facts.channel.name),),
-        metadata=_metadata(facts, _origin(start, sizes, unit)),
+        channels=(SourceChannel(name=address.channel),),
+        metadata=_metadata(address, facts, _origin(start, sizes, unit)),
         notes=(*_notes(facts, start, times), *facts.notes),
     )
 
@@ -185,9 +187,9 @@ def _notes(facts: Facts, start: Mapping[str, int], times: int) -> list[str]:
     return notes
 
 
-def _metadata(facts: Facts, origin: Mapping[str, Any]) -> dict[str, Any]:
-    description = facts.channel.description
-    found: dict[str, Any] = {"name": facts.channel.name}
+def _metadata(address: Address, facts: Facts, origin: Mapping[str, Any]) -> dict[str, Any]:
+    description = facts.words["channel"].get("description")
+    found: dict[str, Any] = {"name": address.channel}
     if isinstance(description, str) and description:
         found["description"] = description
     return {**found, **({"origin": origin} if origin else {}), FORMAT: facts.words}
@@ -224,9 +226,11 @@ def _float(value: object) -> float:
 
 
 def _json(words: object) -> Any:  # noqa: ANN401 - JSON of any kind
-    """Return what a server said, without numbers that JSON has no words for."""
+    """Return what a server said, without numbers and halves of letters that cannot be written."""
     if isinstance(words, dict):
-        return {str(key): _json(value) for key, value in words.items()}
+        return {_json(str(key)): _json(value) for key, value in words.items()}
     if isinstance(words, list):
         return [_json(value) for value in words]
+    if isinstance(words, str):
+        return words.encode(errors="replace").decode()
     return str(words) if isinstance(words, float) and not isfinite(words) else words

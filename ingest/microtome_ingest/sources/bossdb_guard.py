@@ -81,7 +81,7 @@ class _Body:
         """Yield the body piece by piece; what is left of a bad one is not waited for."""
         try:
             yield from self._pieces()
-        except Unfit:
+        except BaseException:
             self._raw.close()
             raise
 
