@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import blosc
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 TOKEN = "public"
@@ -248,6 +250,14 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, *_: Any) -> None:  # noqa: ANN401
         """Stay silent of clients that have gone."""
+
+
+def be_nobody(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Live in an empty home, without variables of intern or tokens."""
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("INTERN_PROTOCOL", "INTERN_HOST", "INTERN_TOKEN", "MICROTOME_BOSSDB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @contextmanager
