@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 import struct
 import threading
 import time
@@ -261,11 +262,13 @@ def be_nobody(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def boss_server() -> Iterator[Boss]:
-    """Run a server and yield what it holds."""
+def boss_server(context: ssl.SSLContext | None = None) -> Iterator[Boss]:
+    """Run a server, of TLS with a context, and yield what it holds."""
     boss = Boss()
     server = _Server(("127.0.0.1", 0), type("BossHandler", (_Handler,), {"boss": boss}))
     boss.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -1,6 +1,7 @@
 """An HTTP server of files by ranges, in threads of the test's own process, with ways to fail."""
 
 import re
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -118,11 +119,13 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(host: str = "127.0.0.1") -> Iterator[Site]:
-    """Run a server and yield what it gives."""
+def serving(context: ssl.SSLContext | None = None) -> Iterator[Site]:
+    """Run a server, of TLS with a context, and yield what it gives."""
     site = Site()
-    server = Server((host, 0), type("SiteHandler", (Handler,), {"site": site}))
-    site.url = f"http://{host}:{server.server_address[1]}"
+    server = Server(("127.0.0.1", 0), type("SiteHandler", (Handler,), {"site": site}))
+    site.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

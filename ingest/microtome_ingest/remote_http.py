@@ -171,6 +171,8 @@ def http_errors(url: str) -> Iterator[None]:
         raise
     except aiohttp.TooManyRedirects as error:
         raise SourceError(url, "leads from one address to the next without end") from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise SourceError(url, "the certificate of its server is not to be trusted") from error
     except (aiohttp.NonHttpUrlClientError, aiohttp.InvalidURL, ValueError) as error:
         raise SourceError(url, "it, or where it leads to, is no valid address") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:

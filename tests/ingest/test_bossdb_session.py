@@ -16,6 +16,7 @@ from microtome_ingest.formats import open_source
 from microtome_ingest.source import Source
 from microtome_ingest.sources import bossdb_guard, bossdb_session
 from tests.bossdb_server import Boss, be_nobody, boss_server
+from tests.certificates import certify
 
 LOCAL = StorageOptions(allowed_hosts=("127.0.0.1",))
 NAME = "col-1/exp_1/em"
@@ -131,6 +132,23 @@ def test_hosts_are_guarded(boss: Boss, monkeypatch: pytest.MonkeyPatch) -> None:
     boss.moved[path] = f"http://169.254.169.254{path}"
     with pytest.raises(SourceError, match=r"169\.254\.169\.254 is not among the allowed ones"):
         open_source(address, None, LOCAL)
+
+
+def test_certificates_are_those_of_the_name(
+    boss: Boss, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over HTTPS a server must prove the name by which it was asked for, whatever its address."""
+    file, context = certify(tmp_path, "localhost")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+    ours = StorageOptions(allowed_hosts=("localhost", "127.0.0.1"))
+    with boss_server(context) as other:
+        other.add(NAME, VOXELS)
+        address = f"bossdb://{other.host}/{NAME}"
+        with pytest.raises(SourceError, match="certificate is not to be trusted"):
+            open_source(address, None, ours)
+        by_name = open_source(address.replace("127.0.0.1", "localhost"), None, ours)
+        np.testing.assert_array_equal(whole(by_name), VOXELS)
+    assert boss.asked == []
 
 
 def test_a_proxy_sees_only_hosts_that_are_named(

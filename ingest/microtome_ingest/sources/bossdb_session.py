@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from intern.remote.boss import BossRemote
 from intern.service.boss.httperrorlist import HTTPErrorList
 from requests import HTTPError, RequestException
-from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, JSONDecodeError
+from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, JSONDecodeError, SSLError
 
 from microtome_core.errors import InputError, MicrotomeError, SourceError, StorageError
 from microtome_ingest.hosts import HostRefused, Hosts
@@ -190,7 +190,7 @@ class Sessions:
             return error
         if (answer := _answer(error)) is not None:
             return self._refusal(what, answer)
-        if isinstance(error, RequestException | OSError) and not isinstance(error, _IMPOSSIBLE):
+        if isinstance(error, RequestException | OSError) and not _futile(error):
             text = f"{type(error).__name__}: {self._clean(str(error))}"
             return StorageError(f"{self._address}: {what}: {text}")
         return SourceError(self._address, self._reason(what, error))
@@ -203,6 +203,8 @@ class Sessions:
             return f"{what}: the answer holds {error}"
         if isinstance(error, JSONDecodeError):
             return f"{what}: no BossDB answers there: not JSON"
+        if isinstance(error, SSLError):
+            return f"{what}: the server's certificate is not to be trusted"
         if isinstance(error, _IMPOSSIBLE):
             return f"{what}: cannot be asked for: {type(error).__name__}"
         text = f"{type(error).__name__}: {self._clean(str(error))}"
@@ -245,6 +247,12 @@ def _answer(error: Exception) -> Any | None:  # noqa: ANN401
     if isinstance(error, HTTPErrorList) and error.http_errors:
         error = error.http_errors[0]
     return error.response if isinstance(error, HTTPError) else None
+
+
+def _futile(error: Exception) -> bool:
+    """Tell whether a request that failed below HTTP would do so again."""
+    untrusted = isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
+    return untrusted or isinstance(error, _IMPOSSIBLE)
 
 
 def _pause(error: Exception, attempt: int) -> float:
