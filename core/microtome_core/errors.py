@@ -18,6 +18,8 @@ Domain code raises these and nothing of HTTP; one table in the service maps them
 one in the command line maps them to an exit code.
 """
 
+from microtome_core.addresses import without_secrets
+
 
 class MicrotomeError(Exception):
     """Root of every error that microtome raises on purpose."""
@@ -37,15 +39,15 @@ class SourceError(InputError):
     Parameters
     ----------
     path : str
-        The file at fault.
+        The file at fault; what a URL may hold of credentials is left out.
     reason : str
         What is wrong with it and, where it is known, at which page, byte or plane.
     """
 
     def __init__(self, path: object, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = str(path)
-        self.reason = reason
+        self.path = without_secrets(str(path))
+        self.reason = without_secrets(reason)
+        super().__init__(f"{self.path}: {self.reason}")
 
     def __reduce__(self) -> tuple[type["SourceError"], tuple[str, str]]:
         return type(self), (self.path, self.reason)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, cast
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from microtome_core.errors import SourceError
 from microtome_core.store.location import StorageOptions
@@ -101,11 +101,12 @@ class Files:
     Parameters
     ----------
     options : StorageOptions, optional
-        How to reach object storage.
+        How to reach object storage, and which hosts may be read from.
     """
 
     def __init__(self, options: StorageOptions | None = None) -> None:
-        self._remote = Remote(options or StorageOptions())
+        self.options = options or StorageOptions()
+        self._remote = Remote(self.options)
         self._pinned: dict[str, Stamp] = {}
 
     def open(self, path: str) -> Bytes:
@@ -325,11 +326,13 @@ def plain(path: str) -> str:
 
 
 def name_of(path: str) -> str:
-    """Return the last part of a path or URL.
+    """Return the last part of a path or URL, without the query of HTTP.
 
-    >>> name_of("s3://bucket/a/b.tif"), name_of("b.tif")
-    ('b.tif', 'b.tif')
+    >>> name_of("s3://bucket/a/b.tif"), name_of("b.tif"), name_of("https://host/b.tif?key=1")
+    ('b.tif', 'b.tif', 'b.tif')
     """
+    if path.startswith(("http://", "https://")):
+        path = urlsplit(path).path
     return path.rpartition("/")[2]
 
 

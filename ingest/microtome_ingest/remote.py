@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 import fsspec
 
+from microtome_core.addresses import without_secrets
 from microtome_core.errors import MicrotomeError, SourceError, StorageError
 from microtome_core.store.location import StorageOptions, fsspec_options
+from microtome_ingest.hosts import Hosts
 from microtome_ingest.ranges import Request, Span, batches, requests
 
 # Requests under way at once; latency is hidden by their number, not by cores.
@@ -132,7 +134,12 @@ class Remote:
             return list(system.cat_ranges(paths, starts, stops, on_error="return", **more))
 
     def _system(self, url: str) -> tuple[Any, str]:
-        scheme = urlsplit(url).scheme
+        parts = urlsplit(url)
+        scheme = "http" if parts.scheme == "https" else parts.scheme
+        if scheme == "http" and "@" in parts.netloc:
+            raise SourceError(
+                url, "holds a user or password, which would be kept: use ~/.netrc and --allow-host"
+            )
         with self._lock:
             if scheme not in self._systems:
                 self._systems[scheme] = _filesystem(scheme, self._options)
@@ -159,6 +166,10 @@ def remote_errors(url: str) -> Iterator[None]:
         raise _told(url, error) from error
 
 
+def _error(url: str, answer: Exception) -> MicrotomeError:
+    return answer if isinstance(answer, MicrotomeError) else _told(url, answer)
+
+
 def _told(url: str, error: Exception) -> MicrotomeError:
     status, name = _status(error), type(error).__name__
     if isinstance(error, FileNotFoundError) or status == _GONE:
@@ -173,7 +184,7 @@ def _told(url: str, error: Exception) -> MicrotomeError:
     refused = 400 <= status < 500 and status not in _MAY_PASS
     if refused or name in _IMPOSSIBLE or isinstance(error, ValueError | ImportError):
         return SourceError(url, f"cannot be read: {name}: {error}")
-    return StorageError(f"{url}: {name}: {error}")
+    return StorageError(without_secrets(f"{url}: {name}: {error}"))
 
 
 def _status(error: Exception) -> int:
@@ -196,13 +207,13 @@ def _code(error: Exception) -> str:
 def _again(request: Request, answer: bytes | Exception) -> bool:
     """Tell whether the same request may be answered better."""
     if isinstance(answer, Exception):
-        return isinstance(_told(request.path, answer), StorageError)
+        return isinstance(_error(request.path, answer), StorageError)
     return len(answer) != request.stop - request.start
 
 
 def _checked(request: Request, answer: bytes | Exception) -> memoryview:
     if isinstance(answer, Exception):
-        raise _told(request.path, answer) from answer
+        raise _error(request.path, answer) from answer
     count = request.stop - request.start
     if len(answer) != count:
         raise SourceError(
@@ -217,7 +228,11 @@ def _joined(views: Sequence[memoryview]) -> memoryview:
 
 def _filesystem(scheme: str, options: StorageOptions) -> Any:  # noqa: ANN401 - fsspec has no types
     # fsspec would share filesystems and listings with whoever else asks in the same thread.
-    private = {"use_listings_cache": False, "skip_instance_cache": True}
+    private: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+    if scheme == "http":
+        from microtome_ingest.remote_http import PinnedHttp  # noqa: PLC0415 - heavy
+
+        return PinnedHttp(Hosts(options.allowed_hosts), **private)
     if scheme != "s3":
         return fsspec.filesystem(scheme, **private)
     from microtome_ingest.remote_s3 import PinnedS3  # noqa: PLC0415 - heavy

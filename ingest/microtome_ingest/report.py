@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from microtome_core.addresses import without_secrets
 from microtome_core.units import bytes_text
 from microtome_ingest.resolve import missing
 from microtome_ingest.source import Description, Scene, SourceChannel
@@ -24,7 +25,7 @@ def report(description: Description, scenes: Sequence[Scene] = ()) -> dict[str, 
     """
     return {
         "format": description.format,
-        "files": list(description.files),
+        "files": [without_secrets(file) for file in description.files],
         "scenes": [{**asdict(scene), "shape": list(scene.shape)} for scene in scenes],
         "axes": description.axes,
         "shape": list(description.shape),

@@ -1,10 +1,9 @@
 """Engines of many processes, from arguments; loaded only where they are asked for."""
 
 import argparse
-import os
 from pathlib import Path
 
-from microtome_core.store.location import StorageOptions
+from microtome_cli.options import storage_options
 from microtome_ingest.cluster import Cluster
 from microtome_ingest.observer import Observer
 from microtome_ingest.options import IngestOptions
@@ -26,7 +25,7 @@ def cluster_engine(
     InputError
         No address of a scheduler.
     """
-    storage = StorageOptions.from_environment(os.environ)
+    storage = storage_options(arguments)
     source = SourceAddress(absolute(arguments.source), arguments.scene, resolution, storage)
     if arguments.scheduler:
         return Cluster(RemoteWorkers(arguments.scheduler, options.memory), source, observer)

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import os
 from contextlib import closing
 from typing import Any
 
-from microtome_core.store.location import StorageOptions
+from microtome_cli.options import add_host_argument, storage_options
+from microtome_core.addresses import without_secrets
 from microtome_ingest.formats import open_source, scenes
 from microtome_ingest.report import report, report_text, scenes_text
 from microtome_ingest.source import Scene
@@ -17,11 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="file, folder, s3://… or synthetic:// to look at")
     parser.add_argument("--scene", type=int, help="which image of a source that holds several")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    add_host_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the source says of itself, and what an ingest of it would still need."""
-    options = StorageOptions.from_environment(os.environ)
+    options = storage_options(arguments)
     found = scenes(arguments.source, options)
     if len(found) > 1 and arguments.scene is None:
         print(_list(arguments.source, found, as_json=arguments.json))
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(path: str, found: tuple[Scene, ...], *, as_json: bool) -> str:
+    path = without_secrets(path)
     if as_json:
         return _json({"files": [path], "scenes": found})
     count = f"{path} holds {len(found)} images"

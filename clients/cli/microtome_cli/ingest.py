@@ -14,13 +14,19 @@ from microtome_cli.engines import (
     stoppable,
     view,
 )
-from microtome_cli.options import ALL, add_source_arguments, source_options
+from microtome_cli.options import (
+    ALL,
+    add_host_argument,
+    add_source_arguments,
+    source_options,
+    storage_options,
+)
 from microtome_cli.progress import ProgressObserver
 from microtome_core.axes import SPATIAL
 from microtome_core.errors import InputError
 from microtome_core.names import LayerId
 from microtome_core.store.array import Codec
-from microtome_core.store.location import StorageOptions, Store
+from microtome_core.store.location import Store
 from microtome_core.units import bytes_text
 from microtome_core.wire import LayerInfo
 from microtome_ingest.claim import Part
@@ -74,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long the voxels of a replaced layer are kept (default 10)",
     )
+    add_host_argument(parser)
     add_engine_arguments(parser)
 
 
@@ -96,23 +103,19 @@ def _orders(arguments: argparse.Namespace) -> Iterator[argparse.Namespace]:
     if arguments.scene != ALL:
         yield arguments
         return
-    for found in scenes(arguments.source, _storage()):
+    for found in scenes(arguments.source, storage_options(arguments)):
         one = {"scene": found.index, "layer": f"{arguments.layer}-{found.index}"}
         yield argparse.Namespace(**{**vars(arguments), **one})
 
 
 def _open(arguments: argparse.Namespace) -> Source:
-    return open_source(arguments.source, arguments.scene, _storage())
-
-
-def _storage() -> StorageOptions:
-    return StorageOptions.from_environment(os.environ)
+    return open_source(arguments.source, arguments.scene, storage_options(arguments))
 
 
 def _ingest(arguments: argparse.Namespace) -> None:
     layer_id = LayerId.parse(arguments.layer)
     options, part = _options(arguments), parse_part(arguments.array_index)
-    store = Store(arguments.root, _storage())
+    store = Store(arguments.root, storage_options(arguments))
     with (
         closing(_open(arguments)) as source,
         ProgressObserver(str(layer_id), view(arguments, str(layer_id))) as observer,

@@ -1,9 +1,12 @@
-"""Arguments that `info`, `ingest` and `demo` share: what the user says of a source."""
+"""Arguments that commands share: what the user says of a source, and where it may be read from."""
 
 import argparse
+import os
 import re
+from dataclasses import replace
 
 from microtome_core.errors import InputError
+from microtome_core.store.location import StorageOptions
 from microtome_ingest.answers import parse_voxel_size
 from microtome_ingest.options import SourceOptions
 
@@ -54,6 +57,24 @@ def source_options(arguments: argparse.Namespace) -> SourceOptions:
         channels=_words(arguments.channels),
         colors=_words(arguments.colors),
     )
+
+
+def add_host_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the hosts from which sources may be read."""
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="read http(s):// and bossdb:// from this host only, also if it is a private one; may "
+        "be given more than once, and adds to MICROTOME_ALLOWED_HOSTS (default: all public hosts)",
+    )
+
+
+def storage_options(arguments: argparse.Namespace) -> StorageOptions:
+    """Return how to reach storage, from the environment and `add_host_argument`."""
+    options = StorageOptions.from_environment(os.environ)
+    return replace(options, allowed_hosts=(*options.allowed_hosts, *arguments.allow_host))
 
 
 def parse_bytes(text: str) -> int:

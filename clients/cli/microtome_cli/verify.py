@@ -1,7 +1,6 @@
 """``microtome verify ROOT COLLECTION/DATASET/LAYER``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -10,11 +9,12 @@ from time import monotonic
 
 from microtome_cli.engines import add_work_arguments, memory, stoppable, view
 from microtome_cli.main import DAMAGED
+from microtome_cli.options import add_host_argument, storage_options
 from microtome_cli.progress import Events, ProgressObserver
 from microtome_core.errors import InputError
 from microtome_core.names import LayerId
 from microtome_core.store.ledger import Entry, Ledger
-from microtome_core.store.location import StorageOptions, Store
+from microtome_core.store.location import Store
 from microtome_core.units import bytes_text
 from microtome_ingest.audit import Finding
 from microtome_ingest.budget import Budget, choose_budget, shard_bytes
@@ -39,13 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair", action="store_true", help="mend what can be mended; level 0 needs --source"
     )
+    add_host_argument(parser)
     add_work_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, and tell by the exit code whether damage is left."""
     layer_id = LayerId.parse(arguments.layer)
-    store = Store(arguments.root, StorageOptions.from_environment(os.environ))
+    store = Store(arguments.root, storage_options(arguments))
     report = _Report(arguments, str(layer_id))
     with stoppable():
         try:

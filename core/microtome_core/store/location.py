@@ -39,21 +39,29 @@ class StorageOptions:
     credentials : str
         ``environment`` (``AWS_ACCESS_KEY_ID`` …), ``default`` (profile, web identity, instance) or
         ``anonymous``.
+    allowed_hosts : tuple of str
+        The only hosts from which sources are read over HTTP; where there are none, public ones are.
     """
 
     cache_bytes: int = 0
     endpoint: str | None = None
     region: str | None = None
     credentials: str = "default"
+    allowed_hosts: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(
         cls, environment: Mapping[str, str], cache_bytes: int = 0
     ) -> "StorageOptions":
-        """Read the usual AWS variables; ``AWS_NO_SIGN_REQUEST=true`` asks for anonymous reads."""
+        """Read the usual AWS variables, and ``MICROTOME_ALLOWED_HOSTS``, separated by commas.
+
+        ``AWS_NO_SIGN_REQUEST=true`` asks for anonymous reads.
+        """
         endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
-        return cls(cache_bytes, endpoint, region, _credentials(environment))
+        words = environment.get("MICROTOME_ALLOWED_HOSTS", "").split(",")
+        hosts = tuple(word.strip() for word in words if word.strip())
+        return cls(cache_bytes, endpoint, region, _credentials(environment), hosts)
 
 
 def _credentials(environment: Mapping[str, str]) -> str:

@@ -10,7 +10,10 @@ SEPARATOR = "::"
 
 def split(path: str, files: Files) -> tuple[str, str | None]:
     """Return the file and what follows ``::``; a local file of the whole name comes first."""
-    file, separator, name = path.rpartition(SEPARATOR)
+    # Colons in the host of a URL are those of an IPv6 address.
+    begin = path.find("/", path.find("://") + 3) if is_remote(path) else 0
+    file, separator, name = path[begin:].rpartition(SEPARATOR)
+    file = path[:begin] + file
     if not separator or (not is_remote(path) and files.kind(path) == "file"):
         return path, None
     return file, name
