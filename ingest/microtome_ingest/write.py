@@ -29,7 +29,7 @@ from microtome_ingest.units import Stage, Step, Unit, steps
 
 # Seconds for which work that is under way may go on when a job ends early.
 PATIENCE = 7.0
-_STEPS_PER_TRIM = 8
+_STEPS_PER_TRIM = 1
 # Bytes that are binned at once.
 _SLAB = 8 << 20
 
