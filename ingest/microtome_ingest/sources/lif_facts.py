@@ -11,8 +11,6 @@ from math import prod
 from typing import Any
 from xml.etree.ElementTree import Element, tostring
 
-import numpy as np
-
 from microtome_core.units import convert
 from microtome_ingest.source import SourceChannel
 from microtome_ingest.sources.lengths import length_unit, plausible
@@ -104,9 +102,7 @@ def _channel(
     )
 
 
-def _windows(
-    element: Element, channels: Sequence[Channel]
-) -> Sequence[tuple[float, float] | None]:
+def _windows(element: Element, channels: Sequence[Channel]) -> Sequence[tuple[float, float] | None]:
     """Return display ranges, which are stored as fractions of what the bits can hold."""
     found = element.findall(f"{_ATTACHMENT}[@Name='ViewerScaling']/ChannelScalingInfo")
     if len(found) != len(channels):

@@ -94,7 +94,7 @@ def _check_header(data: Bytes) -> None:
         raise SourceError(data.path, f"is no LIF file: it starts with {head[:8]!r}")
     if head[13:].startswith(_LOF):
         at = 13 + len(_LOF)
-        _, _, _, _, memory, size = struct.unpack("<BIBIBQ", data.read(at, 19))
+        size = struct.unpack_from("<Q", data.read(at, 19), 11)[0]
         at += 19 + size
         _check_xml(data, at + 13, struct.unpack("<IIBI", data.read(at, 13))[3])
         return

@@ -25,7 +25,7 @@ MEANINGS = {
 }  # fmt: skip
 TILES = "m"
 _DESCRIPTION = "./Data/Image/ImageDescription"
-_ORDERS = {(1, 2, 3): False, (3, 2, 1): True}
+_ORDERS: dict[tuple[int, ...], bool] = {(1, 2, 3): False, (3, 2, 1): True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,10 @@ def read_layout(element: Element, offset: int, path: str, name: str) -> Layout:
     array = Strided(offset + first, shape, steps, channels[0].dtype)
     blue_first = "s" in letters and _ORDERS[tags[:3]]
     layout = Layout(letters, array, dimensions, channels, blue_first, _missing(added, dimensions))
-    if (axis := array.overlap()) is not None:
-        raise SourceError(path, f"{name}: voxels along {letters[axis]} lie in each other: damaged")
+    if (doubled := array.overlap()) is not None:
+        raise SourceError(
+            path, f"{name}: voxels along {letters[doubled]} lie in each other: damaged"
+        )
     return layout
 
 
