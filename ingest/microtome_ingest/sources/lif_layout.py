@@ -121,9 +121,7 @@ def read_layout(element: Element, offset: int, path: str, name: str) -> Layout:
     blue_first = "s" in letters and _ORDERS[tags[:3]]
     layout = Layout(letters, array, dimensions, channels, blue_first, _missing(added, dimensions))
     if (doubled := array.overlap()) is not None:
-        raise SourceError(
-            path, f"{name}: voxels along {letters[doubled]} lie in each other: damaged"
-        )
+        raise SourceError(path, f"{name}: voxels along {letters[doubled]} overlap: damaged")
     return layout
 
 
