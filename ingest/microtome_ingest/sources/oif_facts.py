@@ -4,6 +4,7 @@ Source of the names: Olympus FluoView FV1000 and FV1200, as their settings files
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import isfinite
 from typing import Any
 
@@ -56,13 +57,12 @@ def _step(main: Settings, grid: OifGrid, axis: str) -> tuple[float, str | None]:
 
 
 def _distance(table: Settings, grid: OifGrid, axis: str) -> float:
-    """Return the interval of an axis, or what lies between its ends divided by the steps."""
-    interval = abs(_number(table.get("Interval")))
+    """Return what lies between the ends of an axis divided by the steps, or its interval."""
     count = grid.shape[grid.axes.index(axis)]
-    if interval or count < 2:
-        return interval
     ends = _number(table.get("EndPosition")) - _number(table.get("StartPosition"))
-    return abs(ends) / (count - 1)
+    if ends and count > 1:
+        return abs(ends) / (count - 1)
+    return abs(_number(table.get("Interval")))
 
 
 def _number(value: object) -> float:
@@ -107,7 +107,7 @@ def time_points(source: Members, main: Settings, grid: OifGrid) -> tuple[float, 
         table = settings(source, name).get(f"Axis {number} Parameters", {})
         unit = table.get("AbsPositionUnitName")
         stamps.append(_seconds(_number(table.get("AbsPositionValue")), unit))
-    if any(later <= stamp for stamp, later in zip(stamps, stamps[1:], strict=False)):
+    if any(later <= stamp for stamp, later in pairwise(stamps)):
         return ()
     return tuple(stamp - stamps[0] for stamp in stamps)
 
@@ -233,16 +233,30 @@ def _date(common: Settings) -> str | None:
 
 def notes(main: Settings, grid: OifGrid, times: Sequence[float]) -> tuple[str, ...]:
     """Say what is odd."""
-    found = []
+    found = [_axis_note(main, axis) for axis in grid.axes if axis in _MEANINGS]
     if grid.rows != "y":
         found.append("the scan has no axis y: it is stored with one voxel")
-    for axis in grid.axes:
-        if axis in _MEANINGS:
-            table = axis_table(main, axis)
-            ends = (_number(table.get("StartPosition")), _number(table.get("EndPosition")))
-            unit = table.get("UnitName", "")
-            said = f"axis {axis} is {_MEANINGS[axis]}: {ends[0]:g} to {ends[1]:g} {unit}"
-            found.append(said.strip())
+    if "z" in grid.axes and grid.rows != "z":
+        found += _steps_note(axis_table(main, "z"), grid)
     if uneven(times):
         found.append("time points are not even: metadata lists them")
     return tuple(found)
+
+
+def _axis_note(main: Settings, axis: str) -> str:
+    table = axis_table(main, axis)
+    first, last = _number(table.get("StartPosition")), _number(table.get("EndPosition"))
+    unit = table.get("UnitName", "")
+    return f"axis {axis} is {_MEANINGS[axis]}: {first:g} to {last:g} {unit}".strip()
+
+
+def _steps_note(table: Settings, grid: OifGrid) -> list[str]:
+    """Say where the distance of planes is not the one that was asked for."""
+    interval, measured = abs(_number(table.get("Interval"))), _distance(table, grid, "z")
+    if not interval or abs(measured - interval) <= 0.01 * interval:
+        return []
+    unit = table.get("UnitName", "")
+    said = (
+        f"planes lie {measured:g} {unit} apart by the ends of z, but {interval:g} by its interval"
+    )
+    return [said]

@@ -130,7 +130,7 @@ def _page(
     source: Members, order: Sequence[str], counted: Mapping[str, int], sizes: Mapping[str, int]
 ) -> tuple[str, int, int]:
     """Return the axis of the rows, and rows and columns."""
-    inner = [code for code in order if code not in counted and (sizes[code] > 1 or code in "XY")]
+    inner = [code for code in order if code not in counted and (sizes[code] > 1 or code == "X")]
     if inner[:1] != ["X"] or len(inner) > 2:
         reason = f"a scan along {''.join(order)} with planes of {''.join(inner) or 'nothing'}"
         raise SourceError(source.path, f"{reason} is not supported")

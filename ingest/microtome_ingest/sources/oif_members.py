@@ -27,9 +27,17 @@ Settings = Mapping[str, Any]
 class Members(Protocol):
     """Named pieces of an image. Safe for threads."""
 
-    path: str
-    kind: str
-    main: str
+    @property
+    def path(self) -> str:
+        """What the user gave."""
+
+    @property
+    def kind(self) -> str:
+        """``OIB`` or ``OIF``."""
+
+    @property
+    def main(self) -> str:
+        """The name of the main settings."""
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -60,23 +68,24 @@ class OibMembers:
             streams = {name.rpartition("/")[2]: name for name in compound.streams}
             if _INFO not in streams:
                 raise SourceError(path, f"is a compound file without {_INFO}: no OIB")
-            self._ranges: dict[str, Ranges] = {_INFO: compound.ranges(streams[_INFO])}
+            self._ranges: dict[str, Ranges] = {}
+            self.sizes: dict[str, int] = {}
+            self._add(_INFO, compound.ranges(streams[_INFO]))
             info = self._info()
             for stream, name in info.items():
                 if stream.startswith("Stream"):
-                    self._ranges[name_of(str(name))] = compound.ranges(streams[stream])
+                    self._add(name_of(str(name)), compound.ranges(streams[stream]))
             self.main = name_of(str(info[info["MainFileName"]]))
+
+    def _add(self, name: str, ranges: Ranges) -> None:
+        self._ranges[name] = ranges
+        self.sizes[name] = sum(count for _, count in ranges)
 
     def _info(self) -> Settings:
         info: Settings = settings(self, _INFO)["OibSaveInfo"]
         if info.get("Compression", "None") != "None":
             raise SourceError(self.path, f"compression {info['Compression']} is not supported")
         return info
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """Bytes of every stream."""
-        return {name: sum(count for _, count in parts) for name, parts in self._ranges.items()}
 
     def path_of(self, name: str) -> str:
         """Return the one file."""
@@ -98,20 +107,25 @@ class OifMembers:
     def __init__(self, path: str, files: Files) -> None:
         self.path, self._files = path, files
         self.main = name_of(path)
-        folder = f"{path}.files"
-        if files.kind(folder) != "folder":
-            raise SourceError(
-                path, f"belongs to a folder {self.main}.files, which is not beside it"
-            )
-        self._paths = {name_of(one): one for one in files.folder(folder)}
+        self._paths, self.sizes = {self.main: path}, {self.main: files.stamp(path).size}
+        folder = self._folder()
+        found = files.folder(folder)
+        self._paths = {name_of(one): one for one in found}
+        self.sizes |= {name_of(one): stamp.size for one, stamp in found.items()}
         if not is_remote(path):
             _check_links(self._paths, folder)
         self._paths[self.main] = path
 
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """Bytes of every file."""
-        return {name: self._files.stamp(path).size for name, path in self._paths.items()}
+    def _folder(self) -> str:
+        """Return the folder beside the main file: of its name, or of the one that it had."""
+        saved = settings(self, self.main).get("ProfileSaveInfo", {})
+        first = str(saved.get("PtyFileNameS", "")).replace("\\", "/").split("/")
+        names = [f"{self.main}.files", *first[-2:-1]]
+        beside = self.path.removesuffix(self.main)
+        for name in names:
+            if name not in ("", ".", "..") and self._files.kind(beside + name) == "folder":
+                return beside + name
+        raise SourceError(self.path, f"belongs to a folder {names[0]}, which is not beside it")
 
     def path_of(self, name: str) -> str:
         """Return the file of a member."""
