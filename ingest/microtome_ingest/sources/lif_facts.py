@@ -94,8 +94,9 @@ def _channel(
     dye = texts.get("DyeName") or detected.get("indicator")
     found = {"indicator": dye, "detector": texts.get("DetectorName"), **detected}
     metadata = {key: value for key, value in found.items() if value}
+    measured = channel.element.get("NameOfMeasuredQuantity")
     return SourceChannel(
-        name=dye or metadata.get("detector") or channel.element.get("NameOfMeasuredQuantity"),
+        name=dye or metadata.get("detector") or measured or None,
         color=_COLORS.get(channel.element.get("LUTName", "").strip().lower()),
         window=window,
         metadata=metadata,

@@ -90,7 +90,9 @@ class Layout:
         part, kept = self.array.box(box), [i for i, a in enumerate(self.axes) if a != TILES]
         shape, steps = ([of[i] for i in kept] for of in (part.shape, part.steps))
         array = replace(part, shape=tuple(shape), steps=tuple(steps))
-        return replace(self, axes=self.axes.replace(TILES, ""), array=array)
+        rest = tuple(one for one in self.dimensions if one.axis != TILES)
+        axes = self.axes.replace(TILES, "")
+        return replace(self, axes=axes, array=array, dimensions=rest)
 
 
 def read_layout(element: Element, offset: int, path: str, name: str) -> Layout:
