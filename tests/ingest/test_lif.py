@@ -93,7 +93,9 @@ def saved(folder: Path, content: bytes, name: str = "a.lif") -> str:
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("place", ["local", "remote", "lof"])
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_any_region_of_any_axes(tmp_path: Path, name: str, place: str, data: st.DataObject) -> None:
     """A region is the image's, in native byte order, whichever axes were scanned."""
@@ -289,7 +291,7 @@ def test_time_stamps_tell_uneven_times(tmp_path: Path, old: bool) -> None:
     assert uneven.time_step is None
     assert uneven.notes == ("time points are not even: metadata lists them",)
     assert described([0, 0.1, 2, 2.1, 7, 7.1], t=7.0).time_step == 3.5
-    assert described([0, 0.1, 2]).metadata.get("time_points") is None
+    assert "time_points" not in described([0, 0.1, 2, 7]).metadata
 
 
 def test_more_memory_than_voxels_is_noted(tmp_path: Path) -> None:
