@@ -16,7 +16,7 @@ from microtome_ingest.source import Description, Scene
 from microtome_ingest.sources import lif_facts as facts
 from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.lengths import common_unit
-from microtome_ingest.sources.lif_file import Container, images, read_container
+from microtome_ingest.sources.lif_file import Container, images, photon_counts, read_container
 from microtome_ingest.sources.lif_layout import TILES, Layout, read_layout
 
 
@@ -104,14 +104,16 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
     Raises
     ------
     SourceError
-        Damage, several images and none chosen, one without voxels in this file, photon counts,
-        channels of differing types.
+        Damage, several images and none chosen, one without voxels in this file, channels of
+        differing types, photon counts alone.
     """
     files = files or Files()
     with files.open(path) as data:
         container = read_container(data)
     with strict(path, log="liffile"):
         entries = list(_entries(container, path))
+        if not entries and photon_counts(container.root):
+            raise SourceError(path, "holds no image but photon counts (FLIM): export one from them")
         index = _choose(path, entries, scene)
         entry = entries[index]
         layout, spare = _located(container, entry, path)
@@ -193,7 +195,7 @@ def _describe(
         time_step=facts.time_step(layout, times),
         channels=facts.channels(element, layout),
         metadata=facts.metadata(element, entry.title, kind, layout, entry.tile),
-        notes=facts.notes(layout, element, spare, entry.tiles),
+        notes=facts.notes(layout, element, spare, entry.tiles, photon_counts(container.root)),
     )
 
 

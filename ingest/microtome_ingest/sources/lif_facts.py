@@ -214,8 +214,10 @@ def _xml(element: Element) -> str:
     return tostring(image, encoding="unicode")
 
 
-def notes(layout: Layout, element: Element, spare: int, tiles: int) -> tuple[str, ...]:
-    """Say what is odd; `spare` bytes of the memory block are not read."""
+def notes(
+    layout: Layout, element: Element, spare: int, tiles: int, photons: int
+) -> tuple[str, ...]:
+    """Say what is odd; `spare` bytes of the memory block are not read, nor `photons` sets."""
     found = [f"the scan has no axis {axis}: it is stored with one voxel" for axis in layout.added]
     found += [_axis_note(d) for d in layout.dimensions if d.axis in MEANINGS and d.extent > 1]
     found += [
@@ -228,6 +230,10 @@ def notes(layout: Layout, element: Element, spare: int, tiles: int) -> tuple[str
         found.append(f"one of {tiles} tiles, each of which is a scene: they are not stitched")
     if uneven(time_points(element, layout)):
         found.append("time points are not even: metadata lists them")
+    if photons:
+        found.append(
+            f"the file also holds {photons} sets of photon counts (FLIM): they are not read"
+        )
     if spare > 0:
         found.append(f"its memory block holds {spare} bytes more, which are not read")
     return tuple(found)

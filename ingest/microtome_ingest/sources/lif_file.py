@@ -16,6 +16,7 @@ from microtome_ingest.files import Bytes
 from microtome_ingest.sources.damage import strict
 from microtome_ingest.stream import told
 
+_IMAGE = "./Data/Image"
 _MARK, _TEXT = 0x70, 0x2A
 _MOST_XML = 128 << 20
 _XML = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe<", b"\xfe\xff\0<", b"\0<")
@@ -118,20 +119,19 @@ def images(root: Element) -> Iterator[tuple[str, Element]]:
     """Yield name, with those of the folders above it, and element of every image."""
     for element in root.findall("./Element"):
         # The outermost element is the file itself, unless it is an image, as in LOF files.
-        if _is_image(element):
+        if element.find(_IMAGE) is not None:
             yield element.get("Name", ""), element
         yield from _below(element, "")
+
+
+def photon_counts(root: Element) -> int:
+    """Return how many sets of photon counts (FLIM) there are, which are no images yet."""
+    return len(root.findall(".//Data/SingleMoleculeDetection[@IsImage='true']"))
 
 
 def _below(parent: Element, prefix: str) -> Iterator[tuple[str, Element]]:
     for element in parent.findall("./Children/Element"):
         name = prefix + element.get("Name", "")
-        if _is_image(element):
+        if element.find(_IMAGE) is not None:
             yield name, element
         yield from _below(element, f"{name}/")
-
-
-def _is_image(element: Element) -> bool:
-    if element.find("./Data/Image") is not None:
-        return True
-    return element.find("./Data/SingleMoleculeDetection[@IsImage='true']") is not None

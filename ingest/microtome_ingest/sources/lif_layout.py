@@ -101,10 +101,8 @@ def read_layout(element: Element, offset: int, path: str, name: str) -> Layout:
     Raises
     ------
     SourceError
-        What is no plain image, or numbers that contradict each other.
+        Numbers that contradict each other, or types that are not stored.
     """
-    if element.find("./Data/Image") is None:
-        raise SourceError(path, f"{name}: photon counts (FLIM) are not supported: export an image")
     dimensions, channels = _dimensions(element), _channels(element)
     _check(dimensions, channels, path, name)
     if any(int(one.get("BitInc", 0)) for one in element.iterfind(f"{_DESCRIPTION}/*/*")):
