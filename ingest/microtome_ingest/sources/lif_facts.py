@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 from xml.etree.ElementTree import Element, tostring
 
+from microtome_core.errors import InputError
 from microtome_core.units import convert
 from microtome_ingest.source import SourceChannel
 from microtome_ingest.sources.lengths import length_unit, plausible
@@ -49,11 +50,18 @@ def time_step(layout: Layout, times: Sequence[float]) -> float | None:
     """Return seconds between time points as the axis says, else as the time stamps do."""
     for one in layout.dimensions:
         if one.axis == "t" and one.extent > 1:
-            step = abs(one.length) / (one.extent - 1) if one.unit.strip() == "s" else 0.0
+            step = _seconds(abs(one.length) / (one.extent - 1), one.unit)
             if plausible(step, None):
                 return step
             return times[-1] / (len(times) - 1) if times and not uneven(times) else None
     return None
+
+
+def _seconds(value: float, unit: str) -> float:
+    try:
+        return convert(value, unit, "second")
+    except InputError:
+        return 0.0
 
 
 def time_points(element: Element, layout: Layout) -> tuple[float, ...]:

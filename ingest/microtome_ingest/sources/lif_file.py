@@ -47,7 +47,7 @@ class Container:
         Raises
         ------
         SourceError
-            It is not in the file, or of another size than the XML says.
+            It is not in the file, or smaller than the XML says.
         """
         memory = element.find("./Memory")
         key = "" if memory is None else memory.get("MemoryBlockID", "")
@@ -57,7 +57,7 @@ class Container:
             raise SourceError(path, f"{name}: its memory {key!r} is not in the file: truncated")
         offset, size = self.blocks[key]
         declared = None if memory is None else memory.get("Size")
-        if declared is not None and int(declared) != size:
+        if declared is not None and int(declared) > size:
             raise SourceError(path, f"{name}: declares {declared} bytes, but {key} has {size}")
         return offset, size
 

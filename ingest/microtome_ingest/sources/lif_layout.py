@@ -143,8 +143,8 @@ def _dimensions(element: Element) -> tuple[Dimension, ...]:
         Dimension(
             axis,
             int(d.attrib["NumberOfElements"]),
-            float(d.get("Origin", 0)),
-            float(d.get("Length", 0)),
+            float(d.get("Origin") or 0),
+            float(d.get("Length") or 0),
             d.get("Unit", ""),
             int(d.attrib["BytesInc"]),
         )

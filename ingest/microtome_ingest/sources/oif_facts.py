@@ -14,7 +14,7 @@ from microtome_core.errors import InputError, SourceError
 from microtome_core.units import convert
 from microtome_ingest.source import SourceChannel
 from microtome_ingest.sources.lengths import length_unit, plausible
-from microtome_ingest.sources.oif_grid import OifGrid
+from microtome_ingest.sources.oif_grid import OifGrid, prefix_of
 from microtome_ingest.sources.oif_members import Members, Settings, settings
 from microtome_ingest.sources.tiff_tags import plain
 from microtome_ingest.sources.times import uneven
@@ -152,8 +152,7 @@ def _color(source: Members, grid: OifGrid, channel: int) -> str | None:
     """Return the brightest colour of a channel's lookup table, if it is a ramp from black."""
     plane = grid.first("c", channel)
     table = plane_settings(source, plane).get("LUT Parameter", {}).get("LUTFileName", "")
-    prefix = plane.partition("C0")[0]
-    name = f"{prefix}{table}.lut"
+    name = f"{prefix_of(plane)}{table}.lut"
     if not table or name not in source.sizes:
         return None
     try:

@@ -77,6 +77,12 @@ def read_grid(source: Members, main: Settings) -> OifGrid:
     )
 
 
+def prefix_of(name: str) -> str:
+    """Return what stands before the numbers in the name of a plane."""
+    match = _NAME.fullmatch(name)
+    return match["prefix"] if match else ""
+
+
 def axis_sizes(main: Settings) -> dict[str, int]:
     """Return the extent of every axis by Olympus's letter."""
     tables = (main.get(f"Axis {i} Parameters Common", {}) for i in range(len(_CODES) + 1))
