@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-END, FREE, FAT, NONE = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFD, 0xFFFFFFFF
+END, FREE, FAT, DIFAT, NONE = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFD, 0xFFFFFFFC, 0xFFFFFFFF
 NAMES = {"x": "um", "y": "um", "c": "Ch", "z": "nm", "t": "ms", "a": "deg", "l": "nm", "p": "mm"}
 CODES = "xycztalp"
 DYES = ("Alexa Fluor 488", "None", "")
@@ -252,28 +252,32 @@ class _Compound:
         return head + bytes(36) + struct.pack("<IQ", start, size)
 
     def finished(self, directory: int, minifat: int, minis: int) -> bytes:
-        """Return header and sectors, the tables of sectors at the end."""
-        each = self.size // 4
-        count = 1
-        while True:
-            most = max(self.sectors) + 1 + count
-            if count * each >= most:
-                break
+        """Return header and sectors, the tables of sectors and their list at the end."""
+        each, first = self.size // 4, max(self.sectors) + 1
+        count = more = 0
+        while count * each < first + count + more:
             count += 1
-        first = max(self.sectors) + 1
+            more = -(-max(0, count - 109) // (each - 1))
         table = [self.table.get(i, FREE) for i in range(count * each)]
-        for i in range(count):
-            table[first + i] = FAT
+        tables, lists = range(first, first + count), range(first + count, first + count + more)
+        for i in tables:
+            table[i] = FAT
+        for i in lists:
+            table[i] = DIFAT
         raw = struct.pack(f"<{len(table)}I", *table)
-        for i in range(count):
-            self.sectors[first + i] = raw[i * self.size : (i + 1) * self.size]
-        difat = [*range(first, first + count)] + [FREE] * (109 - count)
+        for i, number in enumerate(tables):
+            self.sectors[number] = raw[i * self.size : (i + 1) * self.size]
+        for i, number in enumerate(lists):
+            part = [*tables[109 + i * (each - 1) :][: each - 1]]
+            part += [FREE] * (each - 1 - len(part)) + [number + 1 if i + 1 < more else END]
+            self.sectors[number] = struct.pack(f"<{each}I", *part)
         shift = {3: 9, 4: 12}[self.version]
         head = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16)
         head += struct.pack("<HHHHH6x", 0x3E, self.version, 0xFFFE, shift, 6)
-        head += struct.pack("<9I", 0, count, directory, 0, 4096, minifat, minis, END, 0)
-        head += struct.pack("<109I", *difat)
-        numbers = range(first + count)
+        head += struct.pack("<7I", 0, count, directory, 0, 4096, minifat, minis)
+        head += struct.pack("<II", lists[0] if more else END, more)
+        head += struct.pack("<109I", *[*tables, *[FREE] * 109][:109])
+        numbers = range(first + count + more)
         return head.ljust(self.size, b"\0") + b"".join(
             self.sectors.get(i, bytes(self.size)) for i in numbers
         )

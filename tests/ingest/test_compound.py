@@ -49,6 +49,24 @@ def test_streams_are_those_that_were_written(
     judge.close()
 
 
+def test_a_large_file_has_a_list_of_its_tables(tmp_path: Path) -> None:
+    """More tables of sectors than the header can name are found through sectors of their own."""
+    streams = {"a": RANDOM.bytes(16 << 20), "b": b"small"}
+    data = compound(streams)
+    assert int.from_bytes(data[72:76], "little") == 2
+    (tmp_path / "a.oib").write_bytes(data)
+    assert contents(str(tmp_path / "a.oib")) == streams
+    judge = CompoundFile(tmp_path / "a.oib")
+    assert {name: judge.open_file(name).read() for name in judge.files()} == streams
+    judge.close()
+    circle = bytearray(data)
+    at = 512 * (1 + int.from_bytes(data[68:72], "little"))
+    circle[at : at + 508] = bytes(508)
+    (tmp_path / "a.oib").write_bytes(circle)
+    with pytest.raises(SourceError, match=r"a\.oib"):
+        contents(str(tmp_path / "a.oib"))
+
+
 STREAMS = {"a": RANDOM.bytes(9000), "b": RANDOM.bytes(100)}
 
 

@@ -52,8 +52,12 @@ class _Chains:
 
     def __init__(self, table: NDArray[np.uint32], path: str) -> None:
         self._table, self._path = table, path
-        following = np.arange(1, len(table) + 1, dtype="uint32")
-        self._breaks = np.flatnonzero(table != following)
+        numbers = np.arange(len(table), dtype="uint32")
+        ends = table != numbers + 1
+        ends[-1:] = True
+        breaks = np.flatnonzero(ends).astype("uint32")
+        # Where the run ends that each sector is in.
+        self._stops = breaks[np.searchsorted(breaks, numbers)]
 
     def runs(self, start: int) -> Iterator[tuple[int, int]]:
         """Yield first sector and count of the runs of a chain."""
@@ -61,7 +65,7 @@ class _Chains:
         while start != _END:
             if start >= len(self._table):
                 raise SourceError(self._path, f"sector {start} of {len(self._table)}: damaged")
-            stop = int(self._breaks[np.searchsorted(self._breaks, start)])
+            stop = int(self._stops[start])
             total += stop - start + 1
             if total > len(self._table):
                 raise SourceError(self._path, "a chain of sectors runs in a circle: damaged")
