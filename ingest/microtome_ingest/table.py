@@ -123,8 +123,15 @@ FORMATS = (
     Format(
         "Leica LIF",
         f"{_SOURCES}.lif",
-        both(starts(b"\x70\0\0\0"), starts(b"\x2a", at=8)),
-        (".lif",),
+        either(
+            both(starts(b"\x70\0\0\0"), starts(b"\x2a", at=8)),
+            # They refer to other files, and are refused by name.
+            both(
+                starts(b"<", b"\xef\xbb\xbf<", b"\xff\xfe<", b"<\0"),
+                ends(".xlif", ".xlef", ".xlcf"),
+            ),
+        ),
+        (".lif", ".lof"),
         reader="liffile",
         extra="lif",
         needs=("liffile",),

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 
 from microtome_core.errors import InputError, SourceError, StorageError
 
+# What a library says of a file that is as its format wants it: LSM files of two channels keep the
+# bits of each elsewhere than TIFF does.
+_HARMLESS = ("correcting LSM bitspersample tag",)
+
 
 class _Recorder(logging.Handler):
     """Keeps what one thread logs, so that another thread's file is not blamed."""
@@ -18,8 +22,9 @@ class _Recorder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record's text if it is this thread's."""
-        if record.thread == self.thread:
-            self.messages.append(record.getMessage())
+        text = record.getMessage()
+        if record.thread == self.thread and not text.endswith(_HARMLESS):
+            self.messages.append(text)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from microtome_ingest.sources.tiff_codec import Plane
 from microtome_ingest.sources.tiff_facts import Facts
 from microtome_ingest.sources.tiff_imagej import imagej_facts, imagej_layout
 from microtome_ingest.sources.tiff_layout import Layout, scene_of, series_layout
+from microtome_ingest.sources.tiff_lsm import lsm_facts, lsm_layout, lsm_scenes
 from microtome_ingest.sources.tiff_metamorph import stk_facts, svs_facts
 from microtome_ingest.sources.tiff_ome import (
     OmeDocument,
@@ -201,6 +202,8 @@ def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     with strict(path), open_tiff(path, files) as tif:
         if is_ome(tif.pages.first):
             return read_document(path, files, tif.pages.first.description).scenes()
+        if tif.is_lsm:
+            return lsm_scenes(tif, path)
         return tuple(scene_of(i, series) for i, series in enumerate(_series(tif)))
 
 
@@ -235,7 +238,7 @@ def open_image(
                 document = read_document(path, files, tif.pages.first.description)
                 opened = _ome_source(document, scene, files, {path: tif})
             else:
-                opened = _series_source(tif, path, scene)
+                opened = (_lsm_source if tif.is_lsm else _series_source)(tif, path, scene)
     return TiffSource(*opened, files, meter)
 
 
@@ -258,6 +261,13 @@ def _series_source(tif: TiffFile, path: str, scene: int | None) -> tuple[Descrip
     index = choose(path, found, scene)
     layout = _layout(tif, series[index], path)
     return _describe(layout, _facts(tif, series[index], index, layout), (path,), index), layout
+
+
+def _lsm_source(tif: TiffFile, path: str, scene: int | None) -> tuple[Description, Layout]:
+    found = lsm_scenes(tif, path)
+    index = choose(path, found, scene)
+    layout = lsm_layout(tif, path, index)
+    return _describe(layout, lsm_facts(tif, layout, index, len(found)), (path,), index), layout
 
 
 def choose(path: str, found: tuple[Scene, ...], scene: int | None) -> int:

@@ -132,7 +132,7 @@ class Plane:
         offsets = np.asarray(page.dataoffsets, "int64")
         counts = np.asarray(page.databytecounts, "int64")
         whole = codec.raw and bool(np.all(offsets[1:] == offsets[:-1] + counts[:-1]))
-        if whole and len(offsets) and counts.sum() >= codec.nbytes:
+        if whole and len(offsets) and offsets[0] > 0 and counts.sum() >= codec.nbytes:
             return cls.raw(path, page.index, codec, int(offsets[0]))
         plane = cls(path, page.index, codec, offsets, counts, whole=False)
         plane.check()

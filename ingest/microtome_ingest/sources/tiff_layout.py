@@ -112,11 +112,14 @@ def make_layout(
     return layout
 
 
-def series_layout(series: TiffPageSeries, path: str) -> Layout:
-    """Return the layout of what tifffile found to be one array; its file must be open."""
+def series_layout(series: TiffPageSeries, path: str, axes: str = "") -> Layout:
+    """Return the layout of what tifffile found to be one array; its file must be open.
+
+    `axes` may name the axes instead of tifffile.
+    """
     if series.transform is not None:
         raise SourceError(path, f"{series.kind} images that need a transform are not supported")
-    page, axes = series.keyframe, unique(series.axes)
+    page, axes = series.keyframe, axes or unique(series.axes)
     planes = _planes(series, path)
     return make_layout(series.kind, axes, series.shape, page, planes, _sizes(page))
 
