@@ -173,5 +173,3 @@ def pixels_of(recording: Recording) -> Pixels:
             f"in rows of {pixels.row} bytes: damaged",
         )
     return pixels
-
-
