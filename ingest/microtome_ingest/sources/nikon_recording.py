@@ -53,6 +53,13 @@ class Recording:
 
 
 def load(path: str, files: Files) -> Recording:
+    """Return what a file says.
+
+    Raises
+    ------
+    SourceError
+        Damage, or a file in JPEG 2000.
+    """
     with files.open(path) as data:
         if bytes(data.read(0, min(4, data.stamp.size))) == _LEGACY:
             raise SourceError(
@@ -146,6 +153,13 @@ def _raw(file: nd2.ND2File, names: Sequence[str]) -> Mapping[str, Any]:
 
 
 def pixels_of(recording: Recording) -> Pixels:
+    """Return what frames are made of.
+
+    Raises
+    ------
+    SourceError
+        Numbers that contradict each other, or voxels that are not read.
+    """
     found = recording.attributes
     bits, components, channels = (
         found.bitsPerComponentInMemory,
