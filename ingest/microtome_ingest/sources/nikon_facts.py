@@ -1,17 +1,23 @@
 """What an ND2 file says beside its voxels."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 
+from microtome_core.errors import SourceError
 from microtome_ingest.source import SourceChannel
 from microtome_ingest.sources.lengths import plausible
 from microtome_ingest.sources.tiff_tags import plain
 
 _UNIX_EPOCH = 2440587.5  # as a Julian day
-_VERBATIM = ("ImageAttributes", "ImageMetadata", "ImageTextInfo", "ImageCalibration")
+VERBATIM = (b"ImageAttributes", b"ImageMetadata", b"ImageTextInfo", b"ImageCalibration")
+_COMPRESSED = b"L"
+_COMPRESSED_HEAD = 12
+# No description of a recording is as large.
+_MOST = 64 << 20
 
 
 def voxel_size(channels: Sequence[Any]) -> dict[str, float]:
@@ -76,9 +82,28 @@ def date(day: object) -> str | None:
     return when.isoformat(timespec="seconds")
 
 
+def check_chunk(path: str, name: bytes, data: bytes) -> None:
+    """Refuse metadata that would grow when they are read.
+
+    Raises
+    ------
+    SourceError
+        XML with entities of its own, which NIS-Elements never writes, or a zlib bomb.
+    """
+    if data.startswith(b"<"):
+        text = data.replace(b"\0", b"")
+        if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
+            raise SourceError(path, f"its XML in {name!r} declares entities: refused")
+    if data.startswith(_COMPRESSED):
+        inflater = zlib.decompressobj()
+        if len(inflater.decompress(data[_COMPRESSED_HEAD:], _MOST + 1)) > _MOST:
+            raise SourceError(path, f"{name!r} inflates to more than {_MOST} bytes: refused")
+
+
 def verbatim(file: Any, names: Sequence[str]) -> dict[str, Any]:  # noqa: ANN401 - nd2.ND2File
     """Return all that the file says of its first frame and of the whole, as it says it."""
-    wanted = {n for n in names if n.startswith(_VERBATIM) and ("|" not in n or n.endswith("|0"))}
+    kinds = tuple(kind.decode() for kind in VERBATIM)
+    wanted = {n for n in names if n.startswith(kinds) and ("|" not in n or n.endswith("|0"))}
     found: dict[str, Any] = plain(file.unstructured_metadata(strip_prefix=False, include=wanted))
     return {
         "attributes": plain(file.attributes._asdict()),

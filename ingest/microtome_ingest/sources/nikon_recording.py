@@ -86,6 +86,9 @@ def _recording(path: str, size: int, file: nd2.ND2File) -> Recording:
     }
     if not offsets:
         raise SourceError(path, "holds no frames")
+    for name in chunks:
+        if name.startswith(facts.VERBATIM):
+            facts.check_chunk(path, name, reader._load_chunk(name))
     loops, notes = _loops(path, file, offsets)
     names = [name[:-1].decode("utf-8", "replace") for name in chunks]
     if any(name.startswith("CustomDataSeq|RleZipBinarySequence") for name in names):
