@@ -142,6 +142,10 @@ def test_a_pyramid_is_skipped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(path), voxels)
     with pytest.raises(SourceError, match="no voxels, but of pyramids"):
         czi.open_image(saved(tmp_path, [coarse]))
+    scene = [Tile(voxels, {"S": 0}), Tile(voxels, {"S": 2}, covers=(32, 32))]
+    other = Tile(voxels, {"S": 1})
+    with pytest.raises(SourceError, match="nothing but a pyramid of S 2"):
+        czi.scenes(saved(tmp_path, [*scene, other]))
 
 
 @pytest.mark.parametrize(
@@ -437,6 +441,8 @@ def test_without_time_stamps_the_interval_counts(tmp_path: Path) -> None:
     found = czi.open_image(timed(tmp_path, [], times=8), 0).description
     assert found.time_step == 5
     assert found.notes == ("its metadata say 8 along T, but it holds 3",)
+    others = czi.open_image(timed(tmp_path, [0.1 * i for i in range(12)]), 0).description
+    assert others.time_step == 5  # twelve stamps are not those of three time points
 
 
 def test_a_subblock_says_where_the_stage_stood(tmp_path: Path) -> None:
@@ -445,6 +451,14 @@ def test_a_subblock_says_where_the_stage_stood(tmp_path: Path) -> None:
     path = saved(tmp_path, [Tile(noise((4, 4)), NONE, xml=xml)])
     kept = czi.open_image(path).description.metadata
     assert kept["stage_position"] == {"x": -7.5, "unit": "micrometer"}
+
+
+def test_metadata_too_long_for_a_record_are_told(tmp_path: Path) -> None:
+    """They are left out, and not cut."""
+    xml = f"<ImageDocument><!--{'x' * (17 << 20)}--></ImageDocument>"
+    found = czi.open_image(saved(tmp_path, [Tile(noise((4, 4)), NONE)], xml=xml)).description
+    assert found.metadata["CZI"].startswith("left out")
+    assert "too long to be kept" in found.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -478,6 +492,16 @@ def test_a_directory_that_claims_too_much_is_refused(tmp_path: Path, claim: int)
         czi.open_image(str(path))
 
 
+def test_a_directory_that_claims_too_little_is_refused(tmp_path: Path) -> None:
+    """A time point less would be a shorter recording."""
+    path = Path(saved(tmp_path, [Tile(noise((4, 4)), {"T": t}) for t in range(3)]))
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<i", data, data.find(b"ZISRAWDIRECTORY") + 32, 2)
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="holds more than 2 subblocks"):
+        czi.open_image(str(path))
+
+
 def test_a_subblock_too_large_to_be_one_is_refused(tmp_path: Path) -> None:
     """A few bytes that claim gigabytes are not handed to libCZI."""
     huge = np.broadcast_to(np.uint8(0), (1 << 20, 1 << 20))
@@ -486,11 +510,12 @@ def test_a_subblock_too_large_to_be_one_is_refused(tmp_path: Path) -> None:
         czi.open_image(saved(tmp_path, [tile]))
 
 
-def test_another_subblock_than_the_directory_says_is_refused(tmp_path: Path) -> None:
-    """Both say what it holds, and must agree."""
+@pytest.mark.parametrize("at", [2, 32 + 4], ids=["pixels", "x"])
+def test_another_subblock_than_the_directory_says_is_refused(tmp_path: Path, at: int) -> None:
+    """Both say what it holds and where it belongs, and must agree."""
     path = Path(saved(tmp_path, [Tile(noise((4, 4)), NONE)]))
     data = bytearray(path.read_bytes())
-    data[544 + 32 + 16 + 2] = 0  # its type of pixels
+    data[544 + 32 + 16 + at] ^= 1
     path.write_bytes(data)
     with pytest.raises(SourceError, match="not what its directory says"):
         read(str(path))

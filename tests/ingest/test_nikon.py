@@ -273,6 +273,17 @@ def test_a_line_scan_has_no_y(tmp_path: Path) -> None:
     assert "line scan" in found.notes[0]
 
 
+def test_components_that_are_no_colours_are_channels(tmp_path: Path) -> None:
+    """As the library has them, without the names of fewer channels, which is told."""
+    frames = noise((1, 9, 7, 2, 2))
+    source = open_source(saved(tmp_path, Recording(frames)))
+    found = source.description
+    assert (found.axes, found.shape, found.channels) == ("cyx", (4, 9, 7), ())
+    assert "4 components of 2 channels" in found.notes[0]
+    expected = frames.reshape(9, 7, 4).transpose(2, 0, 1)
+    np.testing.assert_array_equal(whole(source), expected)
+
+
 @pytest.mark.parametrize(
     ("recording", "reason"),
     [

@@ -28,6 +28,8 @@ from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.times import Times, times_of
 
 _AXES = {"t": "T", "c": "C", "z": "Z"}
+# Characters of XML that are kept in the record.
+_LONGEST = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,7 @@ def _describe(data: Bytes, document: _Document, number: int) -> Description:
             **({"name": name} if name else {}),
             **_stage(data, document, image),
             **times.metadata,
-            "CZI": document.xml,
+            "CZI": document.xml if len(document.xml) <= _LONGEST else "left out: too long",
         },
         notes=(*times.notes, *_notes(document, image)),
     )
@@ -261,8 +263,9 @@ def _times(document: _Document, image: Image) -> Times:
     turns = image.turns["T"]
     if len(turns) < 2:
         return Times()
-    # The attachment has one for each time point of the recording, whatever was kept of them.
-    known = turns[0] >= 0 and turns[-1] < len(document.stamps)
+    # One for each time point of the recording; another number of them is of something else.
+    known = len(document.stamps) in (document.facts.size("T"), turns[-1] + 1)
+    known = known and turns[0] >= 0 and turns[-1] < len(document.stamps)
     points = [document.stamps[t] for t in turns] if known else []
     return times_of(points, document.facts.time_step())
 
@@ -276,11 +279,14 @@ def _notes(document: _Document, image: Image) -> tuple[str, ...]:
     blocks = [block for plane in image.planes.values() for block in plane]
     if any(block.compression == JPEG_XR for block in blocks):
         notes.append("was compressed with JPEG XR, which may have cost detail")
-    for name in "TZC":
-        held = len({turn for one in document.images for turn in one.turns[name]})
+    for name in "TZCSHVIRB":
+        every = [one.turns.get(name, [one.fixed.get(name, 0)]) for one in document.images]
+        held = len({turn for turns in every for turn in turns})
         said = document.facts.size(name)
         if said > held:
             notes.append(f"its metadata say {said} along {name}, but it holds {held}")
+    if len(document.xml) > _LONGEST:
+        notes.append(f"its XML of {len(document.xml)} characters is too long to be kept")
     if document.pending:
         notes.append("was not closed by the program that wrote it")
     return tuple(notes)

@@ -4,6 +4,7 @@ libCZI fills what a subblock does not hold with zeros, so that this is found out
 """
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,10 +79,8 @@ def check_content(data: Bytes, block: Block) -> None:
     SourceError
     """
     found = content(data, block.position)
-    mine = (block.pixel, block.compression, block.stored)
-    theirs = (found.block.pixel, found.block.compression, found.block.stored)
     where = f"the subblock at byte {block.position}"
-    if mine != theirs:
+    if replace(found.block, position=block.position) != block:
         raise SourceError(data.path, f"{where} is not what its directory says: damaged")
     problem = _problem(found.voxels, block)
     if problem:

@@ -100,6 +100,9 @@ def blocks(data: Bytes, found: Header) -> list[Block]:
     for number in range(count):
         block, at = entry(data, view, at, f"subblock {number} of its directory")
         result.append(block)
+    _check(
+        data, bytes(view[at : at + 2]) != b"DV", f"its directory holds more than {count} subblocks"
+    )
     return result
 
 

@@ -84,6 +84,7 @@ def images(path: str, blocks: Sequence[Block]) -> tuple[Image, ...]:
     if not finest:
         raise SourceError(path, "holds no voxels, but of pyramids at most")
     varying = _varying(path, finest)
+    _check_pyramids(path, blocks, varying)
     groups: dict[tuple[object, ...], list[Block]] = {}
     for block in finest:
         groups.setdefault(_key(block), []).append(block)
@@ -109,6 +110,16 @@ def _varying(path: str, blocks: Sequence[Block]) -> tuple[str, ...]:
         if None in values[name]:
             raise SourceError(path, f"some of its subblocks have no place along {name}: not read")
     return tuple(sorted(varying, key=lambda name: ("SVIRHB".find(name) % 99, name)))
+
+
+def _check_pyramids(path: str, blocks: Sequence[Block], varying: Sequence[str]) -> None:
+    """Refuse planes of which only coarser levels are there."""
+    planes = {tuple(b.place.get(name) for name in varying) for b in blocks if b.finest}
+    for block in blocks:
+        plane = tuple(block.place.get(name) for name in varying)
+        if None not in plane and plane not in planes:
+            words = ", ".join(f"{n} {at}" for n, at in zip(varying, plane, strict=True))
+            raise SourceError(path, f"holds nothing but a pyramid of {words}")
 
 
 def _key(block: Block) -> tuple[object, ...]:

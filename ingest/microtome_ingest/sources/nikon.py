@@ -290,6 +290,9 @@ def _axes(recording: Recording, loops: str, pixels: Pixels) -> tuple[str, tuple[
     notes: tuple[str, ...] = ()
     if pixels.samples > 1:
         notes = ("colour samples are stored blue first: they are given as red, green, blue",)
+    if pixels.samples == 1 and pixels.channels != len(recording.channels):
+        known = len(recording.channels)
+        notes = (f"has {pixels.channels} components of {known} channels, which stay without names",)
     meaning = recording.channels[0].volume.axesInterpretation if recording.channels else ()
     for letter, kind in zip("xy", meaning, strict=False):
         if kind == "time":
