@@ -73,7 +73,8 @@ class Pixels:
             data,
             strides=(self.row, count * size, self.samples * size, size),
         )
-        return found.transpose(2, 0, 1, 3)[..., ::-1]
+        turned = found.transpose(2, 0, 1, 3)
+        return turned[..., ::-1] if self.samples > 1 else turned
 
 
 @dataclass(frozen=True, slots=True)
