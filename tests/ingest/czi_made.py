@@ -50,7 +50,7 @@ class Tile:
 def czi(tiles: Sequence[Tile], xml: str = "", stamps: Sequence[float] = (), part: int = 0) -> bytes:
     """Return a file of those subblocks."""
     content = bytearray(544)
-    entries = b""
+    entries = bytearray()
     for tile in tiles:
         position = len(content)
         content += _segment(b"ZISRAWSUBBLOCK", tile.body(position))

@@ -41,11 +41,13 @@ class _Document:
     facts: Facts
     images: tuple[Image, ...]
     stamps: Sequence[float]
-    pending: bool
+    # What holds for all images alike.
+    notes: tuple[str, ...]
+    names: Mapping[int, str]
 
     def name(self, number: int) -> str:
         """Return what tells an image from the others."""
-        return self.images[number].name(self.facts.scenes())
+        return self.images[number].name(self.names)
 
 
 class CziSource:
@@ -200,7 +202,8 @@ def _document(data: Bytes) -> _Document:
         found = images(data.path, directory.blocks(data, header))
         stamps = directory.time_stamps(data, header)
         facts = Facts(xml, data.path)
-    return _Document(data.path, xml, facts, found, stamps, header.pending)
+    notes = _odd(facts, found, xml, header.pending)
+    return _Document(data.path, xml, facts, found, stamps, notes, facts.scenes())
 
 
 def _chosen(document: _Document, scene: int | None) -> int:
@@ -271,7 +274,7 @@ def _times(document: _Document, image: Image) -> Times:
 
 
 def _notes(document: _Document, image: Image) -> tuple[str, ...]:
-    """Say what is odd."""
+    """Say what is odd about an image."""
     notes = []
     gap = uncovered(image)
     if gap > 0:
@@ -279,15 +282,21 @@ def _notes(document: _Document, image: Image) -> tuple[str, ...]:
     blocks = [block for plane in image.planes.values() for block in plane]
     if any(block.compression == JPEG_XR for block in blocks):
         notes.append("was compressed with JPEG XR, which may have cost detail")
+    return (*notes, *document.notes)
+
+
+def _odd(facts: Facts, found: Sequence[Image], xml: str, pending: bool) -> tuple[str, ...]:
+    """Say what is odd about the file."""
+    notes = []
     for name in "TZCSHVIRB":
-        every = [one.turns.get(name, [one.fixed.get(name, 0)]) for one in document.images]
+        every = [one.turns.get(name, [one.fixed.get(name, 0)]) for one in found]
         held = len({turn for turns in every for turn in turns})
-        said = document.facts.size(name)
+        said = facts.size(name)
         if said > held:
             notes.append(f"its metadata say {said} along {name}, but it holds {held}")
-    if len(document.xml) > _LONGEST:
-        notes.append(f"its XML of {len(document.xml)} characters is too long to be kept")
-    if document.pending:
+    if len(xml) > _LONGEST:
+        notes.append(f"its XML of {len(xml)} characters is too long to be kept")
+    if pending:
         notes.append("was not closed by the program that wrote it")
     return tuple(notes)
 

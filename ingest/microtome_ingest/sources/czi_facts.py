@@ -4,7 +4,7 @@ Source of names and units: ZEISS, CZI metadata schema: lengths in the scaling ar
 positions in micrometers, exposure times in nanoseconds, wavelengths in nanometers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, fromstring
@@ -41,6 +41,8 @@ class Facts:
 
     def __init__(self, xml: str, path: str) -> None:
         self._root = parse(xml, path) if xml else Element("ImageDocument")
+        every = self._root.iterfind(f"{_DIMENSIONS}/S/Scenes/Scene")
+        self._scenes = {scene.get("Index", "0"): scene for scene in every}
 
     def voxel_size(self) -> dict[str, float]:
         """Return micrometers by axis; 0 stands for "unknown"."""
@@ -63,17 +65,15 @@ class Facts:
     def scenes(self) -> dict[int, str]:
         """Return the names of scenes by their numbers."""
         return {
-            int(scene.get("Index") or 0): scene.get("Name") or ""
-            for scene in self._scenes()
-            if (scene.get("Index") or "0").isdecimal()
+            int(index): scene.get("Name") or ""
+            for index, scene in self._scenes.items()
+            if index.isdecimal()
         }
 
     def stage(self, scene: int | None) -> dict[str, Any]:
         """Return where the stage stood for a scene, in micrometers."""
-        for element in self._scenes():
-            if element.get("Index", "0") == str(scene or 0):
-                return _position(element)
-        return {}
+        found = self._scenes.get(str(scene or 0))
+        return {} if found is None else _position(found)
 
     def channels(self, numbers: Sequence[int], dtype: np.dtype[Any]) -> tuple[SourceChannel, ...]:
         """Return the channels of those numbers, or none where the XML lists fewer."""
@@ -101,9 +101,6 @@ class Facts:
             "objective": self._objective(),
         }
         return {key: value for key, value in facts.items() if value}
-
-    def _scenes(self) -> Iterator[Element]:
-        return self._root.iterfind(f"{_DIMENSIONS}/S/Scenes/Scene")
 
     def _instrument(self) -> dict[str, str]:
         found = self._referred("MicroscopeRef", "Microscopes/Microscope")
