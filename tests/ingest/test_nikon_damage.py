@@ -11,7 +11,7 @@ import pytest
 
 from microtome_core.errors import SourceError
 from microtome_core.region import Region
-from microtome_ingest.formats import open_source
+from microtome_ingest.formats import open_source, scenes
 from tests.counted import Counted
 from tests.ingest.nd2_made import (
     Recording,
@@ -51,6 +51,16 @@ def test_what_cannot_be_is_refused(tmp_path: Path, recording: Recording, reason:
     """Numbers that contradict each other, and what is not read, are named."""
     with pytest.raises(SourceError, match=reason):
         open_source(saved(tmp_path, recording))
+
+
+def test_metadata_of_another_kind_are_refused(tmp_path: Path) -> None:
+    """A group of values where a number should stand."""
+    odd = time_loop(3)
+    odd["uLoopPars"]["dPeriod"] = {"a": 1.0}
+    path = saved(tmp_path, Recording(noise((3, 9, 7, 1, 1)), [odd]))
+    for call in (open_source, scenes):
+        with pytest.raises(SourceError, match=r"a\.nd2: its metadata: TypeError"):
+            call(path)
 
 
 def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ class CziSource:
 def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     """List the images: scenes, and whatever else is no axis."""
     files = files or Files()
-    with _local(path, files) as data:
+    with _local(path, files) as data, strict(path):
         document = _document(data)
         return tuple(
             Scene(i, document.name(i), d.axes, d.shape, d.dtype)
@@ -176,7 +176,7 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
         compressions that libCZI does not decode, or a file that is not local.
     """
     files = files or Files()
-    with _local(path, files) as data:
+    with _local(path, files) as data, strict(path):
         document = _document(data)
         number = _chosen(document, scene)
         image = document.images[number]
@@ -194,14 +194,13 @@ def _local(path: str, files: Files) -> Bytes:
 
 
 def _document(data: Bytes) -> _Document:
-    with strict(data.path):
-        header = directory.header(data)
-        if header.part:
-            raise SourceError(data.path, "is one of several files of a recording: not read")
-        xml = directory.xml(data, header)
-        found = images(data.path, directory.blocks(data, header))
-        stamps = directory.time_stamps(data, header)
-        facts = Facts(xml, data.path)
+    header = directory.header(data)
+    if header.part:
+        raise SourceError(data.path, "is one of several files of a recording: not read")
+    xml = directory.xml(data, header)
+    found = images(data.path, directory.blocks(data, header))
+    stamps = directory.time_stamps(data, header)
+    facts = Facts(xml, data.path)
     notes = _odd(facts, found, xml, header.pending)
     return _Document(data.path, xml, facts, found, stamps, notes, facts.scenes())
 

@@ -35,6 +35,7 @@ from microtome_ingest.sources.nikon_recording import Recording, load, pixels_of
 from microtome_ingest.sources.parallel import run
 from microtome_ingest.sources.times import Times, times_of
 
+_METADATA = "its metadata"
 # Bytes of frames that are fetched together.
 _WINDOW = 32 << 20
 
@@ -169,11 +170,12 @@ def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     """List the positions of the stage, or the one image of a file without them."""
     files = files or Files()
     recording = load(path, files)
-    return tuple(
-        Scene(i, _name(recording, i), d.axes, d.shape, d.dtype)
-        for i in range(_count(recording))
-        for d in [_describe(recording, i, pixels_of(recording))]
-    )
+    with strict(path, _METADATA, log="nd2"):
+        return tuple(
+            Scene(i, _name(recording, i), d.axes, d.shape, d.dtype)
+            for i in range(_count(recording))
+            for d in [_describe(recording, i, pixels_of(recording))]
+        )
 
 
 def open_image(path: str, scene: int | None = None, files: Files | None = None) -> NikonSource:
@@ -187,10 +189,12 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
     """
     files = files or Files()
     recording = load(path, files)
-    number = _chosen(recording, scene)
-    pixels, order = pixels_of(recording), _order(recording, number)
-    _check_frames(recording, pixels, order)
-    description = _describe(recording, number, pixels)
+    # The library hands on whatever stands where a number should.
+    with strict(path, _METADATA, log="nd2"):
+        number = _chosen(recording, scene)
+        pixels, order = pixels_of(recording), _order(recording, number)
+        _check_frames(recording, pixels, order)
+        description = _describe(recording, number, pixels)
     return NikonSource(description, files, pixels, order, recording.offsets)
 
 
