@@ -84,7 +84,7 @@ def images(path: str, blocks: Sequence[Block]) -> tuple[Image, ...]:
     if not finest:
         raise SourceError(path, "holds no voxels, but of pyramids at most")
     varying = _varying(path, finest)
-    _check_pyramids(path, blocks, varying)
+    _check_pyramids(path, blocks)
     groups: dict[tuple[object, ...], list[Block]] = {}
     for block in finest:
         groups.setdefault(_key(block), []).append(block)
@@ -112,13 +112,16 @@ def _varying(path: str, blocks: Sequence[Block]) -> tuple[str, ...]:
     return tuple(sorted(varying, key=lambda name: ("SVIRHB".find(name) % 99, name)))
 
 
-def _check_pyramids(path: str, blocks: Sequence[Block], varying: Sequence[str]) -> None:
+def _check_pyramids(path: str, blocks: Sequence[Block]) -> None:
     """Refuse planes of which only coarser levels are there."""
-    planes = {tuple(b.place.get(name) for name in varying) for b in blocks if b.finest}
+    every = sorted({item for block in blocks for item in block.place.items()})
+    counts = Counter(name for name, _ in every)
+    names = [name for name, count in counts.items() if count > 1]
+    planes = {tuple(b.place.get(name) for name in names) for b in blocks if b.finest}
     for block in blocks:
-        plane = tuple(block.place.get(name) for name in varying)
+        plane = tuple(block.place.get(name) for name in names)
         if None not in plane and plane not in planes:
-            words = ", ".join(f"{n} {at}" for n, at in zip(varying, plane, strict=True))
+            words = ", ".join(f"{n} {at}" for n, at in zip(names, plane, strict=True))
             raise SourceError(path, f"holds nothing but a pyramid of {words}")
 
 
