@@ -221,9 +221,11 @@ FORMATS = (
         f"{_SOURCES}.zarr_source",
         either(
             holds("zarr.json", ".zarray", ".zgroup", ".zattrs"),
-            both(starts(b"PK\x03\x04"), ends(".zarr.zip")),
+            zips("/zarr.json"),
+            zips("/.zgroup"),
+            zips("/.zarray"),
         ),
-        (".zarr",),
+        (".zarr", ".zarr.zip"),
         reader="tensorstore",
         needs=("tensorstore",),
     ),

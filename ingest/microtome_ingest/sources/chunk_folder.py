@@ -1,0 +1,266 @@
+"""A folder of metadata and chunk files, wherever it lies: one path for Files and TensorStore."""
+
+import json
+import os
+import stat
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import tensorstore as ts
+
+from microtome_core.errors import MicrotomeError, SourceError, StorageError
+from microtome_core.store import listing
+from microtome_core.store.location import StorageOptions, Store, fsspec_options
+from microtome_ingest.files import Files, is_remote
+from microtome_ingest.stream import told
+
+# Of one file of metadata; consolidated ones of large stores have tens of megabytes.
+_MOST_METADATA = 64 << 20
+_MOST_MEMBERS = 1_000_000
+# Deflate packs zeros 1 to 1032.
+_MOST_RATIO = 1040
+_WEB = ("http", "https")
+_MAY_PASS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "CANCELLED")
+
+
+class Folder:
+    """A folder, or a zip file that holds one.
+
+    Parameters
+    ----------
+    path : str
+        A local folder, a URL that TensorStore reaches (``s3://``, ``http://``, ``https://``), or a
+        zip file at either.
+    files : Files
+    zipped : bool
+        `path` is a zip file.
+    """
+
+    def __init__(self, path: str, files: Files, *, zipped: bool = False) -> None:
+        self.path = path.rstrip("/") or "/"
+        self._files, self.zipped = files, zipped
+        self._members = self._directory() if zipped else {}
+        self._root = os.path.realpath(self.path)
+        self.context = _context(files.options)
+
+    @property
+    def url(self) -> str:
+        """Its path, as messages call it."""
+        return self.path
+
+    @property
+    def listable(self) -> bool:
+        """Whether it can say what is in it."""
+        return self.zipped or urlsplit(self.path).scheme not in _WEB
+
+    def spec(self, inside: str = "") -> dict[str, Any]:
+        """Return TensorStore's description of a folder in it."""
+        below = f"{inside}/" if inside else ""
+        if self.zipped:
+            return {"driver": "zip", "base": _place(self.path, self._files), "path": below}
+        base = _place(self.path, self._files)
+        return {**base, "path": f"{base['path'].rstrip('/')}/{below}"}
+
+    def file(self, name: str) -> str:
+        """Return the path of the file that holds `name`: the zip file, where it is one."""
+        return self.path if self.zipped else f"{self.path.rstrip('/')}/{name}"
+
+    def read(self, name: str) -> bytes | None:
+        """Return a small file, or None where there is none.
+
+        Raises
+        ------
+        SourceError
+            It is too large for metadata, or leads out of the folder.
+        StorageError
+            A service that may answer later.
+        """
+        if self.zipped:
+            return self._member(name)
+        path = self.file(name)
+        if self._files.kind(path) != "file":
+            return None
+        self.check_inside([name])
+        with self._files.open(path) as data:
+            _check_size(path, data.stamp.size)
+            return bytes(data.read(0, data.stamp.size))
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        """Return a JSON object, or None where there is no such file."""
+        data = self.read(name)
+        if data is None:
+            return None
+        try:
+            found = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(self.path, f"{name}: no JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise SourceError(self.path, f"{name}: expected a JSON object")
+        return found
+
+    def children(self, inside: str = "") -> list[str]:
+        """Return the names of the folders in a folder, sorted.
+
+        Raises
+        ------
+        SourceError
+            Over HTTP, which lists nothing.
+        """
+        start = f"{inside}/" if inside else ""
+        if self.zipped:
+            below = [n[len(start) :] for n in self._members if n.startswith(start)]
+            return sorted({name.split("/")[0] for name in below if "/" in name})
+        if not self.listable:
+            reason = f"{inside or 'it'} cannot be listed over HTTP: name an array with ::path"
+            raise SourceError(self.path, reason)
+        with storage_told(self.path):
+            if not is_remote(self.path):
+                with os.scandir(self.file(inside)) as entries:
+                    return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
+            return listing.folders(
+                self.path, inside, fsspec_options(self.path, self._files.options)
+            )
+
+    def keys(self, inside: str) -> set[str] | None:
+        """Return the name of every file below a folder, None where that cannot be told."""
+        if not self.listable:
+            return None
+        if self.zipped:
+            start = f"{inside}/" if inside else ""
+            return {name[len(start) :] for name in self._members if name.startswith(start)}
+        with storage_told(self.path):
+            store = ts.KvStore.open(self.spec(inside), context=self.context).result()
+            return {key.decode() for key in store.list().result()}
+
+    def check_inside(self, names: Iterable[str]) -> None:
+        """Refuse local names that are links out of the folder or to nothing, or no files.
+
+        TensorStore would take them for chunks that were never written.
+        """
+        if self.zipped or is_remote(self.path):
+            return
+        for name in names:
+            _check_local(self.path, self._root, name)
+
+    def _directory(self) -> Mapping[str, zipfile.ZipInfo]:
+        """Return the members of the zip file by name."""
+        with self._files.open(self.path) as data, data.stream() as stream, told(stream):
+            try:
+                with zipfile.ZipFile(stream) as archive:
+                    found = archive.infolist()
+            except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+                raise SourceError(self.path, f"no zip file: {error}") from error
+        if len(found) > _MOST_MEMBERS:
+            raise SourceError(self.path, f"holds more than {_MOST_MEMBERS} files")
+        for info in found:
+            if info.file_size > (info.compress_size + 64) * _MOST_RATIO:
+                reason = f"claims {info.file_size} bytes in {info.compress_size} compressed ones"
+                raise SourceError(self.path, f"{info.filename}: {reason}: refused")
+        return {info.filename: info for info in found}
+
+    def _member(self, name: str) -> bytes | None:
+        info = self._members.get(name)
+        if info is None:
+            return None
+        _check_size(f"{self.path}: {name}", info.file_size)
+        with self._files.open(self.path) as data, data.stream() as stream, told(stream):
+            try:
+                with zipfile.ZipFile(stream) as archive:
+                    return archive.read(info)
+            except (zipfile.BadZipFile, RuntimeError, ValueError, OSError, EOFError) as error:
+                raise SourceError(self.path, f"{name}: {error}") from error
+
+
+@contextmanager
+def storage_told(path: str, where: str = "") -> Iterator[None]:
+    """Turn what TensorStore and the system raise into an error that names the file.
+
+    Raises
+    ------
+    StorageError
+        A service that may answer later.
+    SourceError
+        All else.
+    """
+    prefix = f"{where}: " if where else ""
+    try:
+        yield
+    except MicrotomeError:
+        raise
+    except Exception as error:  # TensorStore raises anything that Python has
+        text = str(error)
+        passing = is_remote(path) and text.startswith(_MAY_PASS)
+        if passing:
+            raise StorageError(f"{path}: {prefix}{text}") from error
+        raise SourceError(path, f"{prefix}{text or type(error).__name__}") from error
+
+
+def joined(*parts: str) -> str:
+    """Return a path within a folder.
+
+    >>> joined("", "a", "./b/")
+    'a/b'
+
+    Raises
+    ------
+    ValueError
+        One that leads out of it.
+    """
+    names = [name for part in parts for name in part.split("/") if name not in ("", ".")]
+    if ".." in names or any(part.startswith("/") for part in parts[1:]) or "\0" in "".join(names):
+        raise ValueError(f"path {'/'.join(parts)[:200]!r} leads out of its folder: refused")
+    return "/".join(names)
+
+
+def _check_local(folder: str, root: str, name: str) -> None:
+    path = os.path.join(folder, name)
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    real = os.path.realpath(path)
+    if not real.startswith(root.rstrip("/") + "/"):
+        raise SourceError(path, "is a link out of its folder: refused")
+    if stat.S_ISLNK(mode) and not os.path.exists(real):
+        raise SourceError(path, "is a link to nothing")
+    if not os.path.isfile(real):
+        raise SourceError(path, "is no file")
+
+
+def _check_size(path: str, size: int) -> None:
+    if size > _MOST_METADATA:
+        raise SourceError(path, f"has {size} bytes: metadata has no more than {_MOST_METADATA}")
+
+
+def _place(path: str, files: Files) -> dict[str, Any]:
+    """Return TensorStore's description of a path, without a slash at its end."""
+    parts = urlsplit(path)
+    if not is_remote(path):
+        return {"driver": "file", "path": os.path.abspath(path)}
+    if parts.scheme in _WEB:
+        return {
+            "driver": "http",
+            "base_url": f"{parts.scheme}://{parts.netloc}",
+            "path": parts.path,
+        }
+    if parts.scheme == "s3" and parts.netloc:
+        root = Store(f"s3://{parts.netloc}", files.options).kvstore("")
+        return {**root, "path": parts.path.strip("/")}
+    raise SourceError(
+        path, "chunked folders are read from local disks, s3://, http:// and https://: copy it"
+    )
+
+
+def _context(options: StorageOptions) -> ts.Context:
+    retries = {"max_retries": 6, "initial_delay": "200ms", "max_delay": "3s"}
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": options.cache_bytes},
+            "data_copy_concurrency": {"limit": os.cpu_count() or 1},
+            "s3_request_retries": retries,
+            "http_request_retries": retries,
+        }
+    )

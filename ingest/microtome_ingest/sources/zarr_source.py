@@ -1,0 +1,226 @@
+"""Zarr 2 and 3, and OME-Zarr: ``store.zarr``, ``store.zarr::path/inside``, ``store.zarr.zip``.
+
+Sources of the formats: Zarr storage specification v2, Zarr core specification v3.1,
+https://ngff.openmicroscopy.org. A chunk that was never written holds the fill value by definition;
+how many there are is noted. The layers of microtome itself say which shards are empty on purpose,
+and any other that is not there is an error.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microtome_core.errors import InputError, SourceError
+from microtome_core.grid import Grid
+from microtome_core.store.empty import read_empty
+from microtome_core.store.location import Store
+from microtome_core.store.record import SCHEMA
+from microtome_ingest.files import Files
+from microtome_ingest.source import Description, Scene, SourceChannel
+from microtome_ingest.sources import ngff
+from microtome_ingest.sources.chunk_folder import Folder, joined
+from microtome_ingest.sources.chunked import ChunkedSource, View, chunk_of, open_array
+from microtome_ingest.sources.damage import strict
+from microtome_ingest.sources.json_values import plain_json
+from microtome_ingest.sources.members import choose, split
+from microtome_ingest.sources.zarr_nodes import Stored, chunk_files, letters, read_node, stored
+from microtome_ingest.sources.zarr_tree import Image, Tree
+
+_LABELS = "its voxels are ids of objects: pass --kind labels"
+
+
+def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
+    """List the images of a store, or those at the path that ``::`` names."""
+    folder, _, found = _found(path, files or Files())
+    with _told(folder):
+        kept = [(image, _stored(folder, image)) for image in found]
+        return tuple(
+            Scene(i, image.name, _geometry(image, facts).axes, facts.shape, facts.dtype)
+            for i, (image, facts) in enumerate(kept)
+        )
+
+
+def open_image(path: str, scene: int | None = None, files: Files | None = None) -> ChunkedSource:
+    """Open level 0 of an image, or the array that ``::`` names.
+
+    Raises
+    ------
+    SourceError
+        Damage, several images and none chosen, voxels or a codec that are not read.
+    """
+    files = files or Files()
+    folder, name, found = _found(path, files)
+    image = found[choose(name, [one.name for one in found], scene)]
+    with _told(folder):
+        return _opened(folder, files, image)
+
+
+def _found(path: str, files: Files) -> tuple[Folder, str, list[Image]]:
+    name, inside = split(path, files)
+    folder = Folder(name, files, zipped=files.kind(name) == "file")
+    with _told(folder):
+        found = Tree(folder).images(inside)
+        if not inside and len(found) > 1:
+            found = _images_only(folder, found)
+        return folder, folder.path, found
+
+
+def _images_only(folder: Folder, found: list[Image]) -> list[Image]:
+    """Leave out tables, axes and other arrays that can be no images, as long as one can."""
+    good = [image for image in found if image.multiscale is not None or _refusal(image) is None]
+    if not good:
+        listing = "; ".join(f"{image.name} {_refusal(image)}" for image in found[:5])
+        raise SourceError(folder.path, f"holds no array that is an image: {listing}")
+    return good
+
+
+def _refusal(image: Image) -> str | None:
+    try:
+        stored(image.array)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+@contextmanager
+def _told(folder: Folder) -> Iterator[None]:
+    """Turn what wrong metadata makes Python raise into an error that names the store."""
+    with strict(folder.path, log="tensorstore"):
+        try:
+            yield
+        except SourceError:
+            raise
+        except InputError as error:
+            raise SourceError(folder.path, str(error)) from error
+
+
+def _stored(folder: Folder, image: Image) -> Stored:
+    try:
+        return stored(image.array)
+    except InputError as error:
+        raise SourceError(
+            folder.path, f"{image.array.inside}: {error}".removeprefix(": ")
+        ) from error
+
+
+def _opened(folder: Folder, files: Files, image: Image) -> ChunkedSource:
+    facts, node = _stored(folder, image), image.array
+    geometry = _geometry(image, facts)
+    chunks = chunk_files(node, geometry.axes, facts.shape)
+    empty = _empty(folder, image, chunks.grid)
+    spec = {
+        "driver": facts.driver,
+        "kvstore": folder.spec(node.inside),
+        "recheck_cached_data": "open",
+        "fill_missing_data_reads": not _complete(image),
+    }
+    block = chunk_of(open_array(folder, spec, node.inside), folder, node.inside)
+    channels, notes = _channels(image, geometry.axes, facts.shape)
+    counted = () if _complete(image) else chunks.note(folder, facts.fill)
+    labels = (_LABELS,) if _is_labels(image) else ()
+    description = Description(
+        format=_format(image),
+        axes=geometry.axes,
+        shape=facts.shape,
+        dtype=facts.dtype,
+        block=tuple(map(min, block, facts.shape)),
+        files=_files(folder, image),
+        image=node.inside,
+        voxel_size=geometry.voxel_size,
+        unit=geometry.unit,
+        time_step=geometry.time_step,
+        channels=channels,
+        metadata=_metadata(image, geometry),
+        notes=(*geometry.notes, *notes, *labels, *counted),
+    )
+    return ChunkedSource(description, files, folder, spec, View(), chunks, empty)
+
+
+def _geometry(image: Image, facts: Stored) -> ngff.Geometry:
+    if image.multiscale is not None:
+        return ngff.geometry(image.multiscale, image.level, len(facts.shape))
+    return ngff.Geometry(letters(facts.names, len(facts.shape)), {}, None, None, {})
+
+
+def _files(folder: Folder, image: Image) -> tuple[str, ...]:
+    group = image.group.files if image.group is not None else ()
+    names = [folder.file(name) for name in (*group, *image.array.files)]
+    return tuple(dict.fromkeys(names))
+
+
+def _format(image: Image) -> str:
+    if image.group is None or image.multiscale is None:
+        return f"Zarr {image.array.version}"
+    version = image.group.ome.get("version") or image.multiscale.get("version")
+    return f"OME-Zarr {version}" if isinstance(version, str) else "OME-Zarr"
+
+
+def _is_labels(image: Image) -> bool:
+    return image.group is not None and "image-label" in image.group.ome
+
+
+def _record(image: Image) -> Mapping[str, Any]:
+    """Return the record of microtome's own layers; empty in stores of others."""
+    found = image.group.attributes.get("nwb") if image.group is not None else None
+    own = isinstance(found, Mapping) and found.get("schema_id") == SCHEMA
+    return cast(Mapping[str, Any], found) if own else {}
+
+
+def _complete(image: Image) -> bool:
+    """Tell whether all chunks were written, but for those in shards that are listed as empty."""
+    return bool(_record(image))
+
+
+def _empty(folder: Folder, image: Image, grid: Grid) -> NDArray[np.bool_] | None:
+    if image.group is None or image.multiscale is None or not _complete(image):
+        return None
+    kept = image.group.attributes.get("microtome") or {}
+    if not int(kept.get("empty_shards", 0)):
+        return None
+    group = image.group.inside
+    grids = []
+    for dataset in image.multiscale["datasets"]:
+        node = read_node(folder, joined(group, str(dataset["path"])))
+        if node is None or node.array is None:
+            raise SourceError(folder.path, f"{dataset['path']}: the array of a level is missing")
+        grids.append(chunk_files(node, grid.axes, stored(node).shape).grid)
+    version = joined(group, str(kept.get("version") or ""))
+    # It is read by path from the store, and nothing else is asked of it.
+    return read_empty(cast(Store, folder), version or ".", grids)[image.level]
+
+
+def _channels(
+    image: Image, axes: str, shape: tuple[int, ...]
+) -> tuple[tuple[SourceChannel, ...], tuple[str, ...]]:
+    if image.group is None:
+        return (), ()
+    count = dict(zip(axes, shape, strict=True)).get("c", 1)
+    found, notes = ngff.channels(image.group.ome.get("omero"), count)
+    own = _record(image).get("channels") or []
+    if len(own) != len(found):
+        return found, notes
+    dyes = [{k: v for k, v in one.items() if k not in ("name", "neurodata_type")} for one in own]
+    return tuple(
+        SourceChannel(channel.name, channel.color, channel.window, dye)
+        for channel, dye in zip(found, dyes, strict=True)
+    ), notes
+
+
+def _metadata(image: Image, geometry: ngff.Geometry) -> dict[str, Any]:
+    """Return what the store says; a layer of microtome hands on what it knows of its own source."""
+    kept = dict(image.group.attributes if image.group is not None else {})
+    original: Mapping[str, Any] = {}
+    if record := _record(image):
+        kept["nwb"] = {name: value for name, value in record.items() if name != "original_metadata"}
+        original = record.get("original_metadata") or {}
+    where = {"path": image.array.inside, "attributes": kept}
+    if image.group is not None and image.array.attributes:
+        where["array_attributes"] = dict(image.array.attributes)
+    elif image.group is None:
+        where["attributes"] = dict(image.array.attributes)
+    origin = {"origin": geometry.origin} if geometry.origin else {}
+    kind = "Zarr" if image.multiscale is None else "OME-Zarr"
+    return cast(dict[str, Any], plain_json({**original, **origin, kind: where}))
