@@ -204,10 +204,9 @@ def _step(step: Mapping[str, Any], count: int) -> tuple[Matrix, Matrix, tuple[st
     numbers = np.array(value, "float64")
     if numbers.shape != (count, count + (kind == "affine"))[: _SHAPES[kind]]:
         raise InputError(f"its {kind} {str(value)[:80]} does not fit {count} axes")
-    if kind == "translation":
-        return np.eye(count), numbers, ()
-    if kind == "scale":
-        return np.diag(numbers), np.zeros(count), ()
+    if numbers.ndim == 1:
+        moved = kind == "translation"
+        return np.diag(np.ones(count) if moved else numbers), numbers * moved, ()
     shift = numbers[:, count] if kind == "affine" else np.zeros(count)
     return numbers[:, :count], shift, ()
 
