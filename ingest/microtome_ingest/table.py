@@ -220,6 +220,8 @@ FORMATS = (
         "Zarr",
         f"{_SOURCES}.zarr_source",
         either(
+            # A web server does not say whether a folder is one.
+            both(either(scheme("http://"), scheme("https://")), ends(".zarr")),
             holds("zarr.json", ".zarray", ".zgroup", ".zattrs"),
             zips("/zarr.json"),
             zips("/.zgroup"),
@@ -232,7 +234,10 @@ FORMATS = (
     Format(
         "N5",
         f"{_SOURCES}.n5",
-        holds("attributes.json"),
+        either(
+            both(either(scheme("http://"), scheme("https://")), ends(".n5")),
+            holds("attributes.json"),
+        ),
         (".n5",),
         reader="tensorstore",
         needs=("tensorstore",),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +24,8 @@ _MOST_MEMBERS = 1_000_000
 # Deflate packs zeros 1 to 1032.
 _MOST_RATIO = 1040
 _WEB = ("http", "https")
+# What TensorStore adds for its own developers.
+_NOISE = re.compile(r" \[(tensorstore_spec|source locations)=")
 _MAY_PASS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED", "CANCELLED")
 
 
@@ -191,7 +194,7 @@ def storage_told(path: str, where: str = "") -> Iterator[None]:
     except MicrotomeError:
         raise
     except Exception as error:  # TensorStore raises anything that Python has
-        text = str(error)
+        text = _NOISE.split(str(error))[0]
         passing = is_remote(path) and text.startswith(_MAY_PASS)
         if passing:
             raise StorageError(f"{path}: {prefix}{text}") from error

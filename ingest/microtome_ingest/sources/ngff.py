@@ -183,7 +183,8 @@ def _composed(
             unread.append(str(step.get("type"))[:40])
             continue
         one, shift, more = found
-        matrix, offset = one @ matrix, one @ offset + shift
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            matrix, offset = one @ matrix, one @ offset + shift
         unread += more
     if not (np.isfinite(matrix).all() and np.isfinite(offset).all()):
         raise InputError("its transformations are no finite numbers")
@@ -202,6 +203,8 @@ def _step(step: Mapping[str, Any], count: int) -> tuple[Matrix, Matrix, tuple[st
     if kind == "mapAxis":
         return _permuted(value, count), np.zeros(count), ()
     numbers = np.array(value, "float64")
+    if not np.isfinite(numbers).all():
+        raise InputError(f"its {kind} has no finite numbers")
     if numbers.shape != (count, count + (kind == "affine"))[: _SHAPES[kind]]:
         raise InputError(f"its {kind} {str(value)[:80]} does not fit {count} axes")
     if numbers.ndim == 1:
@@ -220,6 +223,8 @@ def _permuted(value: list[Any], count: int) -> Matrix:
 def _order(matrix: Matrix) -> list[int] | None:
     """Return along which described axis each array axis runs; None where that is not so simple."""
     used = matrix != 0
+    if not used[~np.eye(len(matrix), dtype=bool)].any():
+        return list(range(len(matrix)))  # a step of 0 stands for one that is unknown
     if (used.sum(0) != 1).any() or (used.sum(1) != 1).any():
         return None
     return [int(np.flatnonzero(used[:, j])[0]) for j in range(len(matrix))]

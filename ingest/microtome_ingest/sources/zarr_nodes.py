@@ -6,6 +6,7 @@ Source: Zarr storage specification v2; Zarr core specification v3.1, codec ``sha
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from microtome_ingest.sources.chunk_folder import Folder, joined
 from microtome_ingest.sources.chunked import MOST_AXES, ChunkFiles
 from microtome_ingest.sources.letters import open_letters
 
+_MOST_VOXELS = 1 << 60
 _COMPRESSORS = ("blosc", "zlib", "gzip", "bz2", "zstd")
 _CODECS = ("bytes", "transpose", "blosc", "gzip", "zstd", "crc32c", "sharding_indexed")
 
@@ -117,6 +119,8 @@ def stored(node: Node) -> Stored:
     shape = _extents(meta["shape"])
     if not 2 <= len(shape) <= MOST_AXES or 0 in shape:
         raise InputError(f"shape {shape}: expected 2 to {MOST_AXES} axes, and voxels")
+    if prod(shape) > _MOST_VOXELS:
+        raise InputError(f"shape {shape}: no more than {_MOST_VOXELS} voxels can be stored")
     _check_codecs(node)
     return Stored(
         shape=shape,

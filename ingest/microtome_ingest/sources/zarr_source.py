@@ -60,12 +60,18 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
 
 def _found(path: str, files: Files) -> tuple[Folder, str, list[Image]]:
     name, inside = split(path, files)
-    folder = Folder(name, files, zipped=files.kind(name) == "file")
+    folder = Folder(name, files, zipped=_is_zip(name, files))
     with _told(folder):
         found = Tree(folder).images(inside)
         if not inside and len(found) > 1:
             found = _images_only(folder, found)
         return folder, folder.path, found
+
+
+def _is_zip(name: str, files: Files) -> bool:
+    """Tell whether a path is a zip file; web servers may answer for folders, too."""
+    web = name.startswith(("http://", "https://"))
+    return (not web or name.lower().endswith(".zip")) and files.kind(name) == "file"
 
 
 def _images_only(folder: Folder, found: list[Image]) -> list[Image]:
