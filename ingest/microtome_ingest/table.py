@@ -34,7 +34,15 @@ BOSSDB = Format(
     extra="bossdb",
     needs=("intern",),
 )
-ADDRESSES = (COMPUTED, BOSSDB)
+PRECOMPUTED = Format(
+    "precomputed://",
+    f"{_SOURCES}.precomputed",
+    scheme("precomputed://"),
+    ("precomputed://",),
+    reader="tensorstore",
+    needs=("tensorstore",),
+)
+ADDRESSES = (COMPUTED, BOSSDB, PRECOMPUTED)
 # What no other row claims.
 SEQUENCE = Format(
     "folder or pattern of TIFF, PNG or JPEG files",
@@ -211,7 +219,7 @@ FORMATS = (
     Format(
         "Neuroglancer precomputed",
         f"{_SOURCES}.precomputed",
-        either(scheme("precomputed://"), holds("info")),
+        holds("info"),
         ("info",),
         reader="tensorstore",
         needs=("tensorstore",),

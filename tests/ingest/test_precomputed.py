@@ -170,9 +170,8 @@ def test_compresso_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
         np.testing.assert_array_equal(source.read(region), IDS[region.slices], strict=True)
     source.close()
     chunk = tmp_path / "a" / "s0" / "0-16_0-20_0-10.gz"
-    content = bytearray(gzip.decompress(chunk.read_bytes()))
-    content[60:] = bytes(len(content) - 60)
-    chunk.with_suffix("").write_bytes(content)
+    content = gzip.decompress(chunk.read_bytes())
+    chunk.with_suffix("").write_bytes(content[: len(content) // 2])
     with pytest.raises(SourceError):
         whole(source)
     source.close()
@@ -262,7 +261,7 @@ def test_addresses(tmp_path: Path, address: str) -> None:
     """A folder is a volume with or without the scheme before it."""
     path = volume(tmp_path / "a", ARRAY[0])
     source = open_source(address.format(path))
-    assert format_of(address.format(path)).name == "Neuroglancer precomputed"
+    assert format_of(address.format(path)).module.endswith(".precomputed")
     np.testing.assert_array_equal(whole(source), ARRAY[0])
 
 
@@ -322,7 +321,7 @@ def test_scales_that_cannot_be_are_refused(
 
 
 @pytest.mark.parametrize("encoding", ["raw", "png", "compressed_segmentation"])
-@pytest.mark.parametrize("cut", [0, 1, 30, -1])
+@pytest.mark.parametrize("cut", [0, 1, 30, -40])
 def test_a_chunk_that_is_cut_off_is_an_error(tmp_path: Path, encoding: str, cut: int) -> None:
     """A damaged chunk is named with what is wrong."""
     array = IDS if encoding == "compressed_segmentation" else ARRAY[0]
