@@ -230,7 +230,7 @@ FORMATS = (
         either(
             # A web server does not say whether a folder is one.
             both(either(scheme("http://"), scheme("https://")), ends(".zarr")),
-            holds("zarr.json", ".zarray", ".zgroup", ".zattrs"),
+            holds("zarr.json", ".zarray", ".zgroup", ".zattrs", "manifest.ocdbt"),
             zips("/zarr.json"),
             zips("/.zgroup"),
             zips("/.zarray"),

@@ -1,4 +1,7 @@
-"""A folder of metadata and chunk files, wherever it lies: one path for Files and TensorStore."""
+"""A folder of metadata and chunk files, wherever it lies: one path for Files and TensorStore.
+
+It may be packed into a zip file or, by TensorStore, into an OCDBT database, which is a folder too.
+"""
 
 import json
 import os
@@ -7,7 +10,7 @@ import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import tensorstore as ts
@@ -18,6 +21,8 @@ from microtome_core.store.location import StorageOptions, Store, fsspec_options
 from microtome_ingest.files import Files, is_remote
 from microtome_ingest.stream import told
 
+Packed = Literal["", "zip", "ocdbt"]
+MANIFEST = "manifest.ocdbt"
 # Of one file of metadata; consolidated ones of large stores have tens of megabytes.
 _MOST_METADATA = 64 << 20
 _MOST_MEMBERS = 1_000_000
@@ -30,7 +35,7 @@ _MAY_PASS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED"
 
 
 class Folder:
-    """A folder, or a zip file that holds one.
+    """A folder, or a zip file or a database that holds one.
 
     Parameters
     ----------
@@ -38,16 +43,17 @@ class Folder:
         A local folder, a URL that TensorStore reaches (``s3://``, ``http://``, ``https://``), or a
         zip file at either.
     files : Files
-    zipped : bool
-        `path` is a zip file.
+    packed : str
+        What `path` is: ``zip``, ``ocdbt``, or nothing for a plain folder.
     """
 
-    def __init__(self, path: str, files: Files, *, zipped: bool = False) -> None:
+    def __init__(self, path: str, files: Files, packed: Packed = "") -> None:
         self.path = path.rstrip("/") or "/"
-        self._files, self.zipped = files, zipped
-        self._members = self._directory() if zipped else {}
+        self._files, self.packed = files, packed
         self._root = os.path.realpath(self.path)
         self.context = _context(files.options)
+        self._members = self._directory() if packed == "zip" else {}
+        self._names = self._listed("") if packed == "ocdbt" else set(self._members)
 
     @property
     def url(self) -> str:
@@ -57,19 +63,24 @@ class Folder:
     @property
     def listable(self) -> bool:
         """Whether it can say what is in it."""
-        return self.zipped or urlsplit(self.path).scheme not in _WEB
+        return bool(self.packed) or urlsplit(self.path).scheme not in _WEB
 
     def spec(self, inside: str = "") -> dict[str, Any]:
         """Return TensorStore's description of a folder in it."""
         below = f"{inside}/" if inside else ""
-        if self.zipped:
-            return {"driver": "zip", "base": _place(self.path, self._files), "path": below}
         base = _place(self.path, self._files)
+        if self.packed == "zip":
+            return {"driver": "zip", "base": base, "path": below}
+        if self.packed == "ocdbt":
+            base["path"] = base["path"].rstrip("/") + "/"
+            return {"driver": "ocdbt", "base": base, "path": below}
         return {**base, "path": f"{base['path'].rstrip('/')}/{below}"}
 
     def file(self, name: str) -> str:
-        """Return the path of the file that holds `name`: the zip file, where it is one."""
-        return self.path if self.zipped else f"{self.path.rstrip('/')}/{name}"
+        """Return the path of the file that holds `name`, or stands for all where it is packed."""
+        if self.packed == "zip":
+            return self.path
+        return f"{self.path.rstrip('/')}/{MANIFEST if self.packed else name}"
 
     def read(self, name: str) -> bytes | None:
         """Return a small file, or None where there is none.
@@ -81,8 +92,8 @@ class Folder:
         StorageError
             A service that may answer later.
         """
-        if self.zipped:
-            return self._member(name)
+        if self.packed:
+            return self._member(name) if self.packed == "zip" else self._value(name)
         path = self.file(name)
         if self._files.kind(path) != "file":
             return None
@@ -113,8 +124,8 @@ class Folder:
             Over HTTP, which lists nothing.
         """
         start = f"{inside}/" if inside else ""
-        if self.zipped:
-            below = [n[len(start) :] for n in self._members if n.startswith(start)]
+        if self.packed:
+            below = [n[len(start) :] for n in self._names if n.startswith(start)]
             return sorted({name.split("/")[0] for name in below if "/" in name})
         if not self.listable:
             reason = f"{inside or 'it'} cannot be listed over HTTP: name an array with ::path"
@@ -131,22 +142,35 @@ class Folder:
         """Return the name of every file below a folder, None where that cannot be told."""
         if not self.listable:
             return None
-        if self.zipped:
+        if self.packed:
             start = f"{inside}/" if inside else ""
-            return {name[len(start) :] for name in self._members if name.startswith(start)}
-        with storage_told(self.path):
-            store = ts.KvStore.open(self.spec(inside), context=self.context).result()
-            return {key.decode() for key in store.list().result()}
+            return {name[len(start) :] for name in self._names if name.startswith(start)}
+        return self._listed(inside)
 
     def check_inside(self, names: Iterable[str]) -> None:
         """Refuse local names that are links out of the folder or to nothing, or no files.
 
         TensorStore would take them for chunks that were never written.
         """
-        if self.zipped or is_remote(self.path):
+        if self.packed or is_remote(self.path):
             return
+        real: dict[str, str] = {}
         for name in names:
-            _check_local(self.path, self._root, name)
+            _check_local(self.path, self._root, name, real)
+
+    def _listed(self, inside: str) -> set[str]:
+        with storage_told(self.path):
+            store = ts.KvStore.open(self.spec(inside), context=self.context).result()
+            return {key.decode(errors="replace") for key in store.list().result()}
+
+    def _value(self, name: str) -> bytes | None:
+        if name not in self._names:
+            return None
+        with storage_told(self.path, name):
+            store = ts.KvStore.open(self.spec(), context=self.context).result()
+            data = bytes(store.read(name).result().value)
+        _check_size(f"{self.path}: {name}", len(data))
+        return data
 
     def _directory(self) -> Mapping[str, zipfile.ZipInfo]:
         """Return the members of the zip file by name."""
@@ -218,18 +242,24 @@ def joined(*parts: str) -> str:
     return "/".join(names)
 
 
-def _check_local(folder: str, root: str, name: str) -> None:
+def _check_local(folder: str, root: str, name: str, real: dict[str, str]) -> None:
+    """Check one file; `real` keeps where the folders lead to."""
     path = os.path.join(folder, name)
     try:
         mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return
-    real = os.path.realpath(path)
-    if not real.startswith(root.rstrip("/") + "/"):
+    above = os.path.dirname(path)
+    if above not in real:
+        real[above] = os.path.realpath(above)
+    found = os.path.join(real[above], os.path.basename(path))
+    if stat.S_ISLNK(mode):
+        found = os.path.realpath(found)
+    if not found.startswith(root.rstrip("/") + "/"):
         raise SourceError(path, "is a link out of its folder: refused")
-    if stat.S_ISLNK(mode) and not os.path.exists(real):
+    if stat.S_ISLNK(mode) and not os.path.exists(found):
         raise SourceError(path, "is a link to nothing")
-    if not os.path.isfile(real):
+    if not os.path.isfile(found):
         raise SourceError(path, "is no file")
 
 

@@ -1,4 +1,4 @@
-"""Zarr 2 and 3, and OME-Zarr: ``store.zarr``, ``store.zarr::path/inside``, ``store.zarr.zip``.
+"""Zarr 2 and 3, OME-Zarr: ``store.zarr``, ``store.zarr::path/inside``, ``store.zarr.zip``, OCDBT.
 
 Sources of the formats: Zarr storage specification v2, Zarr core specification v3.1,
 https://ngff.openmicroscopy.org. A chunk that was never written holds the fill value by definition;
@@ -21,7 +21,7 @@ from microtome_core.store.record import SCHEMA
 from microtome_ingest.files import Files
 from microtome_ingest.source import Description, Scene, SourceChannel
 from microtome_ingest.sources import ngff
-from microtome_ingest.sources.chunk_folder import Folder, joined
+from microtome_ingest.sources.chunk_folder import MANIFEST, Folder, Packed, joined
 from microtome_ingest.sources.chunked import ChunkedSource, View, chunk_of, open_array
 from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.json_values import plain_json
@@ -60,7 +60,7 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
 
 def _found(path: str, files: Files) -> tuple[Folder, str, list[Image]]:
     name, inside = split(path, files)
-    folder = Folder(name, files, zipped=_is_zip(name, files))
+    folder = Folder(name, files, _packed(name, files))
     with _told(folder):
         found = Tree(folder).images(inside)
         if not inside and len(found) > 1:
@@ -68,10 +68,13 @@ def _found(path: str, files: Files) -> tuple[Folder, str, list[Image]]:
         return folder, folder.path, found
 
 
-def _is_zip(name: str, files: Files) -> bool:
-    """Tell whether a path is a zip file; web servers may answer for folders, too."""
+def _packed(name: str, files: Files) -> Packed:
+    """Tell how a store is packed; web servers may answer for folders as if they were files."""
     web = name.startswith(("http://", "https://"))
-    return (not web or name.lower().endswith(".zip")) and files.kind(name) == "file"
+    if (not web or name.lower().endswith(".zip")) and files.kind(name) == "file":
+        return "zip"
+    database = not web and files.kind(f"{name.rstrip('/')}/{MANIFEST}") == "file"
+    return "ocdbt" if database else ""
 
 
 def _images_only(folder: Folder, found: list[Image]) -> list[Image]:

@@ -110,8 +110,8 @@ class Tree:
         return f"{reason}; name another with ::{arrays[0]}" if arrays else reason
 
     def _wrapped(self, inside: str | None) -> Node | None:
-        """Return a group for the folder that a zip file begins with."""
-        return Node("", 3, None, {}, ()) if self._folder.zipped and not inside else None
+        """Return a group for the folder that a zip file or database begins with."""
+        return Node("", 3, None, {}, ()) if self._folder.packed and not inside else None
 
     def _labels(self, node: Node, depth: int) -> Iterator[Image]:
         labels = self._node(joined(node.inside, "labels"))
