@@ -160,21 +160,39 @@ def test_axes_are_those_that_are_named(
 
 
 @pytest.mark.parametrize("layout", ["v2 blosc", "v3 zstd", "v3 sharded", "v3 flat keys"])
-def test_absent_chunks_are_counted(tmp_path: Path, layout: str) -> None:
-    """Chunks that were never written read as the fill value, and a note says how many there are."""
-    array = LAYOUTS[layout](str(tmp_path / "a"), ARRAY)
-    expected = ARRAY.copy()
-    expected[:4, :32, :32] = 0
-    files = sorted(p for p in (tmp_path / "a").rglob("*") if p.is_file() and p.name[-1].isdigit())
-    count = len(files)
-    array[:4, :32, :32] = 0  # zarr-python does not keep chunks of the fill value
-    left = [p for p in files if p.exists()]
-    assert len(left) < count
-    source = open_source(str(tmp_path / "a"))
+@pytest.mark.parametrize("zipped", [False, True])
+def test_absent_chunks_are_counted(tmp_path: Path, layout: str, zipped: bool) -> None:
+    """Chunks that were never written, within shards too, are counted and read as the fill value."""
+    # zarr-python does not keep chunks of the fill value: 2 x 2 x 2 of 4 x 3 x 3.
+    array = ARRAY.copy()
+    array[:4, :32, :32] = 0
+    LAYOUTS[layout](str(tmp_path / "a"), array)
+    if zipped:
+        packed(tmp_path / "a", tmp_path / "a.zarr.zip")
+    source = open_source(str(tmp_path / ("a.zarr.zip" if zipped else "a")))
     [note] = source.description.notes
-    assert note.startswith(f"{count - len(left)} of {count} ")
+    assert note.startswith("8 of 36 chunks are absent")
     assert "read as 0" in note
-    np.testing.assert_array_equal(whole(source), expected)
+    np.testing.assert_array_equal(whole(source), array)
+
+
+@pytest.mark.parametrize("place", ["start", "end"])
+def test_absent_chunks_within_a_shard_are_counted(tmp_path: Path, place: str) -> None:
+    """The index of a shard says which of its chunks were written, wherever it lies."""
+    array = np.zeros_like(ARRAY)
+    array[0, 0, 0] = array[6, 39, 32] = 5
+    codec = zarr.codecs.ShardingCodec(chunk_shape=(2, 16, 16), index_location=place)
+    zarr.create_array(
+        str(tmp_path / "a"), data=array, chunks=(8, 48, 48), serializer=codec, compressors=None
+    )
+    source = open_source(str(tmp_path / "a"))
+    assert source.description.block == (2, 16, 16)
+    assert source.description.notes[0].startswith("34 of 36 chunks are absent")
+    np.testing.assert_array_equal(whole(source), array)
+    [shard] = [p for p in (tmp_path / "a" / "c").rglob("*") if p.is_file()]
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(SourceError, match=r"c/0/0/0.*index"):
+        whole(open_source(str(tmp_path / "a")))
 
 
 @pytest.mark.parametrize("version", [2, 3])

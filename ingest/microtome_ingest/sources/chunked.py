@@ -17,10 +17,13 @@ from microtome_ingest.files import Files, Stamp, is_remote
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description
 from microtome_ingest.sources.chunk_folder import Folder, storage_told
+from microtome_ingest.sources.shards import Shards
 
 MOST_AXES = 6
 # Decoded at once; what claims more would not fit in memory beside the region.
 _MOST_CHUNK = 1 << 30
+# Of voxels read together, if a chunk is not larger.
+_WINDOW = 32 << 20
 _MOST_COUNTED, _MOST_COUNTED_REMOTE = 100_000, 20_000
 
 
@@ -36,14 +39,14 @@ class ChunkFiles:
         What one file holds; in the order of the array that is read.
     name : callable
         Makes of a cell's index the file's name in `inside`.
-    sharded : bool
-        A file holds many chunks.
+    shards : Shards, optional
+        Where a file holds many chunks.
     """
 
     inside: str
     grid: Grid
     name: Callable[[tuple[int, ...]], str]
-    sharded: bool = False
+    shards: Shards | None = None
 
     def of(self, region: Region) -> list[str]:
         """Return the names in the source's folder of all files that a region touches."""
@@ -51,25 +54,33 @@ class ChunkFiles:
         return [start + self.name(index) for index in self.grid.touched(region)]
 
     def absent(self, folder: Folder) -> int | None:
-        """Return how many files are not there, None where that takes too long or cannot be told."""
+        """Return how many chunks are not there, None where that takes too long or cannot be told.
+
+        Raises
+        ------
+        SourceError
+            A shard whose index is damaged.
+        """
         most = _MOST_COUNTED_REMOTE if is_remote(folder.path) else _MOST_COUNTED
-        if self.grid.size > most:
-            return None
-        keys = folder.keys(self.inside)
+        keys = folder.keys(self.inside) if self.grid.size <= most else None
         if keys is None:
             return None
-        whole = Region.whole(self.grid.axes, self.grid.shape)
-        return sum(self.name(index) not in keys for index in self.grid.touched(whole))
+        indexes = list(self.grid.touched(Region.whole(self.grid.axes, self.grid.shape)))
+        lost = [index for index in indexes if self.name(index) not in keys]
+        if self.shards is None:
+            return len(lost)
+        present = [index for index in indexes if self.name(index) in keys]
+        return self.shards.absent(folder, self.inside, self.grid, self.name, lost, present)
 
     def note(self, folder: Folder, fill: object) -> tuple[str, ...]:
-        """Say how many files are not there and what is read in their place."""
-        kind = "shards" if self.sharded else "chunks"
-        count, absent = self.grid.size, self.absent(folder)
+        """Say how many chunks are not there and what is read in their place."""
+        chunks = self.shards.chunks(self.grid) if self.shards else self.grid
+        absent = self.absent(folder)
         reads = f"the format lets those that were never written read as {fill}"
         if absent is None:
-            return (f"whether all {count} {kind} are there was not counted: {reads}",)
+            return (f"whether all {chunks.size} chunks are there was not counted: {reads}",)
         if absent:
-            return (f"{absent} of {count} {kind} are absent: {reads}",)
+            return (f"{absent} of {chunks.size} chunks are absent: {reads}",)
         return ()
 
 
@@ -213,13 +224,24 @@ class ChunkedSource:
         where = f"{self._description.image}, {region}".removeprefix(", ")
         array = self._opened()
         with storage_told(self._folder.path, where):
-            if self._empty is None:
+            parts = self._parts(region)
+            if parts == [region]:
                 return np.ascontiguousarray(array[region.slices].read(order="C").result())
             result = np.zeros(region.shape, self._description.dtype)
-            for part in self._stored(region, self._empty):
-                target = result[part.relative_to(region.start).slices]
-                target[...] = array[part.slices].read().result()
+            coming = [array[part.slices].read() for part in parts[:1]]
+            for number, part in enumerate(parts):
+                # The next is decoded while this one is copied.
+                coming += [array[p.slices].read() for p in parts[number + 1 : number + 2]]
+                voxels = coming.pop(0).result()
+                result[part.relative_to(region.start).slices] = voxels
             return result
+
+    def _parts(self, region: Region) -> list[Region]:
+        """Return boxes of whole chunks that are read in turn, since each is held twice."""
+        itemsize = np.dtype(self._description.dtype).itemsize
+        step = _window(region.shape, self._description.block, itemsize)
+        parts = [region] if self._empty is None else self._stored(region, self._empty)
+        return [small for part in parts for small in part.split(step)]
 
     def _stored(self, region: Region, empty: NDArray[np.bool_]) -> list[Region]:
         """Return the parts of a region that lie in files that are there."""
@@ -245,3 +267,16 @@ class ChunkedSource:
                     raise SourceError(self._folder.path, f"{where}: changed since it was opened")
                 self._array = array
             return self._array
+
+
+def _window(shape: tuple[int, ...], block: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return multiples of a block of about `_WINDOW` bytes, long along the last axes.
+
+    >>> _window((256, 1024, 1024), (64, 64, 64), 2)
+    (64, 256, 1024)
+    """
+    step = list(block)
+    for axis in reversed(range(len(step))):
+        while step[axis] < shape[axis] and 2 * prod(step) * itemsize <= _WINDOW:
+            step[axis] *= 2
+    return tuple(step)

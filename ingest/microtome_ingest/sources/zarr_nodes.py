@@ -17,6 +17,7 @@ from microtome_core.grid import Grid
 from microtome_ingest.sources.chunk_folder import Folder, joined
 from microtome_ingest.sources.chunked import MOST_AXES, ChunkFiles
 from microtome_ingest.sources.letters import open_letters
+from microtome_ingest.sources.shards import shards_of
 
 _MOST_VOXELS = 1 << 60
 _COMPRESSORS = ("blosc", "zlib", "gzip", "bz2", "zstd")
@@ -143,8 +144,8 @@ def chunk_files(node: Node, axes: str, shape: tuple[int, ...]) -> ChunkFiles:
     default = encoding["name"] == "default"
     separator = encoding.get("configuration", {}).get("separator", "/" if default else ".")
     name = partial(_key, separator, ("c",) if default else ())
-    sharded = "sharding_indexed" in [codec["name"] for codec in _codecs(meta)]
-    return ChunkFiles(node.inside, Grid(axes, shape, cell), name, sharded)
+    named = [{"name": one} if isinstance(one, str) else one for one in meta["codecs"]]
+    return ChunkFiles(node.inside, Grid(axes, shape, cell), name, shards_of(named))
 
 
 def letters(names: tuple[str, ...], count: int) -> str:

@@ -63,7 +63,7 @@ def _found(path: str, files: Files) -> tuple[Folder, str, list[Image]]:
     folder = Folder(name, files, _packed(name, files))
     with _told(folder):
         found = Tree(folder).images(inside)
-        if not inside and len(found) > 1:
+        if len(found) > 1:
             found = _images_only(folder, found)
         return folder, folder.path, found
 
