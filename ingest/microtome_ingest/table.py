@@ -219,7 +219,7 @@ FORMATS = (
     Format(
         "Neuroglancer precomputed",
         f"{_SOURCES}.precomputed",
-        holds("info"),
+        either(holds("info"), both(ends("info"), contains(b'"scales"', b'"data_type"'))),
         ("info",),
         reader="tensorstore",
         needs=("tensorstore",),

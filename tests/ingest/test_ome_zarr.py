@@ -262,6 +262,37 @@ def test_series_of_bioformats2raw_are_scenes(tmp_path: Path, listed: bool) -> No
     assert names == (["10", "0"] if listed else [str(n) for n in range(11)])
 
 
+XML = """<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
+<Instrument ID="Instrument:0"><Objective ID="Objective:0" LensNA="0.8"/></Instrument>
+<Image ID="Image:0" Name="first"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8"
+ SizeX="20" SizeY="24" SizeZ="1" SizeC="1" SizeT="1"><MetadataOnly/></Pixels></Image>
+<Image ID="Image:1" Name="second"><AcquisitionDate>2020-01-02T03:04:05</AcquisitionDate>
+<ObjectiveSettings ID="Objective:0"/><Pixels ID="Pixels:1" DimensionOrder="XYZCT" Type="uint8"
+ SizeX="20" SizeY="24" SizeZ="1" SizeC="1" SizeT="1"><Channel ID="Channel:1:0" Name="GFP"
+ EmissionWavelength="520"/><MetadataOnly/></Pixels></Image></OME>"""
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_xml_of_bioformats2raw_is_read(tmp_path: Path, listed: bool) -> None:
+    """What OME-XML beside the images says of each is kept, and all of it verbatim."""
+    group(tmp_path / "a", {"bioformats2raw.layout": 3})
+    names = ["x", "1"] if listed else ["0", "1"]
+    for seed, name in enumerate(names):
+        image(tmp_path / "a" / name, seed)
+    group(tmp_path / "a" / "OME", {"series": names} if listed else {})
+    (tmp_path / "a" / "OME" / "METADATA.ome.xml").write_text(XML)
+    found = open_source(str(tmp_path / "a"), 1).description
+    assert found.metadata["acquisition_date"] == "2020-01-02T03:04:05"
+    assert found.metadata["objective"] == {"ID": "Objective:0", "LensNA": "0.8"}
+    assert (found.metadata["name"], found.metadata["OME"]) == ("second", XML)
+    [channel] = found.channels
+    assert channel.name == "GFP"
+    assert channel.metadata["emission_wavelength_in_nm"] == 520
+    assert found.files[-1].endswith("OME/METADATA.ome.xml")
+    (tmp_path / "a" / "OME" / "METADATA.ome.xml").write_text("<OME")
+    assert "is left out" in open_source(str(tmp_path / "a"), 1).description.notes[0]
+
+
 @pytest.mark.parametrize("version", [2, 3])
 def test_fields_of_a_plate_are_scenes(tmp_path: Path, version: int) -> None:
     """Every field of every well is a scene."""

@@ -27,6 +27,7 @@ from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.json_values import plain_json
 from microtome_ingest.sources.members import choose, split
 from microtome_ingest.sources.zarr_nodes import Stored, chunk_files, letters, read_node, stored
+from microtome_ingest.sources.zarr_series import Series, merged, series_of
 from microtome_ingest.sources.zarr_tree import Image, Tree
 
 _LABELS = "its voxels are ids of objects: pass --kind labels"
@@ -127,7 +128,8 @@ def _opened(folder: Folder, files: Files, image: Image) -> ChunkedSource:
         "fill_missing_data_reads": not _complete(image),
     }
     block = chunk_of(open_array(folder, spec, node.inside), folder, node.inside)
-    channels, notes = _channels(image, geometry.axes, facts.shape)
+    series = series_of(folder, image.group.inside) if image.group is not None else Series()
+    channels, notes = _channels(image, geometry.axes, facts.shape, series)
     counted = () if _complete(image) else chunks.note(folder, facts.fill)
     labels = (_LABELS,) if _is_labels(image) else ()
     description = Description(
@@ -136,14 +138,14 @@ def _opened(folder: Folder, files: Files, image: Image) -> ChunkedSource:
         shape=facts.shape,
         dtype=facts.dtype,
         block=tuple(map(min, block, facts.shape)),
-        files=_files(folder, image),
+        files=(*_files(folder, image), *series.files),
         image=node.inside,
         voxel_size=geometry.voxel_size,
         unit=geometry.unit,
-        time_step=geometry.time_step,
+        time_step=geometry.time_step or series.time_step,
         channels=channels,
-        metadata=_metadata(image, geometry),
-        notes=(*geometry.notes, *notes, *labels, *counted),
+        metadata={**series.metadata, **_metadata(image, geometry)},
+        notes=(*geometry.notes, *notes, *series.notes, *labels, *counted),
     )
     return ChunkedSource(description, files, folder, spec, View(), chunks, empty)
 
@@ -202,12 +204,13 @@ def _empty(folder: Folder, image: Image, grid: Grid) -> NDArray[np.bool_] | None
 
 
 def _channels(
-    image: Image, axes: str, shape: tuple[int, ...]
+    image: Image, axes: str, shape: tuple[int, ...], series: Series
 ) -> tuple[tuple[SourceChannel, ...], tuple[str, ...]]:
     if image.group is None:
         return (), ()
     count = dict(zip(axes, shape, strict=True)).get("c", 1)
     found, notes = ngff.channels(image.group.ome.get("omero"), count)
+    found = merged(found, series.channels, count)
     own = _record(image).get("channels") or []
     if len(own) != len(found):
         return found, notes
