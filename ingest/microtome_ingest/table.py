@@ -229,7 +229,7 @@ FORMATS = (
         f"{_SOURCES}.zarr_source",
         either(
             # A web server does not say whether a folder is one.
-            both(either(scheme("http://"), scheme("https://")), ends(".zarr")),
+            both(either(scheme("http://"), scheme("https://"), folders), ends(".zarr")),
             holds("zarr.json", ".zarray", ".zgroup", ".zattrs", "manifest.ocdbt"),
             zips("/zarr.json"),
             zips("/.zgroup"),
@@ -243,7 +243,7 @@ FORMATS = (
         "N5",
         f"{_SOURCES}.n5",
         either(
-            both(either(scheme("http://"), scheme("https://")), ends(".n5")),
+            both(either(scheme("http://"), scheme("https://"), folders), ends(".n5")),
             holds("attributes.json"),
         ),
         (".n5",),

@@ -8,9 +8,7 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numcodecs
@@ -20,9 +18,8 @@ import zarr
 from numpy.typing import NDArray
 
 from microtome_cli.main import main
-from microtome_core.errors import SourceError, StorageError
+from microtome_core.errors import SourceError
 from microtome_core.region import Region
-from microtome_core.store.location import Store
 from microtome_ingest.formats import format_of, open_source, scenes
 from microtome_ingest.source import Source
 
@@ -77,6 +74,22 @@ def boxes(seed: int, count: int = 12) -> list[tuple[slice, ...]]:
         [np.sort(random.choice(n + 1, 2, replace=False)) for n in ARRAY.shape] for _ in range(count)
     ]
     return [tuple(slice(int(low), int(high)) for low, high in box) for box in edges]
+
+
+def grouped(path: Path) -> None:
+    """Write a group of several arrays."""
+    group = zarr.create_group(str(path), zarr_format=3)
+    group.create_array("b/second", data=ARRAY[:2], chunks=(1, 40, 33))
+    group.create_array("a10", data=ARRAY, chunks=(1, 40, 33), dimension_names=("z", "y", "x"))
+    group.create_array("times", data=np.arange(7.0))
+
+
+def packed(folder: Path, target: Path, compression: int = zipfile.ZIP_STORED) -> None:
+    """Pack a folder."""
+    with zipfile.ZipFile(target, "w", compression) as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, file.relative_to(folder))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -326,14 +339,6 @@ def test_metadata_that_is_no_json_is_an_error(tmp_path: Path, text: str, version
         open_source(str(tmp_path / "a"))
 
 
-def grouped(path: Path) -> None:
-    """Write a group of several arrays."""
-    group = zarr.create_group(str(path), zarr_format=3)
-    group.create_array("b/second", data=ARRAY[:2], chunks=(1, 40, 33))
-    group.create_array("a10", data=ARRAY, chunks=(1, 40, 33), dimension_names=("z", "y", "x"))
-    group.create_array("times", data=np.arange(7.0))
-
-
 def test_arrays_of_a_group_are_chosen_by_path_or_number(tmp_path: Path) -> None:
     """Of several arrays one is named; the error lists them, and leaves out what is no image."""
     grouped(tmp_path / "a")
@@ -367,53 +372,6 @@ def test_a_group_without_images_says_what_it_holds(tmp_path: Path) -> None:
         open_source(str(tmp_path / "b"))
 
 
-@pytest.mark.parametrize("name", ["a.zarr.zip", "a.zip"])
-@pytest.mark.parametrize("wrapped", [False, True])
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_zip_file_is_read_as_the_folder_in_it(
-    tmp_path: Path, name: str, wrapped: bool, compression: int
-) -> None:
-    """A zip file reads like the store that was packed, its own folder around it or not."""
-    third(str(tmp_path / "store" / "a"), ARRAY, shards=(4, 32, 32), dimension_names=("z", "y", "x"))
-    packed(tmp_path / "store" / ("" if wrapped else "a"), tmp_path / name, compression)
-    source = open_source(str(tmp_path / name))
-    assert source.description.files == (str(tmp_path / name),)
-    assert (source.description.axes, source.description.notes) == ("zyx", ())
-    np.testing.assert_array_equal(whole(source), ARRAY)
-
-
-def packed(folder: Path, target: Path, compression: int = zipfile.ZIP_STORED) -> None:
-    """Pack a folder."""
-    with zipfile.ZipFile(target, "w", compression) as archive:
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                archive.write(file, file.relative_to(folder))
-
-
-def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
-    """A member that claims more than it can hold is refused before anything is inflated."""
-    second(str(tmp_path / "a"), ARRAY)
-    path = tmp_path / "a.zip"
-    packed(tmp_path / "a", path)
-    content = bytearray(path.read_bytes())
-    at = content.index(b"PK\x01\x02")
-    content[at + 24 : at + 28] = (1 << 31).to_bytes(4, "little")
-    path.write_bytes(content)
-    with pytest.raises(SourceError, match="claims 2147483648 bytes"):
-        open_source(str(path))
-
-
-@pytest.mark.parametrize("at", [0.1, 0.5, 0.9, 0.99])
-def test_a_zip_file_cut_off_is_refused(tmp_path: Path, at: float) -> None:
-    """A zip file without its directory is no source."""
-    third(str(tmp_path / "a"), ARRAY)
-    packed(tmp_path / "a", tmp_path / "a.zarr.zip")
-    content = (tmp_path / "a.zarr.zip").read_bytes()
-    (tmp_path / "a.zarr.zip").write_bytes(content[: int(len(content) * at)])
-    with pytest.raises(SourceError, match=r"a\.zarr\.zip"):
-        open_source(str(tmp_path / "a.zarr.zip"))
-
-
 def test_threads_read_at_once(tmp_path: Path) -> None:
     """Many threads get what one would."""
     third(str(tmp_path / "a"), ARRAY, shards=(4, 32, 32))
@@ -434,78 +392,6 @@ def test_metadata_that_is_replaced_is_noticed(tmp_path: Path) -> None:
     replaced(tmp_path / "a" / "zarr.json", attributes={"new": 1})
     with pytest.raises(SourceError, match=r"zarr\.json: changed since it was opened"):
         whole(source)
-
-
-def uploaded(store: Store, folder: Path, name: str) -> str:
-    """Put a folder into a bucket and return its URL."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            store.write(f"{name}/{file.relative_to(folder).as_posix()}", file.read_bytes())
-    return f"{store.url}/{name}"
-
-
-def test_a_store_on_s3_reads_as_here(tmp_path: Path, s3_store: Store) -> None:
-    """Groups are listed, absent chunks counted and voxels read from S3 too."""
-    grouped(tmp_path / "a")
-    (tmp_path / "a" / "a10" / "c" / "3" / "0" / "0").unlink()
-    url = uploaded(s3_store, tmp_path / "a", "a.zarr")
-    options = s3_store.options
-    assert [s.name for s in scenes(url, options)] == ["a10", "b/second"]
-    source = open_source(url, 0, options)
-    assert source.description.notes[0].startswith("1 of 7 chunks are absent")
-    expected = ARRAY.copy()
-    expected[3] = 0
-    np.testing.assert_array_equal(whole(source), expected)
-    assert next(iter(source.stamps)) == f"{url}/a10/zarr.json"
-    packed(tmp_path / "a" / "b", tmp_path / "b.zarr.zip")
-    s3_store.write("b.zarr.zip", (tmp_path / "b.zarr.zip").read_bytes())
-    zipped = open_source(f"{s3_store.url}/b.zarr.zip", None, options)
-    np.testing.assert_array_equal(whole(zipped), ARRAY[:2])
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """A web server that logs nothing; where `failing`, chunks are answered with 503."""
-
-    failing = False
-
-    def do_GET(self) -> None:
-        """Answer."""
-        if self.failing and "/c/" in self.path:
-            self.send_error(503)
-        else:
-            super().do_GET()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Any:  # noqa: ANN401
-    """Serve a folder over HTTP."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_a_store_on_the_web_reads_as_here(tmp_path: Path, web: str) -> None:
-    """Over HTTP nothing can be listed: arrays are named, and a note says what was not counted."""
-    grouped(tmp_path / "a.zarr")
-    source = open_source(f"{web}/a.zarr::a10")
-    assert "was not counted" in source.description.notes[0]
-    np.testing.assert_array_equal(whole(source), ARRAY)
-    with pytest.raises(SourceError, match="cannot be listed over HTTP"):
-        open_source(f"{web}/a.zarr")
-    Quiet.failing = True
-    with pytest.raises(StorageError, match="503"):
-        whole(source)
-    Quiet.failing = False
-    with pytest.warns(zarr.errors.ZarrUserWarning, match="[Cc]onsolidated"):
-        zarr.consolidate_metadata(str(tmp_path / "a.zarr"))
-    np.testing.assert_array_equal(whole(open_source(f"{web}/a.zarr", 1)), ARRAY[:2])
 
 
 def test_ingest_of_every_version_is_equal(tmp_path: Path) -> None:
