@@ -383,3 +383,19 @@ def test_a_shard_of_ours_that_was_lost_is_an_error(tmp_path: Path, empty: bool) 
     source.read(Region("czyx", (0, 0, 0, 0), (2, 5, 24, 20)))
     with pytest.raises(SourceError, match=r"c/2/1/1/1.* is missing"):
         whole(source)
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"levels": []}', '{"levels": ["AAAA"]}'])
+def test_a_list_of_empty_shards_that_was_lost_is_an_error(
+    tmp_path: Path, content: str | None
+) -> None:
+    """Without its list, nobody knows which shards are empty on purpose."""
+    array = ARRAY[0].copy()
+    array[:, :4, :16] = 0
+    path = stored(tmp_path, "img", array)
+    file = Path(path) / "0" / "ledger" / "empty.json"
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SourceError):
+        open_source(path)

@@ -10,23 +10,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from microtome_core.errors import InputError, SourceError
-from microtome_core.grid import Grid
-from microtome_core.store.empty import read_empty
-from microtome_core.store.location import Store
-from microtome_core.store.record import SCHEMA
 from microtome_ingest.files import Files
 from microtome_ingest.source import Description, Scene, SourceChannel
 from microtome_ingest.sources import ngff
-from microtome_ingest.sources.chunk_folder import MANIFEST, Folder, Packed, joined
+from microtome_ingest.sources.chunk_folder import MANIFEST, Folder, Packed
 from microtome_ingest.sources.chunked import ChunkedSource, View, chunk_of, open_array
 from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.json_values import plain_json
 from microtome_ingest.sources.members import choose, split
-from microtome_ingest.sources.zarr_nodes import Stored, chunk_files, letters, read_node, stored
+from microtome_ingest.sources.zarr_nodes import Stored, chunk_files, letters, stored
+from microtome_ingest.sources.zarr_own import empty_shards, is_complete, record_of
 from microtome_ingest.sources.zarr_series import Series, merged, series_of
 from microtome_ingest.sources.zarr_tree import Image, Tree
 
@@ -120,17 +114,17 @@ def _opened(folder: Folder, files: Files, image: Image) -> ChunkedSource:
     facts, node = _stored(folder, image), image.array
     geometry = _geometry(image, facts)
     chunks = chunk_files(node, geometry.axes, facts.shape)
-    empty = _empty(folder, image, chunks.grid)
+    empty = empty_shards(folder, image, chunks.grid)
     spec = {
         "driver": facts.driver,
         "kvstore": folder.spec(node.inside),
         "recheck_cached_data": "open",
-        "fill_missing_data_reads": not _complete(image),
+        "fill_missing_data_reads": not is_complete(image),
     }
     block = chunk_of(open_array(folder, spec, node.inside), folder, node.inside)
     series = series_of(folder, image.group.inside) if image.group is not None else Series()
     channels, notes = _channels(image, geometry.axes, facts.shape, series)
-    counted = () if _complete(image) else chunks.note(folder, facts.fill)
+    counted = () if is_complete(image) else chunks.note(folder, facts.fill)
     labels = (_LABELS,) if _is_labels(image) else ()
     description = Description(
         format=_format(image),
@@ -173,36 +167,6 @@ def _is_labels(image: Image) -> bool:
     return image.group is not None and "image-label" in image.group.ome
 
 
-def _record(image: Image) -> Mapping[str, Any]:
-    """Return the record of microtome's own layers; empty in stores of others."""
-    found = image.group.attributes.get("nwb") if image.group is not None else None
-    own = isinstance(found, Mapping) and found.get("schema_id") == SCHEMA
-    return cast(Mapping[str, Any], found) if own else {}
-
-
-def _complete(image: Image) -> bool:
-    """Tell whether all chunks were written, but for those in shards that are listed as empty."""
-    return bool(_record(image))
-
-
-def _empty(folder: Folder, image: Image, grid: Grid) -> NDArray[np.bool_] | None:
-    if image.group is None or image.multiscale is None or not _complete(image):
-        return None
-    kept = image.group.attributes.get("microtome") or {}
-    if not int(kept.get("empty_shards", 0)):
-        return None
-    group = image.group.inside
-    grids = []
-    for dataset in image.multiscale["datasets"]:
-        node = read_node(folder, joined(group, str(dataset["path"])))
-        if node is None or node.array is None:
-            raise SourceError(folder.path, f"{dataset['path']}: the array of a level is missing")
-        grids.append(chunk_files(node, grid.axes, stored(node).shape).grid)
-    version = joined(group, str(kept.get("version") or ""))
-    # It is read by path from the store, and nothing else is asked of it.
-    return read_empty(cast(Store, folder), version or ".", grids)[image.level]
-
-
 def _channels(
     image: Image, axes: str, shape: tuple[int, ...], series: Series
 ) -> tuple[tuple[SourceChannel, ...], tuple[str, ...]]:
@@ -211,7 +175,7 @@ def _channels(
     count = dict(zip(axes, shape, strict=True)).get("c", 1)
     found, notes = ngff.channels(image.group.ome.get("omero"), count)
     found = merged(found, series.channels, count)
-    own = _record(image).get("channels") or []
+    own = record_of(image).get("channels") or []
     if len(own) != len(found):
         return found, notes
     dyes = [{k: v for k, v in one.items() if k not in ("name", "neurodata_type")} for one in own]
@@ -225,7 +189,7 @@ def _metadata(image: Image, geometry: ngff.Geometry) -> dict[str, Any]:
     """Return what the store says; a layer of microtome hands on what it knows of its own source."""
     kept = dict(image.group.attributes if image.group is not None else {})
     original: Mapping[str, Any] = {}
-    if record := _record(image):
+    if record := record_of(image):
         kept["nwb"] = {name: value for name, value in record.items() if name != "original_metadata"}
         original = record.get("original_metadata") or {}
     where = {"path": image.array.inside, "attributes": kept}
