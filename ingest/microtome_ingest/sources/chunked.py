@@ -84,33 +84,6 @@ class ChunkFiles:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """How the axes of a description come from those of the stored array.
-
-    Parameters
-    ----------
-    reverse : bool
-        The stored array has x first.
-    dropped : tuple of int
-        Axes of extent 1 that are left out, counted after the reversal.
-    """
-
-    reverse: bool = False
-    dropped: tuple[int, ...] = ()
-
-    def of(self, array: ts.TensorStore) -> ts.TensorStore:
-        """Return a stored array seen so, from 0 on."""
-        turned = array.T if self.reverse else array
-        index = tuple(0 if i in self.dropped else slice(None) for i in range(turned.rank))
-        return turned[index]
-
-    def extents(self, stored: tuple[int, ...]) -> tuple[int, ...]:
-        """Return extents of a stored array in the order of the description."""
-        turned = stored[::-1] if self.reverse else stored
-        return tuple(n for i, n in enumerate(turned) if i not in self.dropped)
-
-
 def open_array(folder: Folder, spec: Mapping[str, Any], where: str) -> ts.TensorStore:
     """Open an array; its voxels are not read.
 
@@ -153,10 +126,11 @@ class ChunkedSource:
     folder : Folder
     spec : dict
         TensorStore's description of the array.
-    view : View
     chunks : ChunkFiles
     empty : array of bool, optional
         Which files are absent because all their voxels are 0, where the rest must be there.
+    reverse : bool
+        The stored array has x first.
 
     Notes
     -----
@@ -170,12 +144,14 @@ class ChunkedSource:
         files: Files,
         folder: Folder,
         spec: Mapping[str, Any],
-        view: View,
         chunks: ChunkFiles,
         empty: NDArray[np.bool_] | None = None,
+        *,
+        reverse: bool = False,
     ) -> None:
         self._description, self._files, self._folder = description, files, folder
-        self._spec, self._view, self._chunks, self._empty = dict(spec), view, chunks, empty
+        self._spec, self._chunks, self._empty = dict(spec), chunks, empty
+        self._reverse = reverse
         self._meter, self._lock = Meter(), threading.Lock()
         self._array: ts.TensorStore | None = None
         self._blocks = Grid(description.axes, description.shape, description.block)
@@ -261,7 +237,8 @@ class ChunkedSource:
         with self._lock:
             if self._array is None:
                 where = self._description.image
-                array = self._view.of(open_array(self._folder, self._spec, where))
+                array = open_array(self._folder, self._spec, where)
+                array = array.T if self._reverse else array
                 found = (tuple(array.shape), array.dtype.numpy_dtype.name)
                 if found != (self._description.shape, self._description.dtype):
                     raise SourceError(self._folder.path, f"{where}: changed since it was opened")

@@ -23,7 +23,6 @@ from microtome_ingest.sources.chunked import (
     MOST_AXES,
     ChunkedSource,
     ChunkFiles,
-    View,
     chunk_of,
     open_array,
 )
@@ -205,7 +204,7 @@ def _opened(folder: Folder, files: Files, image: Image) -> ChunkedSource:
         },
         notes=(*geometry.notes, *chunks.note(folder, 0)),
     )
-    return ChunkedSource(description, files, folder, spec, View(reverse=True), chunks)
+    return ChunkedSource(description, files, folder, spec, chunks, reverse=True)
 
 
 def _key(index: tuple[int, ...]) -> str:

@@ -15,7 +15,7 @@ from microtome_ingest.files import Files
 from microtome_ingest.source import Description, Scene, SourceChannel
 from microtome_ingest.sources import ngff
 from microtome_ingest.sources.chunk_folder import MANIFEST, Folder, Packed
-from microtome_ingest.sources.chunked import ChunkedSource, View, chunk_of, open_array
+from microtome_ingest.sources.chunked import ChunkedSource, chunk_of, open_array
 from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.json_values import plain_json
 from microtome_ingest.sources.members import choose, split
@@ -141,7 +141,7 @@ def _opened(folder: Folder, files: Files, image: Image) -> ChunkedSource:
         metadata={**series.metadata, **_metadata(image, geometry)},
         notes=(*geometry.notes, *notes, *series.notes, *labels, *counted),
     )
-    return ChunkedSource(description, files, folder, spec, View(), chunks, empty)
+    return ChunkedSource(description, files, folder, spec, chunks, empty)
 
 
 def _geometry(image: Image, facts: Stored) -> ngff.Geometry:
