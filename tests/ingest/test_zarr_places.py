@@ -2,18 +2,19 @@
 
 import zipfile
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
 import zarr
 
 from microtome_core.errors import SourceError, StorageError
-from microtome_core.store.location import Store
+from microtome_core.region import Region
+from microtome_core.store.location import StorageOptions, Store
+from microtome_ingest.files import Files
 from microtome_ingest.formats import open_source, scenes
+from microtome_ingest.sources.chunk_folder import Folder
+from tests.http_server import Site, serving
 from tests.ingest.test_zarr_source import ARRAY, grouped, packed, second, third, whole
 
 
@@ -83,46 +84,54 @@ def test_a_store_on_s3_reads_as_here(tmp_path: Path, s3_store: Store) -> None:
     np.testing.assert_array_equal(whole(zipped), ARRAY[:2])
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """A web server that logs nothing; where `failing`, chunks are answered with 503."""
-
-    failing = False
-
-    def do_GET(self) -> None:
-        """Answer."""
-        if self.failing and "/c/" in self.path:
-            self.send_error(503)
-        else:
-            super().do_GET()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+LOCAL = StorageOptions(allowed_hosts=("127.0.0.1",))
 
 
 @pytest.fixture
-def web(tmp_path: Path) -> Iterator[str]:
-    """Serve a folder over HTTP."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def site() -> Iterator[Site]:
+    """Run an empty server."""
+    with serving() as found:
+        yield found
 
 
-def test_a_store_on_the_web_reads_as_here(tmp_path: Path, web: str) -> None:
+def served(site: Site, folder: Path, name: str) -> str:
+    """Give a folder's files; return its address."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            site.put(f"{name}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+    return f"{site.url}/{name}"
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "plain"])
+def test_a_store_on_the_web_reads_as_here(tmp_path: Path, site: Site, name: str) -> None:
     """Over HTTP nothing can be listed: arrays are named, and a note says what was not counted."""
-    grouped(tmp_path / "a.zarr")
-    source = open_source(f"{web}/a.zarr::a10")
+    grouped(tmp_path / "a")
+    url = served(site, tmp_path / "a", name)
+    source = open_source(f"{url}::a10", None, LOCAL)
     assert "was not counted" in source.description.notes[0]
     np.testing.assert_array_equal(whole(source), ARRAY)
     with pytest.raises(SourceError, match="cannot be listed over HTTP"):
-        open_source(f"{web}/a.zarr")
-    Quiet.failing = True
-    with pytest.raises(StorageError, match="503"):
-        whole(source)
-    Quiet.failing = False
+        open_source(url, None, LOCAL)
     with pytest.warns(zarr.errors.ZarrUserWarning, match="[Cc]onsolidated"):
-        zarr.consolidate_metadata(str(tmp_path / "a.zarr"))
-    np.testing.assert_array_equal(whole(open_source(f"{web}/a.zarr", 1)), ARRAY[:2])
+        zarr.consolidate_metadata(str(tmp_path / "a"))
+    found = open_source(served(site, tmp_path / "a", "more.zarr"), 1, LOCAL)
+    np.testing.assert_array_equal(whole(found), ARRAY[:2])
+
+
+def test_chunks_come_from_allowed_hosts_only(tmp_path: Path, site: Site) -> None:
+    """A host that is not public and not named is refused, also by who reads the chunks."""
+    third(str(tmp_path / "a"), ARRAY)
+    url = served(site, tmp_path / "a", "a.zarr")
+    with pytest.raises(SourceError, match="not public"):
+        open_source(url)
+    with pytest.raises(SourceError, match="not public"):
+        Folder(url, Files()).spec()
+    chunk = "/a.zarr/c/0/0/0"
+    site.files.pop(chunk)
+    site.moved[chunk] = f"{site.url}/a.zarr/c/1/0/0"
+    source = open_source(url, None, LOCAL)
+    with pytest.raises(SourceError, match="302"):
+        whole(source)
+    site.faults += [503] * 100
+    with pytest.raises(StorageError, match="503"):
+        source.read(Region("qij", (2, 0, 0), (4, 16, 16)))

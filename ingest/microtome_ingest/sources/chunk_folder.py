@@ -19,6 +19,7 @@ from microtome_core.errors import MicrotomeError, SourceError, StorageError
 from microtome_core.store import listing
 from microtome_core.store.location import StorageOptions, Store, fsspec_options
 from microtome_ingest.files import Files, is_remote
+from microtome_ingest.hosts import Hosts
 from microtome_ingest.stream import told
 
 Packed = Literal["", "zip", "ocdbt"]
@@ -147,6 +148,19 @@ class Folder:
             return {name[len(start) :] for name in self._names if name.startswith(start)}
         return self._listed(inside)
 
+    def check_host(self) -> None:
+        """Check anew where the name of a web server leads, since TensorStore looks it up itself.
+
+        Raises
+        ------
+        SourceError
+            A host from which nothing is read.
+        StorageError
+            It cannot be looked up, which may pass.
+        """
+        if urlsplit(self.path).scheme in _WEB:
+            Hosts(self._files.options.allowed_hosts).check_url(self.path)
+
     def check_inside(self, names: Iterable[str]) -> None:
         """Refuse local names that are links out of the folder or to nothing, or no files.
 
@@ -274,6 +288,8 @@ def _place(path: str, files: Files) -> dict[str, Any]:
     if not is_remote(path):
         return {"driver": "file", "path": os.path.abspath(path)}
     if parts.scheme in _WEB:
+        # TensorStore follows no redirects, but connects by itself.
+        Hosts(files.options.allowed_hosts).check_url(path)
         return {
             "driver": "http",
             "base_url": f"{parts.scheme}://{parts.netloc}",

@@ -227,6 +227,7 @@ class ChunkedSource:
 
     def _check(self, region: Region) -> None:
         if is_remote(self._folder.path):
+            self._folder.check_host()
             return
         for path, stamp in self.stamps.items():
             if Files(self._files.options).stamp(path) != stamp:

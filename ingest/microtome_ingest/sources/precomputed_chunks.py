@@ -139,6 +139,7 @@ class PrecomputedSource:
 
     def _check(self) -> None:
         if is_remote(self._folder.path):
+            self._folder.check_host()
             return
         for path, stamp in self.stamps.items():
             if Files(self._files.options).stamp(path) != stamp:
