@@ -34,7 +34,15 @@ BOSSDB = Format(
     extra="bossdb",
     needs=("intern",),
 )
-ADDRESSES = (COMPUTED, BOSSDB)
+PRECOMPUTED = Format(
+    "precomputed://",
+    f"{_SOURCES}.precomputed",
+    scheme("precomputed://"),
+    ("precomputed://",),
+    reader="tensorstore",
+    needs=("tensorstore",),
+)
+ADDRESSES = (COMPUTED, BOSSDB, PRECOMPUTED)
 # What no other row claims.
 SEQUENCE = Format(
     "folder or pattern of TIFF, PNG or JPEG files",
@@ -211,7 +219,7 @@ FORMATS = (
     Format(
         "Neuroglancer precomputed",
         f"{_SOURCES}.precomputed",
-        either(scheme("precomputed://"), holds("info")),
+        either(holds("info"), both(ends("info"), contains(b'"scales"', b'"data_type"'))),
         ("info",),
         reader="tensorstore",
         needs=("tensorstore",),
@@ -220,17 +228,24 @@ FORMATS = (
         "Zarr",
         f"{_SOURCES}.zarr_source",
         either(
-            holds("zarr.json", ".zarray", ".zgroup", ".zattrs"),
-            both(starts(b"PK\x03\x04"), ends(".zarr.zip")),
+            # A web server does not say whether a folder is one.
+            both(either(scheme("http://"), scheme("https://"), folders), ends(".zarr")),
+            holds("zarr.json", ".zarray", ".zgroup", ".zattrs", "manifest.ocdbt"),
+            zips("/zarr.json"),
+            zips("/.zgroup"),
+            zips("/.zarray"),
         ),
-        (".zarr",),
+        (".zarr", ".zarr.zip"),
         reader="tensorstore",
         needs=("tensorstore",),
     ),
     Format(
         "N5",
         f"{_SOURCES}.n5",
-        holds("attributes.json"),
+        either(
+            both(either(scheme("http://"), scheme("https://"), folders), ends(".n5")),
+            holds("attributes.json"),
+        ),
         (".n5",),
         reader="tensorstore",
         needs=("tensorstore",),

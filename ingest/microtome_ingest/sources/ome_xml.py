@@ -79,8 +79,16 @@ def children(element: Element, name: str) -> Iterator[Element]:
     return (child for child in element if child.tag.rpartition("}")[2] == name)
 
 
-def images(root: Element, path: str) -> tuple[OmeImage, ...]:
-    """Return every image that has planes in TIFF files.
+def images(root: Element, path: str, planes: str = "TiffData") -> tuple[OmeImage, ...]:
+    """Return every image that has planes in TIFF files, or whose pixels hold another element.
+
+    Parameters
+    ----------
+    root : Element
+    path : str
+        For messages.
+    planes : str
+        ``MetadataOnly`` for documents that lie beside Zarr arrays.
 
     Raises
     ------
@@ -89,7 +97,7 @@ def images(root: Element, path: str) -> tuple[OmeImage, ...]:
     """
     try:
         found = [(image, p) for image in children(root, "Image") for p in children(image, "Pixels")]
-        return tuple(_image(root, i, p) for i, p in found if list(children(p, "TiffData")))
+        return tuple(_image(root, i, p) for i, p in found if list(children(p, planes)))
     except (KeyError, ValueError) as error:
         raise SourceError(path, f"its OME-XML is incomplete: {error!r}") from error
 
