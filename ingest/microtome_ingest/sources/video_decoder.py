@@ -1,0 +1,277 @@
+"""A video file opened with PyAV: its packets in order, and frames by their number.
+
+A container of PyAV is for one thread at a time; `Decoder` has one of its own.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, BinaryIO
+
+import av
+
+from microtome_core.errors import SourceError
+from microtome_ingest.files import Bytes
+from microtome_ingest.sources.video_index import Index, Packet, packet_of
+from microtome_ingest.sources.video_whole import Container
+from microtome_ingest.stream import told
+
+_BUFFER = 1 << 18
+# Beyond any camera; FFmpeg then allocates nothing.
+_MOST_PIXELS = 1 << 27
+_THREADS = 2
+_OPTIONS = {
+    # What a decoder would conceal is an error.
+    "err_detect": "crccheck+explode",
+    "max_pixels": str(_MOST_PIXELS),
+}
+
+
+class NotThereError(Exception):
+    """A frame did not come where its packet lets expect it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a video stream of a file is opened.
+
+    Parameters
+    ----------
+    data : Bytes
+    kind : Container
+    stream : int
+        Its number among the streams of the file.
+    """
+
+    data: Bytes
+    kind: Container
+    stream: int
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self.data.path
+
+
+class Opened:
+    """A container and the file object that it reads."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+        self._file: BinaryIO = opening.data.stream()
+        try:
+            with told(self._file):
+                self.container: Any = av.open(
+                    self._file,
+                    format=opening.kind.demuxer,
+                    options=dict(_OPTIONS),
+                    metadata_errors="replace",
+                    buffer_size=_BUFFER,
+                )
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def stream(self) -> Any:  # noqa: ANN401 - of PyAV
+        """The chosen stream, its decoder set to refuse damage."""
+        stream = self.container.streams[self._opening.stream]
+        context = stream.codec_context
+        if context is None:
+            raise SourceError(self._opening.path, "its codec is not known to FFmpeg")
+        if not context.is_open:
+            context.options = dict(_OPTIONS)
+            context.thread_type, context.thread_count = "AUTO", _THREADS
+        return stream
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Raise what went wrong in the file object, whatever FFmpeg made of it."""
+        with told(self._file):
+            yield
+
+    def close(self) -> None:
+        """Release both."""
+        self.container.close()
+        self._file.close()
+
+
+def all_packets(opened: Opened, path: str) -> list[Packet]:
+    """Return the packets of a stream in the order in which they are decoded.
+
+    Empty ones stand for frames that were dropped while recording and are left out.
+
+    Raises
+    ------
+    SourceError
+        One of which bytes are missing.
+    """
+    packets: list[Packet] = []
+    with opened.told():
+        for found in opened.container.demux(opened.stream):
+            if not found.size:
+                continue
+            if found.is_corrupt:
+                raise SourceError(path, f"packet {len(packets)} is incomplete: truncated")
+            packets.append(packet_of(found))
+    return packets
+
+
+class Decoder:
+    """Frames of one stream by number; goes on where it is, or seeks to a key frame.
+
+    Parameters
+    ----------
+    opening : Opening
+    index : Index
+    """
+
+    def __init__(self, opening: Opening, index: Index) -> None:
+        self._opening, self._index = opening, index
+        self._opened: Opened | None = None
+        self._frames: Iterator[Any] = iter(())
+        # The frame that comes next; None where that is not known.
+        self.next: int | None = None
+
+    def cost(self, frame: int) -> int:
+        """Return about how many frames must be decoded before `frame` comes."""
+        seek = frame - self._index.starts(frame)[0] + 1
+        if self.next is None or self.next > frame:
+            return seek
+        return min(frame - self.next, seek)
+
+    def close(self) -> None:
+        """Release the file."""
+        opened, self._opened, self.next = self._opened, None, None
+        self._frames = iter(())
+        if opened is not None:
+            opened.close()
+
+    def frames(self, start: int, stop: int) -> Iterator[tuple[int, Any]]:
+        """Yield numbers and frames from the one that comes next, or a key frame, to `stop`.
+
+        Raises
+        ------
+        SourceError
+            Damage, with the number of the frame.
+        """
+        cause: Exception = NotThereError("it is not among those that are decoded")
+        for place in self._places(start):
+            if place is not None:
+                self._go(place)
+            try:
+                for number, frame in self._forward(start, stop):
+                    yield number, frame
+                    start = max(start, number + 1)
+            except (NotThereError, av.FFmpegError) as error:
+                # After a seek what leans on earlier frames may fail, without damage.
+                self.next, cause = None, error
+            else:
+                return
+        raise SourceError(self._opening.path, f"frame {start} cannot be decoded: {cause}")
+
+    def every(self) -> Iterator[Any]:
+        """Yield all frames that come of the file, in the order in which they come."""
+        self._go(0)
+        yield from self._frames
+
+    def _places(self, start: int) -> list[int | None]:
+        """Return from where to try, the cheapest first: None is to go on."""
+        places: list[int | None] = list(self._index.starts(start))
+        if self.next is not None and 0 <= start - self.next <= self.cost(start):
+            places.insert(0, None)
+        return places
+
+    def _forward(self, start: int, stop: int) -> Iterator[tuple[int, Any]]:
+        """Yield frames as they come; those before `start` may be broken after a seek."""
+        while self.next is None or self.next < stop:
+            number, frame = self._one()
+            if number > start:
+                raise NotThereError(f"frame {number} came instead")
+            if number == start:
+                start += 1
+                if frame.is_corrupt:
+                    raise NotThereError("damaged")
+            self.next = number + 1
+            yield number, frame
+
+    def _one(self) -> tuple[int, Any]:
+        frame = next(self._frames, None)
+        if frame is None:
+            raise NotThereError("the frames end before it")
+        if self._index.counted is not None:
+            return self.next or 0, frame
+        number = self._index.number(frame.pts)
+        if number is None:
+            raise NotThereError(f"a frame at {frame.pts} ticks has no packet")
+        return number, frame
+
+    def _go(self, place: int) -> None:
+        """Be ready to decode from a packet on."""
+        self.next = 0 if self._index.counted is not None else None
+        if place:
+            self._opened = self._opened or Opened(self._opening)
+            if self._sought(place):
+                return
+        self._reopen()
+        self._frames = self._decoded(self._packets(0, place, self._demuxed()))
+
+    def _reopen(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = Opened(self._opening)
+
+    def _demuxed(self) -> Iterator[Any]:
+        """Yield the packets that come, without empty ones."""
+        opened = self._opened
+        if opened is None:
+            return
+        for found in opened.container.demux(opened.stream):
+            if found.size:
+                yield found
+
+    def _sought(self, place: int) -> bool:
+        """Seek to a packet; tell whether that led to it or before."""
+        opened = self._opened
+        packet = self._index.packets[place]
+        target = packet.dts if packet.dts is not None else packet.pts
+        if opened is None or target is None:
+            return False
+        packets = self._demuxed()
+        try:
+            with opened.told():
+                opened.container.seek(target, stream=opened.stream, backward=True)
+                first = next(packets, None)
+        except av.FFmpegError:
+            return False
+        at = None if first is None else self._index.place(first.pts)
+        if at is None or at > place:
+            return False
+        self._frames = self._decoded(self._packets(at, place, chain([first], packets)))
+        return True
+
+    def _packets(self, at: int, place: int, packets: Iterable[Any]) -> Iterator[Any]:
+        """Yield packets from `place` on, the first being number `at`.
+
+        Each is compared with what it was when the file was opened.
+        """
+        known = self._index.packets
+        for number, found in enumerate(packets, at):
+            there = known[number] if number < len(known) else None
+            # Where dts is not stored, FFmpeg computes it from what it has seen.
+            if there is None or (found.pts, found.size) != (there.pts, there.size):
+                raise NotThereError(f"packet {number} is not what it was at opening")
+            if number >= place:
+                yield found
+
+    def _decoded(self, packets: Iterator[Any]) -> Iterator[Any]:
+        opened = self._opened
+        if opened is None:
+            return
+        context = opened.stream.codec_context
+        with opened.told():
+            for packet in packets:
+                yield from context.decode(packet)
+            with suppress(av.EOFError):
+                yield from context.decode(None)
