@@ -27,7 +27,7 @@ from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.members import SEPARATOR, split
 from microtome_ingest.sources.video_decoder import Decoder, Opened, Opening, all_packets
 from microtome_ingest.sources.video_index import Index, check_count
-from microtome_ingest.sources.video_whole import check_whole, container_of
+from microtome_ingest.sources.video_whole import Container, check_whole, container_of
 
 VIEWS = ("luma", "rgb")
 # Decoders that wait for the next read.
@@ -145,17 +145,28 @@ class VideoSource:
             best.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that is whole, and its video streams."""
+
+    path: str
+    data: Bytes
+    kind: Container
+    streams: tuple[facts.StreamFacts, ...]
+    notes: tuple[str, ...]
+
+
 def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     """List the video streams of a file."""
     files = files or Files()
-    file, view = _split(path, files)
-    with strict(file, log="libav"):
-        streams = _streams(file, files)
-        found = [
-            (stream.name, _look(file, files, i, view, streams).description)
-            for i, stream in enumerate(streams)
-        ]
-    return tuple(Scene(i, name, d.axes, d.shape, d.dtype) for i, (name, d) in enumerate(found))
+    path, view = _split(path, files)
+    with strict(path, log="libav"):
+        file = _file(path, files)
+        found = [_look(file, number, view).description for number in range(len(file.streams))]
+    return tuple(
+        Scene(i, stream.name, d.axes, d.shape, d.dtype)
+        for i, (stream, d) in enumerate(zip(file.streams, found, strict=True))
+    )
 
 
 def open_image(path: str, scene: int | None = None, files: Files | None = None) -> VideoSource:
@@ -174,17 +185,18 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
         Damage, a file that was cut off, no video stream, or several and none chosen.
     """
     files = files or Files()
-    file, view = _split(path, files)
-    with strict(file, log="libav"):
-        streams = _streams(file, files)
-        if scene is None and len(streams) > 1:
-            listing = ", ".join(f"{i}: {s.name}" for i, s in enumerate(streams))
+    path, view = _split(path, files)
+    with strict(path, log="libav"):
+        file = _file(path, files)
+        count = len(file.streams)
+        if scene is None and count > 1:
+            listing = ", ".join(f"{i}: {stream.name}" for i, stream in enumerate(file.streams))
             raise SourceError(
-                file, f"holds {len(streams)} video streams, choose with --scene N: {listing}"
+                path, f"holds {count} video streams, choose with --scene N: {listing}"
             )
-        if not 0 <= (scene or 0) < len(streams):
-            raise SourceError(file, f"has no scene {scene}: it holds {len(streams)} video streams")
-        return VideoSource(_look(file, files, scene or 0, view, streams), files)
+        if not 0 <= (scene or 0) < count:
+            raise SourceError(path, f"has no scene {scene}: it holds {count} video streams")
+        return VideoSource(_look(file, scene or 0, view), files)
 
 
 def _split(path: str, files: Files) -> tuple[str, str | None]:
@@ -194,58 +206,47 @@ def _split(path: str, files: Files) -> tuple[str, str | None]:
     return file, view
 
 
-def _streams(file: str, files: Files) -> list[facts.StreamFacts]:
+def _file(path: str, files: Files) -> _File:
     """Return the video streams of a file that is whole, cover pictures left out."""
-    with files.open(file) as data:
-        kind = container_of(file, bytes(data.read(0, min(16, data.stamp.size))))
-        opened = Opened(Opening(data, kind, 0))
-        try:
-            found = [
-                facts.stream_facts(stream)
-                for stream in opened.container.streams.video
-                if not facts.is_cover(stream)
-            ]
-        finally:
-            opened.close()
+    data = files.open(path)
+    kind = container_of(path, bytes(data.read(0, min(16, data.stamp.size))))
+    with data.stream() as stream:
+        notes = check_whole(path, kind, stream, data.stamp.size, deep=data.mapped)
+    opened = Opened(Opening(data, kind, 0))
+    try:
+        streams = [s for s in opened.container.streams.video if not facts.is_cover(s)]
+        found = tuple(map(facts.stream_facts, streams))
+    finally:
+        opened.close()
     if not found:
-        raise SourceError(file, "holds no video stream")
-    return found
+        raise SourceError(path, "holds no video stream")
+    return _File(path, data, kind, found, notes)
 
 
-def _look(
-    file: str, files: Files, scene: int, view: str | None, streams: Sequence[facts.StreamFacts]
-) -> _Video:
+def _look(file: _File, number: int, view: str | None) -> _Video:
     """Count the frames of a stream, and decode a few to see what they are."""
-    data = files.open(file)
-    kind = container_of(file, bytes(data.read(0, min(16, data.stamp.size))))
-    opening = Opening(data, kind, streams[scene].index)
-    notes = _checked(data, opening)
+    opening = Opening(file.data, file.kind, file.streams[number].index)
     opened = Opened(opening)
     try:
         entries, told = len(opened.stream.index_entries), opened.stream.frames
         # Of Matroska the index has key frames only, and a part of a movie in fragments one part.
-        packets = all_packets(opened, file)
-        notes += check_count(file, packets, entries, told)
-        described = facts.describe(opened.container, opened.stream, kind)
+        packets = all_packets(opened, file.path)
+        notes = check_count(file.path, packets, entries, told)
+        described = facts.describe(opened.container, opened.stream, file.kind)
     finally:
         opened.close()
     index, samples = _tried(opening, Index(packets))
-    how, checked, more = _chosen(view, samples, f"{file}{SEPARATOR}")
+    how, checked, more = _chosen(view, samples, f"{file.path}{SEPARATOR}")
     description = facts.description(described, index, how, samples[0])
-    several = str(scene) if len(streams) > 1 else ""
+    several = str(number) if len(file.streams) > 1 else ""
     description = replace(
         description,
-        files=(file,),
+        files=(file.path,),
         image="/".join(filter(None, (several, view or ""))),
         block=_block(description, index),
-        notes=(*description.notes, *how.notes, *more, *notes),
+        notes=(*description.notes, *how.notes, *more, *notes, *file.notes),
     )
     return _Video(opening, index, how, description, checked)
-
-
-def _checked(data: Bytes, opening: Opening) -> tuple[str, ...]:
-    with data.stream() as stream:
-        return check_whole(opening.path, opening.kind, stream, data.stamp.size, deep=data.mapped)
 
 
 def _tried(opening: Opening, index: Index) -> tuple[Index, list[Any]]:

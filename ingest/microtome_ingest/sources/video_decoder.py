@@ -3,11 +3,12 @@
 A container of PyAV is for one thread at a time; `Decoder` has one of its own.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import av
 
@@ -17,10 +18,11 @@ from microtome_ingest.sources.video_index import Index, Packet, packet_of
 from microtome_ingest.sources.video_whole import Container
 from microtome_ingest.stream import told
 
+T = TypeVar("T")
+
 _BUFFER = 1 << 18
 # Beyond any camera; FFmpeg then allocates nothing.
 _MOST_PIXELS = 1 << 27
-_THREADS = 2
 _OPTIONS = {
     # What a decoder would conceal is an error.
     "err_detect": "crccheck+explode",
@@ -60,18 +62,15 @@ class Opened:
     def __init__(self, opening: Opening) -> None:
         self._opening = opening
         self._file: BinaryIO = opening.data.stream()
+        # What FFmpeg says at level ERROR of the last call.
+        self.complaints: list[str] = []
+        _listen()
         try:
-            with told(self._file):
-                self.container: Any = av.open(
-                    self._file,
-                    format=opening.kind.demuxer,
-                    options=dict(_OPTIONS),
-                    metadata_errors="replace",
-                    buffer_size=_BUFFER,
-                )
+            self.container: Any = self.call(self._open)
         except BaseException:
             self._file.close()
             raise
+        self._finish = weakref.finalize(self, _release, self.container, self._file)
 
     @property
     def stream(self) -> Any:  # noqa: ANN401 - of PyAV
@@ -82,25 +81,67 @@ class Opened:
             raise SourceError(self._opening.path, "its codec is not known to FFmpeg")
         if not context.is_open:
             context.options = dict(_OPTIONS)
-            context.thread_type, context.thread_count = "AUTO", _THREADS
+            # FFmpeg's own threads could not say what is wrong without stopping Python's.
+            context.thread_type, context.thread_count = "NONE", 1
         return stream
 
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        """Raise what went wrong in the file object, whatever FFmpeg made of it."""
-        with told(self._file):
-            yield
+    def call(self, function: Callable[[], T]) -> T:
+        """Return what a call into FFmpeg returns, or raise what went wrong in the file object."""
+        with told(self._file), av.logging.Capture() as logs:
+            result = function()
+        self.complaints = [text.strip() for _, _, text in logs]
+        return result
+
+    def packets(self) -> Iterator[Any]:
+        """Yield the packets of the stream that come next.
+
+        Empty ones stand for frames that were dropped while recording and are left out.
+        """
+        found = self.container.demux(self.stream)
+        while (packet := self.call(lambda: next(found, None))) is not None:
+            if packet.size:
+                yield packet
+
+    def decode(self, packet: Any) -> list[Any]:  # noqa: ANN401 - of PyAV
+        """Return the frames that come of a packet, or of the end where it is None."""
+        context = self.stream.codec_context
+        try:
+            frames: list[Any] = self.call(lambda: context.decode(packet))
+        except av.EOFError:
+            return []
+        # Its decoder only complains of a wrong checksum.
+        if self.complaints and context.codec.canonical_name == "ffv1":
+            raise NotThereError(self.complaints[0])
+        return frames
 
     def close(self) -> None:
-        """Release both."""
-        self.container.close()
-        self._file.close()
+        """Release both; so does whoever forgets this object."""
+        self._finish()
+
+    def _open(self) -> Any:  # noqa: ANN401 - of PyAV
+        return av.open(
+            self._file,
+            format=self._opening.kind.demuxer,
+            options=dict(_OPTIONS),
+            metadata_errors="replace",
+            buffer_size=_BUFFER,
+        )
+
+
+def _listen() -> None:
+    """Let FFmpeg's complaints come to `av.logging.Capture`, each of them."""
+    if av.logging.get_level() is None:
+        av.logging.set_level(av.logging.ERROR)
+        av.logging.set_skip_repeated(False)
+
+
+def _release(container: Any, file: BinaryIO) -> None:  # noqa: ANN401 - of PyAV
+    container.close()
+    file.close()
 
 
 def all_packets(opened: Opened, path: str) -> list[Packet]:
     """Return the packets of a stream in the order in which they are decoded.
-
-    Empty ones stand for frames that were dropped while recording and are left out.
 
     Raises
     ------
@@ -108,13 +149,10 @@ def all_packets(opened: Opened, path: str) -> list[Packet]:
         One of which bytes are missing.
     """
     packets: list[Packet] = []
-    with opened.told():
-        for found in opened.container.demux(opened.stream):
-            if not found.size:
-                continue
-            if found.is_corrupt:
-                raise SourceError(path, f"packet {len(packets)} is incomplete: truncated")
-            packets.append(packet_of(found))
+    for found in opened.packets():
+        if found.is_corrupt:
+            raise SourceError(path, f"packet {len(packets)} is incomplete: truncated")
+        packets.append(packet_of(found))
     return packets
 
 
@@ -212,43 +250,29 @@ class Decoder:
         self.next = 0 if self._index.counted is not None else None
         if place:
             self._opened = self._opened or Opened(self._opening)
-            if self._sought(place):
+            if self._sought(self._opened, place):
                 return
-        self._reopen()
-        self._frames = self._decoded(self._packets(0, place, self._demuxed()))
-
-    def _reopen(self) -> None:
         if self._opened is not None:
             self._opened.close()
-        self._opened = Opened(self._opening)
+        opened = self._opened = Opened(self._opening)
+        self._frames = self._decoded(opened, self._packets(0, place, opened.packets()))
 
-    def _demuxed(self) -> Iterator[Any]:
-        """Yield the packets that come, without empty ones."""
-        opened = self._opened
-        if opened is None:
-            return
-        for found in opened.container.demux(opened.stream):
-            if found.size:
-                yield found
-
-    def _sought(self, place: int) -> bool:
+    def _sought(self, opened: Opened, place: int) -> bool:
         """Seek to a packet; tell whether that led to it or before."""
-        opened = self._opened
         packet = self._index.packets[place]
         target = packet.dts if packet.dts is not None else packet.pts
-        if opened is None or target is None:
+        if target is None:
             return False
-        packets = self._demuxed()
+        packets, seek = opened.packets(), opened.container.seek
         try:
-            with opened.told():
-                opened.container.seek(target, stream=opened.stream, backward=True)
-                first = next(packets, None)
+            opened.call(partial(seek, target, stream=opened.stream, backward=True))
+            first = next(packets, None)
         except av.FFmpegError:
             return False
         at = None if first is None else self._index.place(first.pts)
         if at is None or at > place:
             return False
-        self._frames = self._decoded(self._packets(at, place, chain([first], packets)))
+        self._frames = self._decoded(opened, self._packets(at, place, chain([first], packets)))
         return True
 
     def _packets(self, at: int, place: int, packets: Iterable[Any]) -> Iterator[Any]:
@@ -265,13 +289,6 @@ class Decoder:
             if number >= place:
                 yield found
 
-    def _decoded(self, packets: Iterator[Any]) -> Iterator[Any]:
-        opened = self._opened
-        if opened is None:
-            return
-        context = opened.stream.codec_context
-        with opened.told():
-            for packet in packets:
-                yield from context.decode(packet)
-            with suppress(av.EOFError):
-                yield from context.decode(None)
+    def _decoded(self, opened: Opened, packets: Iterator[Any]) -> Iterator[Any]:
+        for packet in chain(packets, [None]):
+            yield from opened.decode(packet)

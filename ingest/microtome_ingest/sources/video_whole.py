@@ -59,6 +59,9 @@ def container_of(path: str, head: bytes) -> Container:
         return MATROSKA
     if head.startswith(b"\xed\xfe\0\0"):
         raise SourceError(path, "is a NorPix sequence, which is not read: export it as AVI or TIFF")
+    if head.startswith(b"CI\x2c\0"):
+        # FFmpeg stretches its values to 16 bits and does not read its times.
+        raise SourceError(path, "is a Phantom CINE file, which is not read: export it as TIFF")
     raise SourceError(path, f"is no AVI, MP4, MOV, MKV or WebM: it starts with {head[:12]!r}")
 
 
