@@ -1,11 +1,8 @@
 """Video: every frame in order, by number, with its time; nothing of a file that was cut off."""
 
-import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,114 +16,22 @@ from microtome_cli.main import main
 from microtome_core.errors import SourceError
 from microtome_core.region import Region
 from microtome_ingest.formats import open_source
-from microtome_ingest.source import Source
 from microtome_ingest.sources.video import open_image, scenes
 from tests.counted import Counted
-
-COUNT, HEIGHT, WIDTH = 40, 48, 64
-
-
-@dataclass(frozen=True)
-class Movie:
-    """How a test movie is written."""
-
-    ending: str
-    codec: str
-    pixels: str
-    options: dict[str, str] = field(default_factory=dict)
-
-
-GROUPS = {"bf": "2", "g": "12"}
-MOVIES = {
-    "b-frames": Movie("mp4", "libx264", "yuv420p", GROUPS),
-    "b-frames in avi": Movie("avi", "libx264", "yuv420p", GROUPS),
-    "mpeg-4 in avi": Movie("avi", "mpeg4", "yuv420p", GROUPS),
-    "open groups": Movie(
-        "mkv",
-        "libx264",
-        "yuv420p",
-        {"x264-params": "open-gop=1:keyint=12:bframes=3:scenecut=0"},
-    ),
-    "hidden frames": Movie(
-        "webm", "libvpx", "yuv420p", {"auto-alt-ref": "1", "lag-in-frames": "10", "g": "12"}
-    ),
-    "webm": Movie("webm", "libvpx-vp9", "yuv420p", {"g": "12"}),
-    "motion jpeg": Movie("avi", "mjpeg", "yuvj420p"),
-    "raw": Movie("avi", "rawvideo", "gray"),
-    "colour": Movie("mov", "png", "rgb24"),
-}
-
-
-def moving(dtype: str = "uint8", samples: int = 0, bits: int = 8) -> NDArray[Any]:
-    """Return frames in which each differs from every other, within `bits`."""
-    t, y, x = np.indices((COUNT, HEIGHT, WIDTH))
-    grey = (3 * x + 2 * y + 5 * t) * (1 << (bits - 8)) % (1 << bits)
-    if not samples:
-        return grey.astype(dtype)
-    return np.stack([(grey * (i + 1) + i) % (1 << bits) for i in range(samples)], -1).astype(dtype)
-
-
-def written(
-    path: Path,
-    movie: Movie,
-    frames: Sequence[Any] | NDArray[Any],
-    times: Sequence[int] | None = None,
-    rate: Fraction | int = 25,
-) -> str:
-    """Write frames, each an array or what PyAV takes for one, and return the path."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(movie.codec, rate=rate, options=movie.options)
-        stream.height, stream.width = HEIGHT, WIDTH
-        stream.pix_fmt = movie.pixels
-        for i, values in enumerate(frames):
-            frame = values
-            if isinstance(values, np.ndarray):
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), name_of(values))
-            if frame.format.name != movie.pixels:
-                frame = frame.reformat(format=movie.pixels)
-            frame.pts = i if times is None else times[i]
-            frame.time_base = 1 / Fraction(rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return str(path)
-
-
-def name_of(values: NDArray[Any]) -> str:
-    """Return FFmpeg's name of an array's pixels."""
-    deep = values.dtype.itemsize == 2
-    if values.ndim == 2:
-        return "gray16le" if deep else "gray"
-    return "rgb48le" if deep else "rgb24"
-
-
-def made(tmp_path: Path, name: str) -> str:
-    """Write one of `MOVIES` and return its path."""
-    movie = MOVIES[name]
-    frames = moving(samples=3) if movie.pixels == "rgb24" else moving()
-    return written(tmp_path / f"a.{movie.ending}", movie, frames)
-
-
-def whole(source: Source) -> NDArray[Any]:
-    """Read all of a source."""
-    found = source.description
-    return source.read(Region.whole(found.axes, found.shape))
-
-
-def in_order(path: str, what: str, most: int | None = None) -> NDArray[Any]:
-    """Return what PyAV gives of a file, from its first frame on: luma or colours."""
-    with av.open(path) as container:
-        frames = list(islice(container.decode(video=0), most))
-    if what == "rgb":
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
-    planes = [np.frombuffer(f.planes[0], "u1").reshape(f.planes[0].height, -1) for f in frames]
-    return np.stack([plane[:, : frames[0].width] for plane in planes])
-
-
-def boxes(shape: Sequence[int], seed: int, count: int) -> list[tuple[tuple[int, ...], ...]]:
-    """Return random boxes within a shape."""
-    draw = np.random.default_rng(seed)
-    edges = [[np.sort(draw.choice(n + 1, 2, replace=False)) for n in shape] for _ in range(count)]
-    return [tuple(tuple(int(e[i]) for e in box) for i in (0, 1)) for box in edges]
+from tests.ingest.movies import (
+    COUNT,
+    GROUPS,
+    HEIGHT,
+    MOVIES,
+    WIDTH,
+    Movie,
+    boxes,
+    in_order,
+    made,
+    moving,
+    whole,
+    written,
+)
 
 
 @pytest.mark.parametrize("name", MOVIES)
@@ -304,70 +209,6 @@ def test_times_are_even_or_kept(tmp_path: Path, ending: str) -> None:
     np.testing.assert_array_equal(whole(uneven), in_order(str(tmp_path / f"b.{ending}"), "luma"))
 
 
-@pytest.mark.parametrize("told", [0, 7, 4000])
-def test_counts_in_headers_are_not_believed(tmp_path: Path, told: int) -> None:
-    """An AVI whose header tells of none, fewer or more frames has those that are there."""
-    path = Path(made(tmp_path, "motion jpeg"))
-    data = bytearray(path.read_bytes())
-    struct.pack_into("<I", data, data.index(b"avih") + 8 + 16, told)
-    struct.pack_into("<I", data, data.index(b"strh") + 8 + 32, told)
-    path.write_bytes(data)
-    source = open_image(str(path))
-    assert source.description.shape[0] == COUNT
-    np.testing.assert_array_equal(whole(source), in_order(str(path), "luma"))
-    assert any(f"tells of {told}" in n for n in source.description.notes) == (told > 0)
-
-
-@pytest.mark.parametrize("at", [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, -5])
-@pytest.mark.parametrize("name", ["b-frames", "open groups", "motion jpeg", "raw", "webm"])
-def test_a_movie_cut_off_is_refused(tmp_path: Path, name: str, at: float) -> None:
-    """A file that ends early is never a shorter movie, wherever it lies."""
-    path = Path(made(tmp_path, name))
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * at) if at > 0 else int(at)])
-    Counted.reset()
-    for place in (str(path), Counted.put(path.name, path.read_bytes())):
-        with pytest.raises(SourceError, match=r"a\.\w+"):
-            open_image(place)
-
-
-def test_frames_without_packets_are_refused(tmp_path: Path) -> None:
-    """An AVI from whose middle frames were cut, sizes mended, contradicts its own index."""
-    path = Path(made(tmp_path, "motion jpeg"))
-    data = path.read_bytes()
-    start = data.index(b"00dc", data.index(b"movi"))
-    length = struct.unpack_from("<I", data, start + 4)[0]
-    piece = data[start : start + 8 + length + length % 2]
-    path.write_bytes(data.replace(piece, b"JUNK" + piece[4:]))
-    with pytest.raises(SourceError, match=rf"holds {COUNT - 1} of the {COUNT} frames"):
-        open_image(str(path))
-
-
-def test_flipped_bits_are_found(tmp_path: Path) -> None:
-    """A frame whose checksum is wrong (FFV1) is an error that names it."""
-    movie = Movie("mkv", "ffv1", "gray", {"g": "1", "level": "3", "slicecrc": "1"})
-    path = Path(written(tmp_path / "a.mkv", movie, moving()))
-    with av.open(str(path)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
-        content = bytes(packets[30])
-    data = bytearray(path.read_bytes())
-    data[data.index(content) + len(content) // 2] ^= 1
-    path.write_bytes(data)
-    source = open_image(str(path))
-    source.read(Region("tyx", (0, 0, 0), (25, 8, 8)))
-    with pytest.raises(SourceError, match=r"a\.mkv: frame 30 cannot be decoded: slice CRC"):
-        source.read(Region("tyx", (28, 0, 0), (33, 8, 8)))
-
-
-def test_a_file_that_changes_is_refused(tmp_path: Path) -> None:
-    """Between opening and reading nothing may be written."""
-    path = Path(made(tmp_path, "raw"))
-    source = open_image(str(path))
-    path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(SourceError, match="changed"):
-        whole(source)
-
-
 def test_streams_are_chosen_by_number(tmp_path: Path) -> None:
     """Of two video streams one is named; the error lists them."""
     path = str(tmp_path / "a.mkv")
@@ -393,24 +234,6 @@ def test_streams_are_chosen_by_number(tmp_path: Path) -> None:
     assert source.description.image == "1"
     np.testing.assert_array_equal(whole(source), frames + np.uint8(1))
     source.close()
-
-
-def test_what_is_no_video_is_refused_by_name(tmp_path: Path) -> None:
-    """Sound alone, other programs' formats, and files of no format are told."""
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=48000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), "float32"), "fltp", "mono")
-        frame.sample_rate = 48000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    (tmp_path / "b.seq").write_bytes(b"\xed\xfe\0\0" + b"N\0o\0r\0p\0i\0x\0" + bytes(2000))
-    (tmp_path / "c.cine").write_bytes(b"CI\x2c\0" + bytes(2000))
-    (tmp_path / "d.mkv").write_bytes(b"\x1aE\xdf\xa3" + bytes(200))
-    cases = {"a.mp4": "no video stream", "b.seq": "NorPix", "c.cine": "Phantom", "d.mkv": "damaged"}
-    for name, reason in cases.items():
-        with pytest.raises(SourceError, match=reason):
-            open_source(str(tmp_path / name))
 
 
 @pytest.mark.samples
