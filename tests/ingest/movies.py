@@ -1,5 +1,6 @@
 """Movies that tests write, and what another reader makes of them."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -63,9 +64,10 @@ def written(
     frames: Sequence[Any] | NDArray[Any],
     times: Sequence[int] | None = None,
     rate: Fraction | int = 25,
+    container_options: dict[str, str] | None = None,
 ) -> str:
     """Write frames, each an array or what PyAV takes for one, and return the path."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
         stream = container.add_stream(movie.codec, rate=rate, options=movie.options)
         stream.height, stream.width = HEIGHT, WIDTH
         stream.pix_fmt = movie.pixels
@@ -95,6 +97,25 @@ def made(tmp_path: Path, name: str) -> str:
     movie = MOVIES[name]
     frames = moving(samples=3) if movie.pixels == "rgb24" else moving()
     return written(tmp_path / f"a.{movie.ending}", movie, frames)
+
+
+def avi(pieces: Sequence[bytes]) -> bytes:
+    """Return an AVI file of Motion JPEG, 25 frames a second; an empty piece is a dropped frame."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+    count = len(pieces)
+    main = struct.pack("<14I", 40000, 0, 0, 16, count, 0, 1, 0, WIDTH, HEIGHT, 0, 0, 0, 0)
+    stream = b"vidsMJPG" + struct.pack("<10I", 0, 0, 0, 1, 25, 0, count, 0, 0, 0) + bytes(8)
+    kind = struct.pack("<IiiHH4sIiiII", 40, WIDTH, HEIGHT, 1, 24, b"MJPG", 0, 0, 0, 0, 0)
+    lists = b"strl" + chunk(b"strh", stream) + chunk(b"strf", kind)
+    header = chunk(b"LIST", b"hdrl" + chunk(b"avih", main) + chunk(b"LIST", lists))
+    movi, index = b"movi", b""
+    for piece in pieces:
+        index += b"00dc" + struct.pack("<3I", 16, len(movi), len(piece))
+        movi += chunk(b"00dc", piece)
+    return chunk(b"RIFF", b"AVI " + header + chunk(b"LIST", movi) + chunk(b"idx1", index))
 
 
 def whole(source: Source) -> NDArray[Any]:

@@ -25,6 +25,7 @@ from tests.ingest.movies import (
     MOVIES,
     WIDTH,
     Movie,
+    avi,
     boxes,
     in_order,
     made,
@@ -192,6 +193,29 @@ def test_a_grey_movie_is_its_luma_until_a_colour_comes(tmp_path: Path) -> None:
         chosen.close()
 
 
+def test_a_large_movie_is_open_at_once(tmp_path: Path) -> None:
+    """Where its index tells of all frames, opening an AVI reads a part of it, as does a frame."""
+    values = np.random.default_rng(3).integers(0, 255, (160, 512, 512), "uint8")
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("rawvideo", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 512, 512, "gray"
+        for i, one in enumerate(values):
+            frame = av.VideoFrame.from_ndarray(one, "gray")
+            frame.pts = i
+            container.mux(stream.encode(frame))
+    data = (tmp_path / "a.avi").read_bytes()
+    Counted.reset()
+    source = open_image(Counted.put("a.avi", data))
+    assert source.description.shape == values.shape
+    opened = Counted.fetched()
+    assert opened < len(data) / 2
+    np.testing.assert_array_equal(
+        source.read(Region("tyx", (70, 0, 0), (71, 512, 512))), values[70:71]
+    )
+    assert Counted.fetched() - opened < len(data) / 5
+    source.close()
+
+
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_times_are_even_or_kept(tmp_path: Path, ending: str) -> None:
     """A rate such as 30000/1001 is exact, whatever ticks a format has; uneven times are kept."""
@@ -207,6 +231,35 @@ def test_times_are_even_or_kept(tmp_path: Path, ending: str) -> None:
     np.testing.assert_allclose(found.metadata["time_points"], np.array(times) / 25, atol=1e-3)
     assert any("not even" in note for note in found.notes)
     np.testing.assert_array_equal(whole(uneven), in_order(str(tmp_path / f"b.{ending}"), "luma"))
+
+
+def test_dropped_frames_leave_a_gap_in_time(tmp_path: Path) -> None:
+    """An AVI says by an empty chunk that nothing came: no frame is made up, its time is missing."""
+    with av.open(made(tmp_path, "motion jpeg")) as container:
+        pieces = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    (tmp_path / "b.avi").write_bytes(avi([*pieces[:5], b"", b"", *pieces[5:]]))
+    source = open_image(str(tmp_path / "b.avi"))
+    found = source.description
+    assert found.shape[0] == COUNT
+    times = np.array([*range(5), *range(7, COUNT + 2)]) / 25
+    np.testing.assert_allclose(found.metadata["time_points"], times)
+    np.testing.assert_array_equal(whole(source), in_order(str(tmp_path / "a.avi"), "luma"))
+
+
+def test_movies_in_fragments(tmp_path: Path) -> None:
+    """An MP4 that was written in fragments has all of them; cut off within one it is refused."""
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    for codec, pixels in (("libx264", "yuv420p"), ("mjpeg", "yuvj420p")):
+        movie = Movie("mp4", codec, pixels, {"g": "12"})
+        path = written(tmp_path / "a.mp4", movie, moving(), container_options=options)
+        source = open_image(path)
+        assert source.description.time_step == pytest.approx(0.04)
+        np.testing.assert_array_equal(whole(source), in_order(path, "luma"))
+        source.close()
+        data = Path(path).read_bytes()
+        Path(path).write_bytes(data[: len(data) * 2 // 3])
+        with pytest.raises(SourceError, match="truncated"):
+            open_image(path)
 
 
 def test_streams_are_chosen_by_number(tmp_path: Path) -> None:

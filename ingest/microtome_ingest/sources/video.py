@@ -25,9 +25,15 @@ from microtome_ingest.sources import video_facts as facts
 from microtome_ingest.sources import video_pixels as pixels
 from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.members import SEPARATOR, split
-from microtome_ingest.sources.video_decoder import Decoder, Opened, Opening, all_packets
-from microtome_ingest.sources.video_index import Index, check_count
-from microtome_ingest.sources.video_whole import Container, check_whole, container_of
+from microtome_ingest.sources.video_decoder import (
+    Decoder,
+    Opened,
+    Opening,
+    all_packets,
+    indexed_packets,
+)
+from microtome_ingest.sources.video_index import Index, Packet, check_count
+from microtome_ingest.sources.video_whole import Container, check_whole, container_of, count_blocks
 
 VIEWS = ("luma", "rgb")
 # Decoders that wait for the next read.
@@ -211,7 +217,7 @@ def _file(path: str, files: Files) -> _File:
     data = files.open(path)
     kind = container_of(path, bytes(data.read(0, min(16, data.stamp.size))))
     with data.stream() as stream:
-        notes = check_whole(path, kind, stream, data.stamp.size, deep=data.mapped)
+        notes = check_whole(path, kind, stream, data.stamp.size)
     opened = Opened(Opening(data, kind, 0))
     try:
         streams = [s for s in opened.container.streams.video if not facts.is_cover(s)]
@@ -228,10 +234,7 @@ def _look(file: _File, number: int, view: str | None) -> _Video:
     opening = Opening(file.data, file.kind, file.streams[number].index)
     opened = Opened(opening)
     try:
-        entries, told = len(opened.stream.index_entries), opened.stream.frames
-        # Of Matroska the index has key frames only, and a part of a movie in fragments one part.
-        packets = all_packets(opened, file.path)
-        notes = check_count(file.path, packets, entries, told)
+        packets, notes = _packets(file, opened)
         described = facts.describe(opened.container, opened.stream, file.kind)
     finally:
         opened.close()
@@ -249,35 +252,59 @@ def _look(file: _File, number: int, view: str | None) -> _Video:
     return _Video(opening, index, how, description, checked)
 
 
+def _packets(file: _File, opened: Opened) -> tuple[list[Packet], tuple[str, ...]]:
+    """Return the packets of a stream, by an index that tells of all or by walking through them."""
+    size, stream = file.data.stamp.size, opened.stream
+    # Of Matroska the index has key frames only, and a part of a movie in fragments one part.
+    entries, told = sum(entry.size > 0 for entry in stream.index_entries), stream.frames
+    if file.kind.indexed and (packets := indexed_packets(opened, size)) is not None:
+        return packets, ()
+    blocks = _parts(file) if file.data.mapped else 0
+    again = Opened(Opening(file.data, file.kind, stream.index))
+    try:
+        packets, count = all_packets(again, file.path)
+    finally:
+        again.close()
+    if count < blocks:
+        raise SourceError(file.path, f"{count} of {blocks} blocks can be read: damaged")
+    return packets, check_count(file.path, packets, entries, told)
+
+
+def _parts(file: _File) -> int:
+    """Check the parts that hold single frames; return how many there are, where that is known."""
+    size = file.data.stamp.size
+    with file.data.stream() as content:
+        if not file.kind.indexed:
+            return count_blocks(file.path, content, size)
+        check_whole(file.path, file.kind, content, size, deep=True)
+    return 0
+
+
 def _tried(opening: Opening, index: Index) -> tuple[Index, list[Any]]:
     """Return an index that agrees with what the decoder gives, and a few frames to look at."""
     decoder = Decoder(opening, index)
     try:
         first = None
-        for _, frame in decoder.frames(0, min(_TRIED, len(index))):
+        for _, frame in decoder.frames(0, min(_TRIED if index.group > 1 else 1, len(index))):
             first = first or frame
+        if first is not None:
+            return index, [first, *_sampled(decoder, index)]
     except SourceError:
-        first = None
+        pass  # counting tells whether that is damage
     finally:
         decoder.close()
-    if first is None:
-        return _counted(opening, index)
-    return index, [first, *_sampled(opening, index)]
+    return _counted(opening, index)
 
 
-def _sampled(opening: Opening, index: Index) -> list[Any]:
+def _sampled(decoder: Decoder, index: Index) -> list[Any]:
     """Return a frame from the middle and one from the end, at key frames."""
-    decoder = Decoder(opening, index)
-    try:
-        wanted = sorted({index.key_before(len(index) // 2), index.key_before(len(index) - 1)})
-        return [
-            frame
-            for number in wanted
-            for at, frame in decoder.frames(number, number + 1)
-            if at == number
-        ]
-    finally:
-        decoder.close()
+    wanted = {index.key_before(len(index) // 2), index.key_before(len(index) - 1)}
+    return [
+        frame
+        for number in sorted(wanted)
+        for at, frame in decoder.frames(number, number + 1)
+        if at == number
+    ]
 
 
 def _counted(opening: Opening, index: Index) -> tuple[Index, list[Any]]:
@@ -287,15 +314,11 @@ def _counted(opening: Opening, index: Index) -> tuple[Index, list[Any]]:
     decoder = Decoder(opening, Index(index.packets, [0]))
     try:
         for frame in decoder.every():
-            if frame.is_corrupt:
-                raise SourceError(opening.path, f"frame {len(order)} is damaged")
             if len(order) % max(1, len(index.packets) // 3) == 0:
                 samples.append(frame)
             order.append(frame.pts)
     finally:
         decoder.close()
-    if not order:
-        raise SourceError(opening.path, "no frame can be decoded: damaged")
     return Index(index.packets, order), samples
 
 

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice, pairwise
 from typing import Any, BinaryIO, TypeVar
 
 import av
@@ -21,6 +21,8 @@ from microtome_ingest.stream import told
 T = TypeVar("T")
 
 _BUFFER = 1 << 18
+# Packets that an index is compared with before it is believed.
+_COMPARED = 16
 # Beyond any camera; FFmpeg then allocates nothing.
 _MOST_PIXELS = 1 << 27
 _OPTIONS = {
@@ -140,8 +142,14 @@ def _release(container: Any, file: BinaryIO) -> None:  # noqa: ANN401 - of PyAV
     file.close()
 
 
-def all_packets(opened: Opened, path: str) -> list[Packet]:
+def all_packets(opened: Opened, path: str) -> tuple[list[Packet], int]:
     """Return the packets of a stream in the order in which they are decoded.
+
+    Returns
+    -------
+    list of Packet
+    int
+        How many packets there are of all streams together, empty ones included.
 
     Raises
     ------
@@ -149,11 +157,38 @@ def all_packets(opened: Opened, path: str) -> list[Packet]:
         One of which bytes are missing.
     """
     packets: list[Packet] = []
-    for found in opened.packets():
+    wanted, count = opened.stream.index, 0
+    every = opened.container.demux()
+    while (found := opened.call(lambda: next(every, None))) is not None:
+        # The last one of each stream is no packet, but stands for its end.
+        count += found.size > 0 or found.pts is not None
+        if found.stream_index != wanted or not found.size:
+            continue
         if found.is_corrupt:
             raise SourceError(path, f"packet {len(packets)} is incomplete: truncated")
         packets.append(packet_of(found))
-    return packets
+    return packets, count
+
+
+def indexed_packets(opened: Opened, size: int) -> list[Packet] | None:
+    """Return the packets by the container's own index, where that is seen to tell of all.
+
+    Only where frames are stored in the order in which they are shown. The first packets are
+    compared here, all others when they are decoded. A file of many gigabytes is then open at once.
+    """
+    stream = opened.stream
+    if stream.codec_context.codec.reorder or stream.frames != len(stream.index_entries):
+        return None
+    entries = [entry for entry in stream.index_entries if entry.size]
+    if any(entry.pos + entry.size > size for entry in entries):
+        return None
+    packets = [
+        Packet(e.timestamp, e.timestamp, e.size, e.is_keyframe, not e.is_discard) for e in entries
+    ]
+    if any(a.pts >= b.pts for a, b in pairwise(packets) if a.pts is not None and b.pts is not None):
+        return None
+    first = [packet_of(found) for found in islice(opened.packets(), _COMPARED)]
+    return packets if packets and first == packets[:_COMPARED] else None
 
 
 class Decoder:
@@ -210,9 +245,25 @@ class Decoder:
         raise SourceError(self._opening.path, f"frame {start} cannot be decoded: {cause}")
 
     def every(self) -> Iterator[Any]:
-        """Yield all frames that come of the file, in the order in which they come."""
+        """Yield all frames that come of the file, in the order in which they come.
+
+        Raises
+        ------
+        SourceError
+            Damage, or another number of frames than of packets: a frame was lost.
+        """
         self._go(0)
-        yield from self._frames
+        count, packets = 0, sum(packet.shown for packet in self._index.packets)
+        try:
+            for frame in self._frames:
+                count += not frame.is_corrupt
+                yield frame
+        except (NotThereError, av.FFmpegError) as error:
+            path = self._opening.path
+            raise SourceError(path, f"frame {count} cannot be decoded: {error}") from error
+        # Fields of interlaced frames may have a packet each.
+        if packets not in (count, 2 * count):
+            raise SourceError(self._opening.path, f"{packets} packets give {count} frames: damaged")
 
     def _places(self, start: int) -> list[int | None]:
         """Return from where to try, the cheapest first: None is to go on."""
@@ -286,6 +337,8 @@ class Decoder:
             # Where dts is not stored, FFmpeg computes it from what it has seen.
             if there is None or (found.pts, found.size) != (there.pts, there.size):
                 raise NotThereError(f"packet {number} is not what it was at opening")
+            if found.is_corrupt:
+                raise NotThereError(f"packet {number} is incomplete")
             if number >= place:
                 yield found
 

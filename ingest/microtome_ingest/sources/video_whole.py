@@ -5,6 +5,7 @@ Sources of the formats: Microsoft, AVI RIFF File Reference and OpenDML AVI 1.02;
 shorter one.
 """
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -12,6 +13,13 @@ from typing import BinaryIO
 from microtome_core.errors import SourceError
 
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+_BLOCKS = (0xA3, 0xA0, 0xAF)
+_VOID_CRC = (0xEC, 0xBF)
+_IN_CLUSTER = (0xE7, 0x5854, 0xA7, 0xAB, *_BLOCKS, *_VOID_CRC)
+_IN_SEGMENT = (
+    _CLUSTER, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367,
+    *_VOID_CRC,
+)  # fmt: skip
 _LIVE = (
     "the file does not say how long it is (recorded live): "
     "if it was cut off between two clusters, nobody can see"
@@ -31,15 +39,18 @@ class Container:
         For people.
     demuxer : str
         FFmpeg's name: it may take a file for nothing else, least of all for a list of others.
+    indexed : bool
+        Its index has every frame, unless it is in fragments.
     """
 
     name: str
     demuxer: str
+    indexed: bool = True
 
 
 AVI = Container("AVI", "avi")
 MP4 = Container("MP4/MOV", "mov")
-MATROSKA = Container("Matroska/WebM", "matroska")
+MATROSKA = Container("Matroska/WebM", "matroska", indexed=False)
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
@@ -66,7 +77,7 @@ def container_of(path: str, head: bytes) -> Container:
 
 
 def check_whole(
-    path: str, kind: Container, stream: BinaryIO, size: int, *, deep: bool
+    path: str, kind: Container, stream: BinaryIO, size: int, *, deep: bool = False
 ) -> tuple[str, ...]:
     """Compare what the parts of a file say of their sizes with its own.
 
@@ -166,29 +177,78 @@ def _is_fourcc(name: bytes) -> bool:
 
 
 def _check_mp4(file: _Parts) -> tuple[str, ...]:
-    names = [name for name, _, _ in _boxes(file)]
-    if b"moov" not in names:
+    found = list(_boxes(file, 0, file.size))
+    movies = [(start, stop) for name, start, stop in found if name == b"moov"]
+    if not movies:
         raise file.refuse("has no box moov, which tells where its frames are: truncated")
+    for start, stop in movies:
+        for name, low, high in _boxes(file, start, stop):
+            if name == b"trak":
+                _check_track(file, low, high)
     return ()
 
 
-def _boxes(file: _Parts) -> Iterator[tuple[bytes, int, int]]:
-    at = 0
-    while at + 8 <= file.size:
+def _check_track(file: _Parts, start: int, stop: int) -> None:
+    """Compare how many frames the tables of a video track tell of: times, sizes and chunks."""
+    boxes: dict[bytes, tuple[int, int]] = {}
+    _collect(file, start, stop, boxes)
+    if b"hdlr" not in boxes or file.read(boxes[b"hdlr"][0] + 8, 4) != b"vide":
+        return
+    if b"stsz" not in boxes or b"stts" not in boxes:
+        return  # FFmpeg says what it lacks
+    same, count = _numbers(file, boxes[b"stsz"][0] + 4, 2)
+    if same * count > file.size:
+        raise file.refuse(f"claims {count} frames of {same} bytes: more than the file has")
+    for name in (b"stts", b"ctts"):
+        if name in boxes and (told := _total(file, *boxes[name])) not in (0, count):
+            what = f"{name.decode()} tells of {told} frames, stsz of {count}"
+            raise file.refuse(f"its tables contradict each other: {what}")
+
+
+def _collect(file: _Parts, start: int, stop: int, boxes: dict[bytes, tuple[int, int]]) -> None:
+    for name, low, high in _boxes(file, start, stop):
+        if name in (b"mdia", b"minf", b"stbl"):
+            _collect(file, low, high, boxes)
+        else:
+            # A track has a second handler, of its data, in files of QuickTime: the first counts.
+            boxes.setdefault(name, (low, high))
+
+
+def _total(file: _Parts, start: int, stop: int) -> int:
+    """Return the sum of the counts in a table of counts and values."""
+    (rows,) = _numbers(file, start + 4, 1)
+    if start + 8 + 8 * rows > stop:
+        raise file.refuse(f"the table at byte {start} of {rows} rows reaches beyond its box")
+    return sum(_numbers(file, start + 8, 2 * rows)[::2])
+
+
+def _numbers(file: _Parts, at: int, count: int) -> tuple[int, ...]:
+    data = file.read(at, 4 * count)
+    if len(data) < 4 * count:
+        raise file.refuse(f"ends within a table at byte {at}: truncated")
+    return struct.unpack(f">{count}I", data)
+
+
+def _boxes(file: _Parts, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, and where the content begins and ends, of each box in a range."""
+    at = start
+    while at + 8 <= stop:
         head = file.read(at, 16)
         length, name, header = int.from_bytes(head[:4], "big"), head[4:8], 8
         if length == 1:
             length, header = int.from_bytes(head[8:16], "big"), 16
         elif length == 0 and name == b"mdat":
-            length = file.size - at
-        elif length == 0 and not any(file.read(at, 1 << 16)):
+            length = stop - at
+        elif length == 0 and not any(file.read(at, min(stop - at, 1 << 16))):
             return  # padding
         if length < header or not _is_boxname(name):
             raise file.refuse(f"damaged at byte {at}: {name!r} of {length} bytes is no box")
-        stop = file.end(f"the box {name.decode('latin-1')}", at, at + length)
-        yield name, at, stop
-        at = stop
-    if file.size - at > 0 and any(file.read(at, _REST)):
+        end = file.end(f"the box {name.decode('latin-1')}", at, at + length)
+        if end > stop:
+            raise file.refuse(f"damaged at byte {at}: a box that ends beyond the one around it")
+        yield name, at + header, end
+        at = end
+    if at < stop and any(file.read(at, min(stop - at, _REST))):
         raise file.refuse(f"ends within a box at byte {at}: truncated")
 
 
@@ -197,27 +257,45 @@ def _is_boxname(name: bytes) -> bool:
 
 
 def _check_matroska(file: _Parts) -> tuple[str, ...]:
-    notes: tuple[str, ...] = ()
+    _, start, stop = _segment(file)
+    for number, at, _, _ in _elements(file, start, stop or file.size):
+        if number not in _IN_SEGMENT and number not in _IN_CLUSTER:
+            raise file.refuse(f"damaged at byte {at}: {number:#x} is no part of a segment")
+    return () if stop else (_LIVE,)
+
+
+def _segment(file: _Parts) -> tuple[int, int, int | None]:
     for number, at, start, stop in _elements(file, 0, file.size):
-        if number != _SEGMENT:
-            continue
-        if stop is None:
-            notes = (_LIVE,)
-        else:
-            file.end("the segment", at, stop)
-        for inner, _, low, high in _elements(file, start, stop or file.size):
-            if inner == _CLUSTER and high is not None and file.deep:
-                _check_cluster(file, low, high)
-        break
-    else:
-        raise file.refuse("has no segment: truncated")
-    return notes
+        if number == _SEGMENT:
+            if stop is not None:
+                file.end("the segment", at, stop)
+            return at, start, stop
+    raise file.refuse("has no segment: truncated")
 
 
-def _check_cluster(file: _Parts, start: int, stop: int) -> None:
+def count_blocks(path: str, stream: BinaryIO, size: int) -> int:
+    """Return how many blocks a Matroska file has in all its clusters.
+
+    Raises
+    ------
+    SourceError
+        Damaged between them.
+    """
+    file = _Parts(path, stream, size, deep=True)
+    _, start, stop = _segment(file)
+    return sum(
+        _blocks(file, low, high) if number == _CLUSTER and high else number in _BLOCKS
+        for number, _, low, high in _elements(file, start, stop or size)
+    )
+
+
+def _blocks(file: _Parts, start: int, stop: int) -> int:
+    count = 0
     for number, at, _, end in _elements(file, start, stop):
-        if end is None or number in (_CLUSTER, _SEGMENT):
-            raise file.refuse(f"damaged at byte {at}: no part of a cluster")
+        if end is None or number not in _IN_CLUSTER:
+            raise file.refuse(f"damaged at byte {at}: {number:#x} is no part of a cluster")
+        count += number in _BLOCKS
+    return count
 
 
 def _elements(file: _Parts, start: int, stop: int) -> Iterator[tuple[int, int, int, int | None]]:
