@@ -1,5 +1,6 @@
 """Video: every frame in order, by number, with its time; nothing of a file that was cut off."""
 
+import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -244,6 +245,21 @@ def test_dropped_frames_leave_a_gap_in_time(tmp_path: Path) -> None:
     times = np.array([*range(5), *range(7, COUNT + 2)]) / 25
     np.testing.assert_allclose(found.metadata["time_points"], times)
     np.testing.assert_array_equal(whole(source), in_order(str(tmp_path / "a.avi"), "luma"))
+
+
+def test_what_an_edit_leaves_out_is_told(tmp_path: Path) -> None:
+    """An MP4 whose list of edits shows a part has that part's frames, and a note."""
+    path = Path(made(tmp_path, "b-frames"))
+    assert not any("edits" in note for note in open_image(str(path)).description.notes)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    struct.pack_into(">I", data, at, struct.unpack_from(">I", data, at)[0] // 2)
+    path.write_bytes(data)
+    expected = in_order(str(path), "luma")
+    assert 15 < len(expected) < 25
+    source = open_image(str(path))
+    np.testing.assert_array_equal(whole(source), expected)
+    assert any("list of edits" in note for note in source.description.notes)
 
 
 def test_movies_in_fragments(tmp_path: Path) -> None:

@@ -54,6 +54,24 @@ def test_frames_without_packets_are_refused(tmp_path: Path) -> None:
         open_image(str(path))
 
 
+@pytest.mark.parametrize("name", ["b-frames", "webm"])
+def test_frames_lost_on_the_way_are_missed(tmp_path: Path, name: str) -> None:
+    """Where a table or a block is damaged so that FFmpeg goes on without, the movie is refused."""
+    path = Path(made(tmp_path, name))
+    data = bytearray(path.read_bytes())
+    if name == "webm":
+        with av.open(str(path)) as container:
+            packet = next(p for i, p in enumerate(container.demux(video=0)) if i == 20)
+            at = data.index(bytes(packet)) - 6
+        assert data[at] == 0xA3
+        data[at] = 0xA7
+    else:
+        struct.pack_into(">I", data, data.index(b"stts") + 12, COUNT - 10)
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"damaged|contradict"):
+        open_image(str(path))
+
+
 def test_flipped_bits_are_found(tmp_path: Path) -> None:
     """A frame whose checksum is wrong (FFV1) is an error that names it."""
     movie = Movie("mkv", "ffv1", "gray", {"g": "1", "level": "3", "slicecrc": "1"})

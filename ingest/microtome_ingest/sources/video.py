@@ -33,7 +33,14 @@ from microtome_ingest.sources.video_decoder import (
     indexed_packets,
 )
 from microtome_ingest.sources.video_index import Index, Packet, check_count
-from microtome_ingest.sources.video_whole import Container, check_whole, container_of, count_blocks
+from microtome_ingest.sources.video_whole import (
+    MP4,
+    TRIMMED,
+    Container,
+    check_whole,
+    container_of,
+    count_blocks,
+)
 
 VIEWS = ("luma", "rgb")
 # Decoders that wait for the next read.
@@ -256,7 +263,8 @@ def _packets(file: _File, opened: Opened) -> tuple[list[Packet], tuple[str, ...]
     """Return the packets of a stream, by an index that tells of all or by walking through them."""
     size, stream = file.data.stamp.size, opened.stream
     # Of Matroska the index has key frames only, and a part of a movie in fragments one part.
-    entries, told = sum(entry.size > 0 for entry in stream.index_entries), stream.frames
+    index, told = stream.index_entries, stream.frames
+    entries = sum(entry.size > 0 for entry in index)
     if file.kind.indexed and (packets := indexed_packets(opened, size)) is not None:
         return packets, ()
     blocks = _parts(file) if file.data.mapped else 0
@@ -265,6 +273,8 @@ def _packets(file: _File, opened: Opened) -> tuple[list[Packet], tuple[str, ...]
         packets, count = all_packets(again, file.path)
     finally:
         again.close()
+    if file.kind == MP4 and TRIMMED not in file.notes:
+        entries = max(entries, told - (len(index) - entries))
     if count < blocks:
         raise SourceError(file.path, f"{count} of {blocks} blocks can be read: damaged")
     return packets, check_count(file.path, packets, entries, told)

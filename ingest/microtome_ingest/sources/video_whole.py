@@ -6,7 +6,7 @@ shorter one.
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -15,7 +15,8 @@ from microtome_core.errors import SourceError
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 _BLOCKS = (0xA3, 0xA0, 0xAF)
 _VOID_CRC = (0xEC, 0xBF)
-_IN_CLUSTER = (0xE7, 0x5854, 0xA7, 0xAB, *_BLOCKS, *_VOID_CRC)
+_INTEGERS = (0xE7, 0xA7, 0xAB)
+_IN_CLUSTER = (0x5854, *_INTEGERS, *_BLOCKS, *_VOID_CRC)
 _IN_SEGMENT = (
     _CLUSTER, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367,
     *_VOID_CRC,
@@ -24,6 +25,9 @@ _LIVE = (
     "the file does not say how long it is (recorded live): "
     "if it was cut off between two clusters, nobody can see"
 )
+TRIMMED = "its list of edits leaves out a part of it: what players show is read"
+# Edits that only put frames in order leave out a frame or two.
+_TRIMMED = 3
 _ENDLESS = (0, 0xFFFFFFFF)
 # So many bytes of rest do no harm: padding.
 _REST = 8
@@ -181,21 +185,61 @@ def _check_mp4(file: _Parts) -> tuple[str, ...]:
     movies = [(start, stop) for name, start, stop in found if name == b"moov"]
     if not movies:
         raise file.refuse("has no box moov, which tells where its frames are: truncated")
+    trimmed = False
     for start, stop in movies:
-        for name, low, high in _boxes(file, start, stop):
-            if name == b"trak":
-                _check_track(file, low, high)
-    return ()
+        inside = list(_boxes(file, start, stop))
+        ticks = next((_clock(file, low)[0] for name, low, _ in inside if name == b"mvhd"), 0)
+        for name, low, high in inside:
+            trimmed |= name == b"trak" and _check_track(file, low, high, ticks)
+    return (TRIMMED,) if trimmed else ()
 
 
-def _check_track(file: _Parts, start: int, stop: int) -> None:
-    """Compare how many frames the tables of a video track tell of: times, sizes and chunks."""
+def _check_track(file: _Parts, start: int, stop: int, ticks: int) -> bool:
+    """Compare how many frames the tables of a video track tell of: times, sizes and chunks.
+
+    Returns
+    -------
+    bool
+        Whether its list of edits leaves out a part of it.
+    """
     boxes: dict[bytes, tuple[int, int]] = {}
     _collect(file, start, stop, boxes)
     if b"hdlr" not in boxes or file.read(boxes[b"hdlr"][0] + 8, 4) != b"vide":
-        return
-    if b"stsz" not in boxes or b"stts" not in boxes:
-        return  # FFmpeg says what it lacks
+        return False
+    if b"stsz" in boxes and b"stts" in boxes:  # else FFmpeg says what it lacks
+        _check_tables(file, boxes)
+    if not ticks or b"elst" not in boxes or b"mdhd" not in boxes:
+        return False
+    own, length = _clock(file, boxes[b"mdhd"][0])
+    _, count = _numbers(file, boxes[b"stsz"][0] + 4, 2) if b"stsz" in boxes else (0, 0)
+    if not own or not count:
+        return False
+    return _edited(file, *boxes[b"elst"]) / ticks < length / own * (1 - _TRIMMED / count)
+
+
+def _clock(file: _Parts, at: int) -> tuple[int, int]:
+    """Return ticks a second, and the length in ticks, that a header of times tells."""
+    if file.read(at, 1) == b"\1":
+        ticks, high, low = _numbers(file, at + 20, 3)
+        return ticks, high << 32 | low
+    ticks, length = _numbers(file, at + 12, 2)
+    return ticks, length
+
+
+def _edited(file: _Parts, start: int, stop: int) -> int:
+    """Return how long all edits are together, in ticks of the movie."""
+    wide = file.read(start, 1) == b"\1"
+    (rows,) = _numbers(file, start + 4, 1)
+    size = 5 if wide else 3
+    if start + 8 + 4 * size * rows > stop:
+        raise file.refuse(f"the table at byte {start} of {rows} rows reaches beyond its box")
+    values = _numbers(file, start + 8, size * rows)
+    if wide:
+        return sum(h << 32 | low for h, low in zip(values[::5], values[1::5], strict=True))
+    return sum(values[::3])
+
+
+def _check_tables(file: _Parts, boxes: Mapping[bytes, tuple[int, int]]) -> None:
     same, count = _numbers(file, boxes[b"stsz"][0] + 4, 2)
     if same * count > file.size:
         raise file.refuse(f"claims {count} frames of {same} bytes: more than the file has")
@@ -207,7 +251,7 @@ def _check_track(file: _Parts, start: int, stop: int) -> None:
 
 def _collect(file: _Parts, start: int, stop: int, boxes: dict[bytes, tuple[int, int]]) -> None:
     for name, low, high in _boxes(file, start, stop):
-        if name in (b"mdia", b"minf", b"stbl"):
+        if name in (b"mdia", b"minf", b"stbl", b"edts"):
             _collect(file, low, high, boxes)
         else:
             # A track has a second handler, of its data, in files of QuickTime: the first counts.
@@ -291,8 +335,9 @@ def count_blocks(path: str, stream: BinaryIO, size: int) -> int:
 
 def _blocks(file: _Parts, start: int, stop: int) -> int:
     count = 0
-    for number, at, _, end in _elements(file, start, stop):
-        if end is None or number not in _IN_CLUSTER:
+    for number, at, begin, end in _elements(file, start, stop):
+        too_long = number in _INTEGERS and end is not None and end - begin > 8
+        if end is None or number not in _IN_CLUSTER or too_long:
             raise file.refuse(f"damaged at byte {at}: {number:#x} is no part of a cluster")
         count += number in _BLOCKS
     return count
