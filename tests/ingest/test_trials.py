@@ -202,6 +202,15 @@ def test_the_time_step_is_only_what_a_file_says(tmp_path: Path) -> None:
         assert found.metadata["Sensorium"]["config.json"] == {"frame_rate": rate}
 
 
+def test_videos_alone_are_enough(tmp_path: Path) -> None:
+    """Without metadata and other groups the videos are read all the same."""
+    files = {f"data/videos/{trial}.npy": values for trial, values in videos().items()}
+    for place in PLACES:
+        source = open_source(laid(tmp_path, place, files, prefix=""), 1)
+        np.testing.assert_array_equal(whole(source), videos()["2"][..., :25])
+        source.close()
+
+
 def test_integers_have_no_padding(tmp_path: Path) -> None:
     """Videos of bytes are whole, and keep their type."""
     values = np.arange(6 * 8 * 30, dtype="uint8").reshape(6, 8, 30)

@@ -18,6 +18,7 @@ from numpy.lib import format as npy_format
 from microtome_core.errors import SourceError
 from microtome_ingest.files import Files, is_remote, name_of
 from microtome_ingest.sources.damage import strict
+from microtome_ingest.sources.inflated import DEFLATE_RATIO
 from microtome_ingest.sources.members import SEPARATOR
 from microtome_ingest.stream import told
 
@@ -26,8 +27,6 @@ GROUPS = ("videos", "responses", "behavior", "pupil_center")
 _META = re.compile(r"(?:meta/(?:[^/]+/){1,4}[^/]+\.npy|config\.json)")
 _TRIAL = re.compile(r"data/([^/]+)/([^/]+)\.npy")
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
-# Deflate's limit is 1032.
-_MOST_RATIO = 1040
 # Bytes of one array in a zip, and of what is read whole beside voxels.
 _MOST_MEMBER = 8 << 30
 MOST_META = 64 << 20
@@ -159,7 +158,7 @@ class ZipTree:
             raise SourceError(where, "is encrypted")
         if info.compress_type not in (_STORED, _DEFLATED):
             raise SourceError(where, f"is compressed by method {info.compress_type}: not read")
-        ratio = 1 if info.compress_type == _STORED else _MOST_RATIO
+        ratio = 1 if info.compress_type == _STORED else DEFLATE_RATIO
         if info.file_size > min(info.compress_size * ratio, _MOST_MEMBER):
             raise SourceError(
                 where,
