@@ -173,10 +173,10 @@ def test_a_mouse_from_afar(tmp_path: Path, place: str) -> None:
     path = laid(tmp_path, place, files)
     Counted.reset()
     if place == "folder":
-        urls = [Counted.put(f"mouse1/{name}", npy(values)) for name, values in files.items()]
+        urls = [Counted.put(f"lab/mouse1/{name}", npy(values)) for name, values in files.items()]
         url = urls[0].partition("/data/")[0]
     else:
-        url = Counted.put("mouse1.zip", Path(path).read_bytes())
+        url = Counted.put("lab/mouse1.zip", Path(path).read_bytes())
     source = open_source(f"{url}::videos/2")
     np.testing.assert_array_equal(whole(source), videos()["2"][..., :25])
     assert source.description.metadata["Sensorium"]["tier"] == "train"
