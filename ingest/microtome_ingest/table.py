@@ -253,7 +253,7 @@ FORMATS = (
     Format(
         "trial folder (Sensorium)",
         f"{_SOURCES}.trials",
-        either(both(holds("data"), holds("meta")), zips("/data/videos/")),
+        either(holds("data/videos"), both(holds("data"), holds("meta")), zips("/data/videos/")),
         (".zip",),
         reader="numpy",
     ),

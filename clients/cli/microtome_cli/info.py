@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Any
 
 from microtome_cli.options import add_host_argument, storage_options
+from microtome_cli.skeletons import skeletons_of, tell, text_of
 from microtome_core.addresses import without_secrets
 from microtome_ingest.formats import open_source, scenes
 from microtome_ingest.report import report, report_text, scenes_text
@@ -23,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what the source says of itself, and what an ingest of it would still need."""
     options = storage_options(arguments)
+    if paths := skeletons_of(arguments.source, options):
+        skeletons = tell(paths, options)
+        print(_json(skeletons) if arguments.json else text_of(skeletons))
+        return 0
     found = scenes(arguments.source, options)
     if len(found) > 1 and arguments.scene is None:
         print(_list(arguments.source, found, as_json=arguments.json))

@@ -22,6 +22,7 @@ from microtome_cli.options import (
     storage_options,
 )
 from microtome_cli.progress import ProgressObserver
+from microtome_cli.skeletons import keep, skeletons_of
 from microtome_core.axes import SPATIAL
 from microtome_core.errors import InputError
 from microtome_core.names import LayerId
@@ -85,8 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Convert, and print each layer that came of it."""
+    """Convert, and print each layer, or annotation, that came of it."""
     with stoppable():
+        if paths := skeletons_of(arguments.source, storage_options(arguments)):
+            keep(arguments, paths, started(os.environ))
+            return 0
         orders = list(_orders(arguments))
         if len(orders) > 1:
             # What one image leaves open is asked for before any other is written.

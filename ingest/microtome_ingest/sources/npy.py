@@ -3,6 +3,7 @@
 Source of the format: NumPy, numpy.lib.format. It has no axes, so every axis stays open.
 """
 
+import io
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,8 @@ from microtome_ingest.stream import told
 # What each method of zip can expand at most.
 _MOST_RATIO = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_RATIO}
 _OTHER_RATIO = 100_000
+# Bytes of a header; NumPy itself refuses to parse more than 10,000 characters.
+_MOST_HEADER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,29 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
     members = [name] if name else _members(file, files)
     number = choose(file, [member or "" for member in members], scene)
     return _open(file, members[number], files)
+
+
+def open_within(file: str, offset: int, size: int, files: Files) -> NpySource:
+    """Open an NPY file that lies within another one as it is, such as a stored member of a zip.
+
+    Parameters
+    ----------
+    file : str
+        The other one.
+    offset, size : int
+        Where it lies in there, in bytes.
+    files : Files
+
+    Raises
+    ------
+    SourceError
+        As for `open_image`.
+    """
+    with files.open(file) as data, strict(file):
+        head = io.BytesIO(data.read(offset, min(size, _MOST_HEADER)))
+        header = _header(head, file, size)
+        header = replace(header, offset=offset + header.offset)
+    return NpySource(_describe("NPY", file, header), files, header)
 
 
 def _members(file: str, files: Files) -> list[str | None]:
