@@ -43,8 +43,6 @@ def find(file: Any, path: str, name: str) -> Any:  # noqa: ANN401
     if outside is not None:
         raise SourceError(name, f"{path} leads into another file, {outside!r}: refused")
     found = file[path]
-    if not isinstance(found, h5py.Dataset):
-        raise SourceError(name, f"{path} is no array; {listing(file)}")
     reason = refusal(found)
     if reason is not None:
         raise SourceError(name, f"{path} {reason}")
@@ -53,6 +51,8 @@ def find(file: Any, path: str, name: str) -> Any:  # noqa: ANN401
 
 def refusal(dataset: Any, *, links: bool = True) -> str | None:  # noqa: ANN401
     """Return in words why a dataset is not read, or None; `links`: also where its voxels lie."""
+    if not isinstance(dataset, h5py.Dataset):
+        return "is no array"
     if dataset.shape is None:
         return "is empty"
     if not 2 <= dataset.ndim <= _MOST_AXES or 0 in dataset.shape:

@@ -150,11 +150,8 @@ def _extended(spec: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401
 
 def _elsewhere(file: Any, image: Image) -> str | None:  # noqa: ANN401
     """Return in words why an image is not read, empty where there is nothing to it, else None."""
-    link = file.get(image.path, getlink=True)
-    if isinstance(link, h5py.ExternalLink):
-        return f"has its voxels in {link.filename!r}: ingest that file"
     external = _external(file, image.owner)
-    if link is None:
+    if file.get(image.path, getlink=True) is None:
         return external
     try:
         path, outside = find.followed(file, image.path, file.filename)
@@ -163,9 +160,7 @@ def _elsewhere(file: Any, image: Image) -> str | None:  # noqa: ANN401
     if outside is not None:
         return f"has its voxels in {outside!r}: ingest that file"
     dataset = file[path]
-    if not isinstance(dataset, h5py.Dataset):
-        return "is no array"
-    if external and not dataset.size:
+    if external and not getattr(dataset, "size", 0):
         return external
     return find.refusal(dataset, links=False)
 
