@@ -190,6 +190,7 @@ def test_a_long_table_of_colours_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "sizes", "unit"),
     [
+        ({"Unit": "µm"}, {"z": 2.0, "y": 0.5, "x": 0.5}, "micrometer"),
         ({"Unit": "nm"}, {"z": 2.0, "y": 0.5, "x": 0.5}, "nanometer"),
         ({"Unit": ""}, {"z": 2.0, "y": 0.5, "x": 0.5}, None),
         ({"ExtMax0": "100.0"}, {"z": 2.0, "y": 0.5}, "micrometer"),

@@ -86,11 +86,13 @@ def _dataset(books: Hdf5Files, path: str) -> tuple[str, Dataset]:
 
 def _listed(path: str, file: Any) -> Dataset:  # noqa: ANN401 - h5py has no types
     """Return what an HDF5 file itself tells of a dataset."""
-    times = sorted(int(name[1:]) for name in file if re.fullmatch(r"t\d{5,9}", name))
-    setups = sorted(int(name[1:]) for name in file if re.fullmatch(r"s\d{2,9}", name))
+    times = sorted(int(name[1:]) for name in map(str, file) if re.fullmatch(r"t\d{5,9}", name))
+    setups = sorted(int(name[1:]) for name in map(str, file) if re.fullmatch(r"s\d{2,9}", name))
     if not setups and times:
         first = at(file, f"t{times[0]:05d}") or ()
-        setups = sorted(int(name[1:]) for name in first if re.fullmatch(r"s\d{2,9}", name))
+        setups = sorted(
+            int(name[1:]) for name in map(str, first) if re.fullmatch(r"s\d{2,9}", name)
+        )
     if not times or not setups:
         raise SourceError(path, "holds no views of BigDataViewer (t00000/s00/0/cells)")
     return Dataset("", tuple(Setup(number) for number in setups), tuple(times))

@@ -51,7 +51,7 @@ def attributes(file: Any, dataset: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def attributes_of(item: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return the attributes of a group or dataset as JSON holds them."""
-    return {name: attribute(item, name) for name in item.attrs if name not in _PLUMBING}
+    return {_text(name): attribute(item, name) for name in item.attrs if name not in _PLUMBING}
 
 
 def notes(file: Any, dataset: Any) -> tuple[str, ...]:  # noqa: ANN401
@@ -89,8 +89,6 @@ def small(item: Any, most: int = _MOST_NUMBERS) -> Any:  # noqa: ANN401
 
 def as_json(value: Any) -> Any:  # noqa: ANN401
     """Return what h5py reads as JSON holds it; in words where it is long."""
-    if isinstance(value, np.ndarray) and value.dtype == "S1" and value.ndim == 1:
-        return _text(value.tobytes())  # a text, as Imaris writes it
     if isinstance(value, np.ndarray) and value.size > _MOST_NUMBERS:
         return f"left out: {value.dtype} {value.shape}"
     return plain(_texts(value))

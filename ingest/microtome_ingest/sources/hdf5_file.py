@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import h5py  # type: ignore[import-untyped]
 import hdf5plugin  # noqa: F401 - registers filters
@@ -14,6 +14,7 @@ from microtome_core.errors import SourceError
 from microtome_ingest.files import Bytes, Files
 from microtome_ingest.sources import hdf5_find as find
 from microtome_ingest.sources.damage import strict
+from microtome_ingest.sources.hdf5_guard import Guard
 from microtome_ingest.sources.hdf5_storage import Piece, piece
 from microtome_ingest.stream import RangeStream, told
 
@@ -42,7 +43,7 @@ class Hdf5File:
     def __init__(self, data: Bytes) -> None:
         self.lock = threading.RLock()
         self._data = data
-        data.close()  # h5py opens a local file itself, so its map serves nobody
+        data.close()  # it is read as a stream, so a map serves nobody
         self._stream: Any = None
         self._file: Any = None
         self._finish: Callable[[], object] | None = None
@@ -59,10 +60,10 @@ class Hdf5File:
         """
         with self.lock, strict(self._data.path, where, log="h5py"):
             if self._data.mapped:
-                return function(self._opened(self._data.path))
+                return function(self._opened())
             stream = self._distant()
             with told(stream):
-                return stream.settle(lambda: function(self._opened(stream)))
+                return stream.settle(lambda: function(self._opened()))
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Fetch what will be needed, from start to stop, all at once; nothing for local files."""
@@ -91,11 +92,18 @@ class Hdf5File:
         """Bytes of the file."""
         return self._data.stamp.size
 
-    def _opened(self, target: object) -> Any:  # noqa: ANN401 - h5py has no types
+    def _opened(self) -> Any:  # noqa: ANN401 - h5py has no types
         if self._file is None:
-            self._file = h5py.File(target, "r")
+            local = self._data.mapped
+            stream = self._data.stream() if local else cast(BinaryIO, self._distant())
+            try:
+                self._file = h5py.File(Guard(stream, self.size), "r")
+            except BaseException:
+                if local:
+                    stream.close()
+                raise
             # HDF5 would close it once Python has gone, and call into nothing.
-            self._finish = weakref.finalize(self, _close, self._file)
+            self._finish = weakref.finalize(self, _close, self._file, stream)
         return self._file
 
     def _distant(self) -> RangeStream:
@@ -191,6 +199,7 @@ def beside(name: str, other: str) -> str:
     return name[: len(name) - len(name.rpartition("/")[2])] + "/".join(parts)
 
 
-def _close(file: Any) -> None:  # noqa: ANN401
+def _close(file: Any, stream: BinaryIO) -> None:  # noqa: ANN401
     with suppress(RuntimeError, OSError):  # nothing was written
         file.close()
+    stream.close()

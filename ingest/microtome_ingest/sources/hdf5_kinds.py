@@ -36,14 +36,14 @@ def kind(file: Any) -> Kind:  # noqa: ANN401 - h5py has no types
     if "ImarisDataSet" in file.attrs:
         return "imaris"
     # Version 1 of NWB keeps its version in a dataset, and is laid out otherwise.
-    if "nwb_version" in file.attrs or _text(file.attrs.get("neurodata_type")) == "NWBFile":
+    if "nwb_version" in file.attrs:
         return "nwb"
-    times = [name for name in file if _TIME_POINT.fullmatch(name)]
-    setups = (name for name in file if _SETUP.fullmatch(name))
+    times = [name for name in map(str, file) if _TIME_POINT.fullmatch(name)]
+    setups = (name for name in map(str, file) if _SETUP.fullmatch(name))
     if times and any(at(file, f"{name}/resolutions") for name in setups):
         return "bdv"
     first = at(file, times[0]) if times else None
-    views = [name for name in first or () if _SETUP.fullmatch(name)]
+    views = [name for name in map(str, first or ()) if _SETUP.fullmatch(name)]
     return "bdv" if any(at(first, f"{name}/0/cells") for name in views) else "hdf5"
 
 
@@ -57,7 +57,3 @@ def at(group: Any, path: str) -> Any:  # noqa: ANN401
             return None
         group = group[name]
     return group
-
-
-def _text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -82,11 +82,11 @@ def _images(books: Hdf5Files, path: str) -> list[_Image]:
 
 
 def _listed(file: Any) -> list[_Image]:  # noqa: ANN401 - h5py has no types
-    root = hdf5_facts.attributes_of(file)
+    root = _said(file)
     data = facts.text(root, "DataSetDirectoryName") or "DataSet"
     info = facts.text(root, "DataSetInfoDirectoryName") or "DataSetInfo"
     numbered = re.compile(re.escape(data) + r"(\d*)")
-    ends = [m[1] for name in file if (m := numbered.fullmatch(name))]
+    ends = [m[1] for name in map(str, file) if (m := numbered.fullmatch(name))]
     ordered = sorted(ends, key=lambda end: int(end or 0))
     return [_Image(i, f"{data}{end}", f"{info}{end}") for i, end in enumerate(ordered)]
 
@@ -116,7 +116,7 @@ def _description(
         image.of("Image"), {a: n for a, n in extents.items() if a in "zyx"}
     )
     step, moments, notes = facts.times(image.of("TimeInfo"), times)
-    root = {"/": books[path].call(hdf5_facts.attributes_of)}
+    root = {"/": books[path].call(_said)}
     return Description(
         format="Imaris",
         axes=stack.axes,
@@ -163,7 +163,7 @@ def _numbers(books: Hdf5Files, path: str, group: str, word: str) -> range:
 
 def _numbered(path: str, word: str, file: Any) -> list[int]:  # noqa: ANN401
     group = file[path]
-    names = list(group) if isinstance(group, h5py.Group) else []
+    names = list(map(str, group)) if isinstance(group, h5py.Group) else []
     return [int(m[1]) for name in names if (m := re.fullmatch(rf"{word} (\d{{1,9}})", name))]
 
 
@@ -207,8 +207,15 @@ def _shape(
     return first[1]
 
 
-def _attributes(path: str, file: Any) -> dict[str, Any]:  # noqa: ANN401
-    return hdf5_facts.attributes_of(file[path or "/"])
+def _attributes(path: str, file: Any) -> facts.Words:  # noqa: ANN401
+    return _said(file[path or "/"])
+
+
+def _said(item: Any) -> facts.Words:  # noqa: ANN401
+    """Return the attributes of a group, arrays of single characters as text."""
+    names = [name for name in item.attrs if item.attrs.get_id(name).dtype == "S1"]
+    texts = {name: facts.joined(item.attrs[name]) for name in names if isinstance(name, str)}
+    return {**hdf5_facts.attributes_of(item), **texts}
 
 
 def _words(path: str, shown: str, file: Any) -> dict[str, facts.Words]:  # noqa: ANN401
@@ -218,7 +225,7 @@ def _words(path: str, shown: str, file: Any) -> dict[str, facts.Words]:  # noqa:
     def visit(name: str, item: object) -> None:
         if name.count("/") < _MOST_LEVELS and isinstance(item, h5py.Group):
             texts = {member: text for member in item if (text := _text(item, member))}
-            found[f"{shown}/{name}"] = {**hdf5_facts.attributes_of(item), **texts}
+            found[f"{shown}/{name}"] = {**_said(item), **texts}
 
     file[path].visititems(visit)
     return found
@@ -228,5 +235,5 @@ def _text(group: Any, name: str) -> str | None:  # noqa: ANN401
     """Return a text that was too long for an attribute, such as a table of colours."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         return None
-    found = hdf5_facts.as_json(hdf5_facts.small(group[name], _MOST_TEXT))
-    return found if isinstance(found, str) else None
+    found = hdf5_facts.small(group[name], _MOST_TEXT)
+    return None if getattr(found, "dtype", None) != "S1" else facts.joined(found)

@@ -9,12 +9,23 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
+from numpy.typing import NDArray
+
 from microtome_ingest.source import SourceChannel
 from microtome_ingest.sources.hdf5_times import time_facts
 from microtome_ingest.sources.lengths import length_unit, plausible
 
 Words = Mapping[str, Any]
 _UNSAID = ("", "(name not specified)", "(description not specified)")
+
+
+def joined(characters: NDArray[Any]) -> str:
+    """Return an array of single characters as text, which old versions wrote in Latin-1."""
+    data = characters.tobytes().rstrip(b"\0")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def text(words: Words, name: str) -> str | None:

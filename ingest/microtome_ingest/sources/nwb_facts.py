@@ -147,7 +147,7 @@ def session(file: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def _scalars(group: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return the small arrays directly in a group."""
-    found = ((name, member(group, name)) for name in group)
+    found = ((name, member(group, name)) for name in filter(_is_text, group))
     return {name: as_json(value) for name, item in found if (value := small(item)) is not None}
 
 
@@ -159,7 +159,7 @@ def tree(item: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def _tree(item: Any, depth: int, left: list[int]) -> dict[str, Any]:  # noqa: ANN401
     found = attributes_of(item)
-    for name in item if isinstance(item, h5py.Group) and depth else ():
+    for name in filter(_is_text, item) if isinstance(item, h5py.Group) and depth else ():
         left[0] -= 1
         if left[0] < 0:
             break
@@ -168,6 +168,11 @@ def _tree(item: Any, depth: int, left: list[int]) -> dict[str, Any]:  # noqa: AN
         elif isinstance(item.get(name, getlink=True), h5py.HardLink):
             found[name] = _entry(item[name], depth, left)
     return found
+
+
+def _is_text(name: object) -> bool:
+    """Leave out names that are no UTF-8, which h5py gives as bytes."""
+    return isinstance(name, str)
 
 
 def _entry(item: Any, depth: int, left: list[int]) -> Any:  # noqa: ANN401
