@@ -14,7 +14,7 @@ import h5py  # type: ignore[import-untyped]
 
 from microtome_core.errors import SourceError
 from microtome_ingest.sources import hdf5_find as find
-from microtome_ingest.sources.hdf5_facts import as_json, attribute, small
+from microtome_ingest.sources.hdf5_facts import as_json, small
 from microtome_ingest.sources.letters import open_letters
 
 # Letters of the axes in the order of the schema, by number of axes.
@@ -107,7 +107,8 @@ def _typed(file: Any) -> list[tuple[str, str]]:  # noqa: ANN401
 
     def visit(name: str, item: Any) -> None:  # noqa: ANN401
         if name.split("/", 1)[0] != _SPECIFICATIONS and "neurodata_type" in item.attrs:
-            found.append((f"/{name}", str(attribute(item, "neurodata_type"))))
+            # What cannot be read here is damage, and not the end of the list.
+            found.append((f"/{name}", str(as_json(item.attrs["neurodata_type"]))))
 
     file.visititems(visit)
     return found
