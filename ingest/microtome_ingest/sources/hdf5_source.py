@@ -1,7 +1,7 @@
 """Images in HDF5 datasets: one that holds all of it, or one for each time point and channel."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -15,8 +15,11 @@ from microtome_core.region import Region, check_inside
 from microtome_ingest.files import Stamp
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description
+from microtome_ingest.sources.damage import strict
+from microtome_ingest.sources.hdf5_chunks import Raw, inflated, stored
 from microtome_ingest.sources.hdf5_file import Hdf5File, Hdf5Files
 from microtome_ingest.sources.hdf5_storage import MOST_PLACES, Piece, Places, places
+from microtome_ingest.sources.parallel import run
 
 # Bytes of chunks fetched together; their places are looked up beforehand where they are not many.
 _WINDOW = 32 << 20
@@ -84,13 +87,52 @@ class Hdf5Source:
         """Fill `result` with a box of one dataset."""
         file = self._books[piece.file]
         file.check()
-        stored = result.view(piece.dtype)
         chunks = self._grid(piece)
-        with file.lock:
-            for part in self._parts(file, piece, region, chunks):
-                target = stored[part.relative_to(region.start).slices]
-                file.call(partial(_copy, piece.path, part, target), f"{piece.path}, {part}")
+        target = result.view(piece.dtype)
+        if chunks and piece.deflated:
+            self._inflate(file, piece, region, chunks, target)
+        else:
+            self._copy(file, piece, self._parts(file, piece, region, chunks), region, target)
         self._meter.add(_touched(region, chunks) * result.itemsize)
+
+    def _copy(
+        self,
+        file: Hdf5File,
+        piece: Piece,
+        parts: Iterable[Region],
+        region: Region,
+        result: NDArray[Any],
+    ) -> None:
+        """Let HDF5 read boxes of a region."""
+        with file.lock:  # what was fetched for a box must stay until it is read
+            for part in parts:
+                target = result[part.relative_to(region.start).slices]
+                file.call(partial(_copy, piece.path, part, target), f"{piece.path}, {part}")
+
+    def _inflate(
+        self, file: Hdf5File, piece: Piece, region: Region, chunks: Grid, result: NDArray[Any]
+    ) -> None:
+        """Take chunks as they are stored, inflate them on every core, leave the rest to HDF5."""
+        nbytes = prod(chunks.cell) * np.dtype(piece.dtype).itemsize
+        found = {} if file.mapped else self._looked_up(file, piece, chunks)
+        for group in _groups(list(chunks.touched(region)), found, nbytes):
+            corners = [chunks.region(index).start for index in group]
+            # From afar each call may be made again, so that it is for one chunk.
+            calls = [corners] if file.mapped else [[corner] for corner in corners]
+            with file.lock:
+                file.prefetch(_ranges(group, found))
+                raws = [
+                    raw
+                    for some in calls
+                    for raw in file.call(partial(stored, piece.path, some), piece.path)
+                ]
+            left: list[Region] = []
+            jobs = [
+                partial(_place, piece, chunks.region(index), raw, region, result, left)
+                for index, raw in zip(group, raws, strict=True)
+            ]
+            run(jobs)
+            self._copy(file, piece, left, region, result)
 
     def _grid(self, piece: Piece) -> Grid | None:
         if piece.chunk is None:
@@ -120,8 +162,7 @@ class Hdf5Source:
         """Yield the part of each chunk, many of which were fetched together."""
         found = self._looked_up(file, piece, chunks)
         for group in _groups(list(chunks.touched(region)), found):
-            known = [found[index] for index in group if index in found]
-            file.prefetch((offset, offset + size) for offset, size in known)
+            file.prefetch(_ranges(group, found))
             for index in group:
                 part = chunks.region(index) & region
                 if part is not None:
@@ -160,15 +201,43 @@ def _copy(path: str, part: Region, target: NDArray[Any], file: Any) -> None:  # 
     target[...] = block
 
 
+def _place(
+    piece: Piece, chunk: Region, raw: Raw, region: Region, result: NDArray[Any], left: list[Region]
+) -> None:
+    """Lay the voxels of a chunk into `result`, or note in `left` that HDF5 must read them."""
+    part = chunk & region
+    if part is None or piece.chunk is None:
+        return
+    voxels = None
+    if raw is not None:
+        with strict(piece.file, f"{piece.path}, {chunk}", log="h5py"):
+            voxels = inflated(*raw, piece.deflated, piece.chunk, np.dtype(piece.stored))
+    if voxels is None:
+        left.append(part)
+        return
+    target = result[part.relative_to(region.start).slices]
+    target[...] = voxels[part.relative_to(chunk.start).slices]
+
+
+def _ranges(
+    group: Sequence[tuple[int, ...]], found: Mapping[tuple[int, ...], tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return where chunks lie, as far as that is known, from start to stop."""
+    known = [found[index] for index in group if index in found]
+    return [(offset, offset + size) for offset, size in known]
+
+
 def _groups(
-    indexes: Sequence[tuple[int, ...]], found: Mapping[tuple[int, ...], tuple[int, int]]
+    indexes: Sequence[tuple[int, ...]],
+    found: Mapping[tuple[int, ...], tuple[int, int]],
+    least: int = 0,
 ) -> Iterator[list[tuple[int, ...]]]:
-    """Yield indexes in groups of about `_WINDOW` bytes."""
+    """Yield indexes in groups of about `_WINDOW` bytes, each counted as `least` at least."""
     group: list[tuple[int, ...]] = []
     size = 0
     for index in indexes:
         group.append(index)
-        size += found.get(index, (0, 0))[1]
+        size += max(least, found.get(index, (0, 0))[1])
         if size >= _WINDOW:
             yield group
             group, size = [], 0

@@ -15,6 +15,7 @@ from microtome_core.errors import SourceError
 from microtome_core.grid import Grid
 from microtome_core.units import bytes_text
 from microtome_ingest.sources import hdf5_find as find
+from microtome_ingest.sources.hdf5_chunks import deflated
 
 Places = dict[tuple[int, ...], tuple[int, int]]
 
@@ -42,6 +43,10 @@ class Piece:
         As stored, native byte order.
     chunk : tuple of int, optional
         None where the voxels are in one piece.
+    stored : str
+        The type with its byte order.
+    deflated : tuple of int
+        Filters of chunks that are inflated here and not by HDF5.
     notes : tuple of str
     """
 
@@ -50,6 +55,8 @@ class Piece:
     shape: tuple[int, ...]
     dtype: str
     chunk: tuple[int, ...] | None
+    stored: str
+    deflated: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -84,6 +91,8 @@ def piece(file: Any, path: str, name: str, size: int) -> Piece:  # noqa: ANN401 
         shape=tuple(map(int, dataset.shape)),
         dtype=dataset.dtype.newbyteorder("=").name,
         chunk=dataset.chunks,
+        stored=dataset.dtype.str,
+        deflated=deflated(dataset),
         notes=_check(dataset, name, size),
     )
 
