@@ -5,7 +5,6 @@ import io
 import json
 import os
 import threading
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,10 +20,8 @@ from numpy.typing import NDArray
 
 from microtome_core.errors import SourceError
 from microtome_core.region import Region
-from microtome_ingest.files import Files
 from microtome_ingest.formats import open_source, scenes
 from microtome_ingest.source import Source
-from microtome_ingest.sources.hdf5_kinds import kind_of
 from tests.counted import Counted
 
 ARRAY = np.random.default_rng(8).integers(0, 3000, (7, 40, 33), "uint16")
@@ -393,128 +390,3 @@ def test_threads_share_a_source(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             jobs = [pool.submit(whole, source) for _ in range(24)]
             assert all(np.array_equal(job.result(), ARRAY) for job in jobs)
-
-
-def imaris(file: Any) -> None:  # noqa: ANN401
-    """Write what tells an Imaris file."""
-    file.attrs["ImarisDataSet"] = np.array([b"D", b"a"])
-    file["DataSet/Data"] = ARRAY
-
-
-def viewer(file: Any) -> None:  # noqa: ANN401
-    """Write an array where BigDataViewer has it."""
-    file["t00000/s00/0/cells"] = ARRAY.astype("int16")
-
-
-def neurodata(file: Any) -> None:  # noqa: ANN401
-    """Write what tells an NWB file."""
-    file.attrs["nwb_version"] = "2.7.0"
-    file["acquisition/a/data"] = ARRAY
-
-
-@pytest.mark.parametrize(
-    ("make", "inside", "kind"),
-    [
-        (imaris, "/DataSet/Data", "imaris"),
-        (viewer, "/t00000/s00/0/cells", "bdv"),
-        (neurodata, "/acquisition/a/data", "nwb"),
-        (dataset(), "/group/voxels", "hdf5"),
-    ],
-)
-def test_a_path_always_means_the_array_as_stored(
-    tmp_path: Path, make: Make, inside: str, kind: str
-) -> None:
-    """Whatever wrote the file; a note says where its program means more than the array."""
-    path = saved(tmp_path, make)
-    assert kind_of(path, Files()) == kind
-    found = open_source(f"{path}::{inside}")
-    assert found.description.format == "HDF5"
-    np.testing.assert_array_equal(whole(found), ARRAY)
-    assert ["as it is stored" in note for note in found.description.notes] == [True] * (
-        kind != "hdf5"
-    )
-
-
-@pytest.mark.parametrize(
-    ("at", "text"), [(0, "is empty|truncated|file signature"), (700, r"a\.h5"), (-1, r"a\.h5")]
-)
-def test_the_kind_of_a_damaged_file_is_an_error(tmp_path: Path, at: int, text: str) -> None:
-    """A file that cannot be opened has no kind."""
-    path = tmp_path / "a.h5"
-    path.write_bytes(written(dataset())[:at])
-    with pytest.raises(SourceError, match=text):
-        kind_of(str(path), Files())
-
-
-def damaged(tmp_path: Path, make: Make, edit: Callable[[Any, bytearray], None]) -> str:
-    """Write a file, change its bytes, and return its path."""
-    path = Path(saved(tmp_path, make))
-    data = bytearray(path.read_bytes())
-    with h5py.File(path) as file:
-        edit(file["group/voxels"], data)
-    path.write_bytes(data)
-    return str(path)
-
-
-def replaced(data: bytearray, old: bytes, new: bytes) -> None:
-    """Put bytes in place of those that must be there."""
-    assert old in data
-    data[:] = data.replace(old, new)
-
-
-def test_chunks_beyond_the_end_are_refused_when_opened(tmp_path: Path) -> None:
-    """No chunk is read that the file cannot hold, and none that is larger than its voxels."""
-
-    def shifted(voxels: Any, data: bytearray) -> None:  # noqa: ANN401
-        place = voxels.id.get_chunk_info(0).byte_offset
-        replaced(data, place.to_bytes(8, "little"), (1 << 40).to_bytes(8, "little"))
-
-    def swollen(voxels: Any, data: bytearray) -> None:  # noqa: ANN401
-        count = voxels.id.get_chunk_info(0).size
-        replaced(data, count.to_bytes(4, "little"), (200_000).to_bytes(4, "little"))
-        data.extend(bytes(1_000_000))
-
-    with pytest.raises(SourceError, match=r"chunk \(0, 0, 0\).*beyond the end"):
-        open_source(damaged(tmp_path, LAYOUTS["gzip"], shifted))
-    with pytest.raises(SourceError, match=r"200000 bytes for .* bytes of voxels: damaged"):
-        open_source(damaged(tmp_path, LAYOUTS["gzip"], swollen))
-
-
-def test_claims_beyond_all_proportion_are_refused(tmp_path: Path) -> None:
-    """Arrays and chunks of gigabytes in a file of kilobytes are refused before anything is read."""
-
-    def sparse(file: Any) -> None:  # noqa: ANN401
-        file.create_dataset("a", (1 << 20, 1 << 10, 1 << 10), "u1", chunks=(1, 64, 64))[0, 0, 0] = 1
-
-    def never(file: Any) -> None:  # noqa: ANN401
-        file.create_dataset("a", (1 << 11, 1 << 10, 1 << 10), "u1")
-
-    def bomb(file: Any) -> None:  # noqa: ANN401
-        whole = (1 << 9, 1 << 10, 1 << 10)
-        found = file.create_dataset("a", whole, "u1", chunks=whole, compression="gzip")
-        found.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(1000)))
-
-    for make, reason in ((sparse, "1 of .* chunks"), (never, "none of which"), (bomb, "chunks of")):
-        with pytest.raises(SourceError, match=f"claims .*{reason}.*refused"):
-            open_source(saved(tmp_path, make))
-
-
-def test_what_was_never_written_is_noted(tmp_path: Path) -> None:
-    """The fill value is HDF5's word, and the note says how much of the array it is."""
-
-    def some(file: Any) -> None:  # noqa: ANN401
-        found = file.create_dataset("a", (4, 32, 32), "i2", chunks=(2, 16, 16), fillvalue=-7)
-        found[:2, :16, :16] = 1
-
-    def none(file: Any) -> None:  # noqa: ANN401
-        file.create_dataset("a", (4, 32, 32), "i2", fillvalue=5)
-
-    source = open_source(saved(tmp_path, some))
-    [note] = source.description.notes
-    assert "7 of 8 chunks were never written: HDF5 defines them as the fill value -7" in note
-    source.close()
-    source = open_source(saved(tmp_path, none))
-    assert "fill value 5" in source.description.notes[0]
-    assert (whole(source) == 5).all()
-    source.close()
-    assert open_source(saved(tmp_path, LAYOUTS["zstd"])).description.notes == ()
