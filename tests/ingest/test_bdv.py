@@ -316,7 +316,7 @@ def test_missing_views_are_left_out_with_a_note_or_refused(tmp_path: Path) -> No
         (replaced("18 20 5", "18 20"), "expected 3 numbers"),
         (replaced(IDENTITY, "1 2 3"), "expected 12 numbers"),
         (replaced('timepoint="0"', 'timepoint="a"'), "damaged"),
-        (replaced("bdv.hdf5", "bdv.n5"), "'bdv.n5'.*ingest a.h5 itself"),
+        (replaced("bdv.hdf5", "bdv.n5"), r"a\.xml: its voxels .*'bdv.n5'.*ingest a.h5 itself"),
         (replaced("a.h5", "b.h5"), "not found"),
         (replaced("a.h5", "../a.h5"), "out of its folder"),
         (replaced("a.h5", "/a.h5"), "out of its folder"),

@@ -102,6 +102,8 @@ def parse(data: bytes, path: str) -> Dataset:
         raise SourceError(path, f"its XML is not well formed: {error}") from error
     try:
         return _dataset(root, path, data)
+    except SourceError:
+        raise
     except (ValueError, KeyError) as error:
         raise SourceError(path, f"its XML is incomplete or damaged: {error}") from error
 
