@@ -390,20 +390,3 @@ def test_threads_share_a_source(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             jobs = [pool.submit(whole, source) for _ in range(24)]
             assert all(np.array_equal(job.result(), ARRAY) for job in jobs)
-
-
-def test_traps_of_known_programs_are_told(tmp_path: Path) -> None:
-    """Imaris's padding is not taken for voxels unasked; BigDataViewer's sign is noted."""
-
-    def imaris(file: Any) -> None:  # noqa: ANN401
-        file.attrs["ImarisDataSet"] = np.array([b"D", b"a"])
-        file["DataSet/Data"] = ARRAY
-
-    def viewer(file: Any) -> None:  # noqa: ANN401
-        file["t00000/s00/0/cells"] = ARRAY.astype("int16")
-
-    path = saved(tmp_path, imaris)
-    with pytest.raises(SourceError, match="padded with zeros"):
-        open_source(path)
-    assert "padding" in open_source(f"{path}::/DataSet/Data").description.notes[0]
-    assert "int16" in open_source(saved(tmp_path, viewer)).description.notes[0]

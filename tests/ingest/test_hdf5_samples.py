@@ -1,4 +1,7 @@
-"""Real HDF5 files: each array of numbers reads as h5py reads it and as the manifest says."""
+"""Real HDF5 files: each array of numbers reads as h5py reads it and as the manifest says.
+
+Whatever program wrote them: files of Imaris, BigDataViewer and NWB are HDF5 too, by ``::/path``.
+"""
 
 import os
 import re
@@ -11,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from microtome_core.errors import SourceError
-from microtome_ingest.formats import open_source, scenes
+from microtome_ingest.formats import open_source
+from microtome_ingest.sources.hdf5 import scenes
 from tests.counted import Counted
 from tests.ingest.test_hdf5 import whole
 
@@ -48,7 +52,8 @@ def test_every_sample_reads_as_h5py_does_or_is_refused(
         shapes = {(scene.name.strip("/"), scene.shape) for scene in found}
         assert in_manifest(verified) <= shapes
         for scene in found:
-            source = open_source(place, scene.index)
+            source = open_source(f"{place}::{scene.name}")
+            assert source.description.format == "HDF5"
             np.testing.assert_array_equal(whole(source), expected[scene.name])
             source.close()
 

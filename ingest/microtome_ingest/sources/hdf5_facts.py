@@ -1,11 +1,11 @@
 """What an HDF5 dataset says of itself: axes, attributes, and traps of known programs."""
 
-import re
 from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 
+from microtome_ingest.sources.hdf5_kinds import kind
 from microtome_ingest.sources.letters import open_letters
 from microtome_ingest.sources.tiff_tags import plain
 
@@ -13,7 +13,11 @@ _LETTERS = "tczyx"
 # How HDF5 itself ties dimension scales to datasets.
 _PLUMBING = {"DIMENSION_LIST", "REFERENCE_LIST"}
 _MOST_NUMBERS = 10_000
-_BIG_DATA_VIEWER = re.compile(r"/t\d{5}/s\d{2}/\d+/cells")
+_PROGRAMS = {
+    "imaris": "an Imaris file",
+    "bdv": "a BigDataViewer file",
+    "nwb": "an NWB file",
+}
 
 
 def axes(dataset: Any) -> str:  # noqa: ANN401 - h5py has no types
@@ -40,26 +44,22 @@ def attributes(file: Any, dataset: Any) -> dict[str, Any]:  # noqa: ANN401
     path = ""
     for part in ["", *dataset.name.strip("/").split("/")]:
         path = f"{path.rstrip('/')}/{part}"
-        item = file[path]
-        words = {name: _value(item, name) for name in item.attrs if name not in _PLUMBING}
-        if words:
+        if words := attributes_of(file[path]):
             found[path] = words
     return found
 
 
+def attributes_of(item: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return the attributes of a group or dataset as JSON holds them."""
+    return {_text(name): attribute(item, name) for name in item.attrs if name not in _PLUMBING}
+
+
 def notes(file: Any, dataset: Any) -> tuple[str, ...]:  # noqa: ANN401
-    """Say where the program that wrote a file means other voxels than are stored."""
-    if is_imaris(file):
-        return ("Imaris pads its arrays with zeros: voxels are kept as stored, padding included",)
-    unsigned = "dataType" not in dataset.attrs and dataset.dtype == np.int16
-    if unsigned and _BIG_DATA_VIEWER.fullmatch(dataset.name):
-        return ("BigDataViewer stores uint16 as int16: voxels are kept as stored",)
-    return ()
-
-
-def is_imaris(file: Any) -> bool:  # noqa: ANN401
-    """Tell whether Imaris wrote the file."""
-    return "ImarisDataSet" in file.attrs
+    """Say where the program that wrote a file means more than is in the array."""
+    program = _PROGRAMS.get(kind(file))
+    if program is None:
+        return ()
+    return (f"one array of {program}, as it is stored: without ::/path it is read as it is meant",)
 
 
 def _named(dataset: Any, axis: int) -> str | None:  # noqa: ANN401
@@ -71,11 +71,24 @@ def _named(dataset: Any, axis: int) -> str | None:  # noqa: ANN401
     return letter if len(letter) == 1 and letter in _LETTERS else None
 
 
-def _value(item: Any, name: str) -> Any:  # noqa: ANN401
+def attribute(item: Any, name: str) -> Any:  # noqa: ANN401
+    """Return one attribute as JSON holds it; in words where it is long or cannot be shown."""
     try:
         value = item.attrs[name]
     except (OSError, TypeError, ValueError, RuntimeError) as error:  # a type that NumPy lacks
         return f"cannot be shown: {error}"
+    return as_json(value)
+
+
+def small(item: Any, most: int = _MOST_NUMBERS) -> Any:  # noqa: ANN401
+    """Return an array of no more than `most` elements that lies in the file itself, or None."""
+    if not isinstance(item, h5py.Dataset) or item.shape is None or item.size > most:
+        return None
+    return None if item.external or item.is_virtual else item[()]
+
+
+def as_json(value: Any) -> Any:  # noqa: ANN401
+    """Return what h5py reads as JSON holds it; in words where it is long."""
     if isinstance(value, np.ndarray) and value.size > _MOST_NUMBERS:
         return f"left out: {value.dtype} {value.shape}"
     return plain(_texts(value))

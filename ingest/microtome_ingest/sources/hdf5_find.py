@@ -39,9 +39,10 @@ def find(file: Any, path: str, name: str) -> Any:  # noqa: ANN401
         Nothing there (the message lists what is), a link that leads out of the file, or what is no
         array of numbers.
     """
-    found = file[_resolved(file, path, name)]
-    if not isinstance(found, h5py.Dataset):
-        raise SourceError(name, f"{path} is no array; {_listing(file)}")
+    path, outside = followed(file, path, name)
+    if outside is not None:
+        raise SourceError(name, f"{path} leads into another file, {outside!r}: refused")
+    found = file[path]
     reason = refusal(found)
     if reason is not None:
         raise SourceError(name, f"{path} {reason}")
@@ -50,6 +51,8 @@ def find(file: Any, path: str, name: str) -> Any:  # noqa: ANN401
 
 def refusal(dataset: Any, *, links: bool = True) -> str | None:  # noqa: ANN401
     """Return in words why a dataset is not read, or None; `links`: also where its voxels lie."""
+    if not isinstance(dataset, h5py.Dataset):
+        return "is no array"
     if dataset.shape is None:
         return "is empty"
     if not 2 <= dataset.ndim <= _MOST_AXES or 0 in dataset.shape:
@@ -63,7 +66,7 @@ def refusal(dataset: Any, *, links: bool = True) -> str | None:  # noqa: ANN401
 
 def nothing(file: Any, name: str) -> SourceError:  # noqa: ANN401
     """Return the error of a file without images."""
-    return SourceError(name, f"holds no array of numbers with two axes or more; {_listing(file)}")
+    return SourceError(name, f"holds no array of numbers with two axes or more; {listing(file)}")
 
 
 def _elsewhere(dataset: Any) -> str | None:  # noqa: ANN401
@@ -84,29 +87,40 @@ def _undecodable(dataset: Any) -> str | None:  # noqa: ANN401
     return None
 
 
-def _resolved(file: Any, path: str, name: str) -> str:  # noqa: ANN401
-    """Return the path without links."""
+def followed(file: Any, path: str, name: str) -> tuple[str, str | None]:  # noqa: ANN401
+    """Return a path without links, and the other file that it is in, if a link leads there.
+
+    Raises
+    ------
+    SourceError
+        Nothing there, or too many links on the way.
+    """
     for _ in range(_MOST_LINKS):
-        target = _next_link(file, _parts(path), path, name)
-        if target is None:
-            return path
+        target, outside = _next_link(file, _parts(path), path, name)
+        if target is None or outside is not None:
+            return target or path, outside
         path = target
     raise SourceError(name, f"{path}: more than {_MOST_LINKS} links on the way")
 
 
-def _next_link(file: Any, parts: list[str], path: str, name: str) -> str | None:  # noqa: ANN401
-    """Return the path with its first soft link put in place, None where there is none."""
+def _next_link(
+    file: Any,  # noqa: ANN401
+    parts: list[str],
+    path: str,
+    name: str,
+) -> tuple[str | None, str | None]:
+    """Return the path with its first link put in place, None where there is none, and its file."""
     group, before = file, "/"
     for i, part in enumerate(parts):
         link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
         if link is None:
-            raise SourceError(name, f"holds no {path}; {_listing(file)}")
+            raise SourceError(name, f"holds no {path}; {listing(file)}")
         if isinstance(link, h5py.ExternalLink):
-            raise SourceError(name, f"{path} leads into another file, {link.filename!r}: refused")
+            return join("/", link.path, *parts[i + 1 :]), link.filename
         if isinstance(link, h5py.SoftLink):
-            return normpath(join(before, link.path, *parts[i + 1 :]))
+            return normpath(join(before, link.path, *parts[i + 1 :])), None
         group, before = group[part], join(before, part)
-    return None
+    return None, None
 
 
 def _parts(path: str) -> list[str]:
@@ -124,7 +138,7 @@ def _arrays(file: Any) -> Mapping[str, Any]:  # noqa: ANN401
     return found
 
 
-def _listing(file: Any) -> str:  # noqa: ANN401
+def listing(file: Any) -> str:  # noqa: ANN401
     """Return in words which arrays are in a file."""
     found = [
         f"{path} {item.shape} {item.dtype}" for path, item in _arrays(file).items() if item.shape
