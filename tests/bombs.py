@@ -1,4 +1,4 @@
-"""Small files that claim, or expand to, far more than they are. Each is made as bytes or in place."""
+"""Small files that claim, or expand to, far more than they are."""
 
 import io
 import pickle
@@ -14,7 +14,9 @@ import numpy as np
 HUGE = 65_000
 
 
-def tiff(tags: Mapping[int, int | bytes | tuple[int, ...]], more: bytes = b"", pages: int = 1) -> bytes:
+def tiff(
+    tags: Mapping[int, int | bytes | tuple[int, ...]], more: bytes = b"", pages: int = 1
+) -> bytes:
     """Return a little-endian TIFF with the same tags on all pages; `more` lies at byte 8."""
     body, result, place = bytearray(), bytearray(), 8 + len(more)
     size = 2 + 12 * len(tags) + 4
@@ -52,7 +54,9 @@ def page(
 def tiled(side: int, compression: int) -> bytes:
     """Return a TIFF with one tile of that size."""
     tags = page(side, side, compression) | {322: side, 323: side, 324: 8, 325: 16}
-    return tiff({code: value for code, value in tags.items() if code not in (273, 278, 279)}, bytes(16))
+    return tiff(
+        {code: value for code, value in tags.items() if code not in (273, 278, 279)}, bytes(16)
+    )
 
 
 def looped(pages: int, back: int) -> bytes:
@@ -127,11 +131,15 @@ def png(width: int, height: int, bits: int = 8, color: int = 0) -> bytes:
     """Return a PNG with a true header and next to no pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     head = struct.pack(">2I5B", width, height, bits, color, 0, 0, 0)
     pixels = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
 
 
 def jpeg(width: int, height: int) -> bytes:

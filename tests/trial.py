@@ -29,7 +29,7 @@ import numpy as np
 
 from microtome_core.errors import InputError, StorageError
 from microtome_core.region import Region
-from microtome_ingest.formats import open_source, scenes
+from microtome_ingest.formats import format_of, load, open_source, scenes
 from tests.damage import Case, Subject, put
 
 SECONDS = 30
@@ -75,11 +75,17 @@ class Outcome:
         return None
 
 
-def digest(path: str) -> str:
-    """Return axes, shape, type and a hash of the voxels of every image; of large ones of parts."""
-    found = []
-    for scene in scenes(path)[:_MOST_SCENES]:
-        with closing(open_source(path, scene.index)) as source:
+def digest(path: str, *, direct: bool = False) -> str:
+    """Return axes, shape, type and a hash of the voxels of every image; of large ones of parts.
+
+    `direct` reads here what users get from a process of its own.
+    """
+    found, listed, opened = [], scenes, open_source
+    if direct:
+        reader = load(format_of(path))
+        listed, opened = reader.scenes, reader.open_image
+    for scene in listed(path)[:_MOST_SCENES]:
+        with closing(opened(path, scene.index)) as source:
             whole, hashed = source.description, hashlib.sha256()
             for box in boxes(whole.axes, whole.shape, np.dtype(whole.dtype).itemsize):
                 hashed.update(np.ascontiguousarray(source.read(box)).tobytes())
@@ -102,12 +108,11 @@ def boxes(axes: str, shape: Sequence[int], itemsize: int) -> list[Region]:
         for i in range(3)
     ]
     return [
-        Region(axes, at, tuple(low + n for low, n in zip(at, extent, strict=True)))
-        for at in starts
+        Region(axes, at, tuple(low + n for low, n in zip(at, extent, strict=True))) for at in starts
     ]
 
 
-def _attempt(path: str) -> dict[str, Any]:
+def _attempt(path: str, direct: bool) -> dict[str, Any]:
     """Read everything in this process and say what came of it."""
     used = _status("VmRSS")
     resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + _ADDRESSES,) * 2)
@@ -115,10 +120,10 @@ def _attempt(path: str) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of memory
     kind = "raised"
     try:
-        kind, text = "read", digest(path)
+        kind, text = "read", digest(path, direct=direct)
     except (InputError, StorageError) as error:
         kind, text = "refused", f"{type(error).__name__}: {error}"
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, it is what came of it
         kind, text = "raised", traceback.format_exc(limit=-6)
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
     peak = max(_status("VmHWM"), children) - used
@@ -132,8 +137,16 @@ def _status(key: str) -> int:
     raise KeyError(key)
 
 
-def _forked(path: str) -> Outcome:
-    """Read in a child of this process."""
+def _tried(path: str) -> Outcome:
+    """Read in a child of this process; where that goes wrong, as users do.
+
+    They have some formats read in a process of its own, which takes a second to start.
+    """
+    outcome = _forked(path, direct=True)
+    return outcome if outcome.fault is None else _forked(path, direct=False)
+
+
+def _forked(path: str, *, direct: bool) -> Outcome:
     said = os.memfd_create("said")
     ours, theirs = os.pipe()
     started = time.monotonic()
@@ -142,7 +155,7 @@ def _forked(path: str) -> Outcome:
         os.setsid()
         os.dup2(said, 1)
         os.dup2(said, 2)
-        os.write(theirs, json.dumps(_attempt(path)).encode())
+        os.write(theirs, json.dumps(_attempt(path, direct)).encode())
         os._exit(0)
     os.close(theirs)
     ready, _, _ = select.select([ours], [], [], SECONDS)
@@ -166,12 +179,12 @@ def _serve() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         if "path" in asked:
-            outcome = _forked(asked["path"])
+            outcome = _tried(asked["path"])
         else:
             folder = Path(tempfile.mkdtemp(dir=asked["folder"]))
             # What a reader says of its path must be the same for all copies.
             path = put(Subject(**asked["subject"]), Case.parse(asked["case"]), folder)
-            outcome = _forked(path)
+            outcome = _tried(path)
             shutil.rmtree(folder, ignore_errors=True)
         print(json.dumps(asdict(outcome)), flush=True)
 
