@@ -3,12 +3,14 @@
 Source of the format: NumPy, numpy.lib.format. It has no axes, so every axis stays open.
 """
 
+import re
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from math import prod
 from typing import IO, Any
 
@@ -32,6 +34,9 @@ from microtome_ingest.stream import told
 # What each method of zip can expand at most.
 _MOST_RATIO = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_RATIO}
 _OTHER_RATIO = 100_000
+# numpy refuses longer headers.
+_MOST_HEADER = 10_000
+_LONG = re.compile(rb"(\d)L\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,16 +194,29 @@ def _open(file: str, member: str | None, files: Files) -> NpySource:
 
 def _header(stream: IO[bytes], where: str, size: int) -> _Header:
     version = npy_format.read_magic(stream)
-    read = {(1, 0): npy_format.read_array_header_1_0}.get(version, npy_format.read_array_header_2_0)
     if version not in ((1, 0), (2, 0)):
         # Version 3 only adds names outside of Latin-1 to structured types.
         raise SourceError(where, f"NPY version {version}: expected 1.0 or 2.0")
-    shape, fortran, dtype = read(stream)
+    shape, fortran, dtype = _fields(stream, version)
     _check_image(where, shape, dtype)
     needed = stream.tell() + prod(shape) * dtype.itemsize
     if needed > size:
         raise SourceError(where, f"its header claims {needed} bytes, but it has {size}: truncated")
     return _Header(shape, fortran, dtype, stream.tell())
+
+
+def _fields(
+    stream: IO[bytes], version: tuple[int, int]
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and type; extents as Python 2 wrote them, ``(3L, 4L)``, are numbers."""
+    first = version == (1, 0)
+    count = stream.read(2 if first else 4)
+    text = stream.read(min(int.from_bytes(count, "little"), _MOST_HEADER))
+    read = npy_format.read_array_header_1_0 if first else npy_format.read_array_header_2_0
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(
+        BytesIO(count + _LONG.sub(rb"\1 ", text))
+    )
+    return found
 
 
 def _check_image(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
