@@ -29,6 +29,8 @@ class Subject:
         The folder that all of them lie below.
     opened : str
         What is opened, below `root`.
+    inside : str
+        What of it, behind ``::``.
     files : tuple of str
         Below `root`.
     """
@@ -36,16 +38,17 @@ class Subject:
     root: str
     opened: str
     files: tuple[str, ...]
+    inside: str = ""
 
     @classmethod
-    def of(cls, path: Path, others: Sequence[str] = ()) -> "Subject":
+    def of(cls, path: Path, others: Sequence[Path] = (), inside: str = "") -> "Subject":
         """Return a file with the others that belong to it, or a folder with all that is in it."""
         if path.is_dir():
             found = [found for found in sorted(path.rglob("*")) if found.is_file()]
-            return cls(str(path.parent), path.name, tuple(_below(path.parent, found)))
-        together = sorted({path, *map(Path, others)})
+            return cls(str(path.parent), path.name, tuple(_below(path.parent, found)), inside)
+        together = sorted({path, *others})
         root = Path(os.path.commonpath([file.parent for file in together]))
-        return cls(str(root), _below(root, [path])[0], tuple(_below(root, together)))
+        return cls(str(root), _below(root, [path])[0], tuple(_below(root, together)), inside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def put(subject: Subject, case: Case, folder: Path) -> str:
     if case.kind != "whole":
         # The same for all versions of Python: a text seeds by its bytes.
         _damage(subject, case, folder, random.Random(f"{subject.opened} {case}"))
-    return str(folder / subject.opened)
+    return str(folder / subject.opened) + (f"::{subject.inside}" if subject.inside else "")
 
 
 def _damage(subject: Subject, case: Case, folder: Path, rng: random.Random) -> None:

@@ -5,6 +5,7 @@ import tomllib
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from tests.conftest import SAMPLES_VARIABLE
 
 _TABLE = Path(__file__).with_name("expected.toml")
+_LARGE = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Expected:
     images : list of Image
     refused : str
         Instead of all that: a pattern of what is said of it.
+    unreadable : str
+        The same of its voxels, where only they are damaged or missing.
     beside : list of str
         Files in the same folder that belong to it.
     """
@@ -48,7 +52,13 @@ class Expected:
     judge: str = ""
     images: list[Image] = field(default_factory=list)
     refused: str = ""
+    unreadable: str = ""
     beside: list[str] = field(default_factory=list)
+
+    @property
+    def large(self) -> bool:
+        """Whether it has so many voxels that all of them take long."""
+        return any(prod(image.shape) > _LARGE for image in self.images)
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> "Expected":
@@ -88,12 +98,21 @@ def sources() -> dict[str, Expected]:
     return dict(sorted(found.items()))
 
 
-def parametrized(*, readable: bool | None = None) -> list[Any]:
-    """Return every source as a parameter, or those that are read, or refused."""
+def parametrized(*, readable: bool | None = None, large: str = "") -> list[Any]:
+    """Return every source as a parameter, or those that are read, or refused.
+
+    Parameters
+    ----------
+    readable : bool, optional
+    large : str
+        A mark for those that take long because of their size.
+    """
     if folder() is None:
         return [pytest.param("", Expected(), id="no-samples")]
     return [
-        pytest.param(name, row, id=name)
+        pytest.param(
+            name, row, id=name, marks=[getattr(pytest.mark, large)] if large and row.large else []
+        )
         for name, row in sources().items()
         if readable is None or bool(row.images) == readable
     ]

@@ -1,5 +1,9 @@
 """Independent readers of the sample files: what another library, used directly, reads from them."""
 
+import gzip
+import io
+import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +70,155 @@ def by_files(path: Path, index: int) -> Judged:
     return "", np.stack(planes)
 
 
+def by_nd2(path: Path, index: int) -> Judged:
+    """Read an ND2 file."""
+    import nd2
+
+    with nd2.ND2File(path) as file:
+        return "".join(file.sizes).lower(), file.asarray()
+
+
+def by_pylibczirw(path: Path, index: int) -> Judged:
+    """Read a scene of a CZI file plane by plane; its colours are stored from blue to red."""
+    from pylibCZIrw.czi import open_czi
+
+    with open_czi(str(path)) as file:
+        scenes = file.scenes_bounding_rectangle
+        extents = {axis: file.total_bounding_box[axis][1] for axis in "TCZ"}
+        leading = [axis for axis in "TCZ" if extents[axis] > 1]
+        planes = []
+        for at in np.ndindex(*(extents[axis] for axis in leading)):
+            plane = dict(zip(leading, at, strict=True))
+            where = {"scene": index, "roi": scenes[index]} if scenes else {}
+            planes.append(file.read(plane=plane, **where))
+        pixels = np.stack(planes).reshape(*(extents[axis] for axis in leading), *planes[0].shape)
+    letters = "".join(leading).lower() + "yx"
+    if pixels.shape[-1] == 3:
+        return letters + "s", pixels[..., ::-1]
+    return letters, pixels[..., 0]
+
+
+def by_oiffile(path: Path, index: int) -> Judged:
+    """Read an Olympus file."""
+    import oiffile
+
+    with oiffile.OifFile(path) as file:
+        return file.axes.lower(), file.asarray()
+
+
+def by_liffile(path: Path, index: int) -> Judged:
+    """Read an image of a LIF file; an axis y that was not scanned is one voxel."""
+    import liffile
+
+    with liffile.LifFile(path) as file:
+        image = file.images[index]
+        letters, pixels = "".join(image.dims).lower(), image.asarray()
+    if "y" not in letters:
+        return letters.replace("x", "yx"), np.expand_dims(pixels, letters.index("x"))
+    return letters, pixels
+
+
+def by_nibabel(path: Path, index: int) -> Judged:
+    """Read a NIfTI file as its header scales it; x comes first there."""
+    import nibabel
+
+    return "", np.asarray(nibabel.load(path).dataobj).T
+
+
+def by_pynrrd(path: Path, index: int) -> Judged:
+    """Read an NRRD file."""
+    import nrrd
+
+    return "", nrrd.read(str(path), index_order="C")[0]
+
+
+def by_pyav(path: Path, index: int) -> Judged:
+    """Decode a video in order; the luma plane where ``::luma`` asks for it."""
+    import av
+
+    name, _, luma = str(path).partition("::")
+    with av.open(name) as container, tempfile.TemporaryFile() as file:
+        for frame in container.decode(video=0):
+            pixels = _luma(frame) if luma else _colours(frame)
+            file.write(np.ascontiguousarray(pixels).tobytes())
+        return "tyx" if luma else "tyxs", np.memmap(file, "u1", "r").reshape(-1, *pixels.shape)
+
+
+def _luma(frame: Any) -> NDArray[Any]:  # noqa: ANN401 - of PyAV
+    plane = frame.planes[0]
+    return np.frombuffer(plane, "u1").reshape(plane.height, plane.line_size)[:, : plane.width]
+
+
+def _colours(frame: Any) -> NDArray[Any]:  # noqa: ANN401
+    from av.video.reformatter import Interpolation
+
+    exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    exact |= Interpolation.BITEXACT
+    return np.asarray(frame.reformat(format="rgb24", interpolation=int(exact)).to_ndarray())
+
+
+def by_zarr(path: Path, index: int) -> Judged:
+    """Read the finest array of an OME-Zarr group, or an array, with zarr-python."""
+    import zarr
+
+    store = zarr.storage.ZipStore(path, read_only=True) if path.suffix == ".zip" else str(path)
+    found = zarr.open(store, mode="r")
+    if isinstance(found, zarr.Group):
+        attributes: Any = found.attrs.get("ome", found.attrs)
+        found = found[attributes["multiscales"][0]["datasets"][0]["path"]]
+    assert isinstance(found, zarr.Array)
+    return "", np.asarray(found[...])
+
+
+def by_n5(path: Path, index: int) -> Judged:
+    """Read N5 by its specification: raw blocks or gzip, x first, big-endian, absent ones are 0."""
+    found = sorted(path.glob("**/attributes.json"), key=lambda file: (len(file.parts), file))
+    array = next(f for f in found if "dimensions" in f.read_text()).parent
+    says = json.loads((array / "attributes.json").read_text())
+    extents, blocks = says["dimensions"], says["blockSize"]
+    result = np.zeros(extents[::-1], says["dataType"])
+    for at in np.ndindex(*(-(-n // b) for n, b in zip(extents, blocks, strict=True))):
+        block = array.joinpath(*map(str, at))
+        if not block.exists():
+            continue
+        data = block.read_bytes()
+        count = int.from_bytes(data[2:4], "big")
+        shape = np.frombuffer(data, ">u4", count, 4)
+        dtype = result.dtype.newbyteorder(">")
+        voxels = np.frombuffer(gzip.decompress(data[4 + 4 * count :]), dtype).reshape(shape[::-1])
+        low = [i * b for i, b in zip(at, blocks, strict=True)]
+        ends = [min(i + n, m) for i, n, m in zip(low, shape.tolist(), extents, strict=True)]
+        box = tuple(slice(i, end) for i, end in zip(low, ends, strict=True))[::-1]
+        result[box] = voxels[tuple(slice(part.stop - part.start) for part in box)]
+    return "", result
+
+
+def by_precomputed(path: Path, index: int) -> Judged:
+    """Read a precomputed volume: blocks of PNG or compresso, x first; one channel has no axis."""
+    import compresso
+    from PIL import Image
+
+    folder, _, key = str(path).partition("::")
+    says = json.loads(Path(folder, "info").read_text())
+    scale = next(one for one in says["scales"] if not key or one["key"] == key)
+    channels = says["num_channels"]
+    result = np.zeros((channels, *scale["size"][::-1]), says["data_type"])
+    for file in Path(folder, scale["key"]).iterdir():
+        spans = [
+            tuple(map(int, part.split("-"))) for part in file.name.removesuffix(".gz").split("_")
+        ]
+        box = tuple(slice(low, high) for low, high in spans)
+        shape = [high - low for low, high in spans]
+        data = file.read_bytes()
+        data = gzip.decompress(data) if file.suffix == ".gz" else data
+        if scale["encoding"] == "png":
+            pixels = np.asarray(Image.open(io.BytesIO(data))).reshape(*shape[::-1], channels)
+            result[:, box[2], box[1], box[0]] = np.moveaxis(pixels, -1, 0)
+        else:
+            result[0, box[2], box[1], box[0]] = compresso.decompress(data).reshape(shape).T
+    return ("czyx", result) if channels > 1 else ("zyx", result[0])
+
+
 JUDGES: dict[str, Callable[[Path, int], Judged]] = {
     "tifffile": by_tifffile,
     "tifffile, planes": by_tifffile_as_planes,
@@ -73,4 +226,14 @@ JUDGES: dict[str, Callable[[Path, int], Judged]] = {
     "h5py": by_h5py,
     "Pillow": by_pillow,
     "files": by_files,
+    "nd2": by_nd2,
+    "pylibCZIrw": by_pylibczirw,
+    "oiffile": by_oiffile,
+    "liffile": by_liffile,
+    "nibabel": by_nibabel,
+    "pynrrd": by_pynrrd,
+    "PyAV": by_pyav,
+    "zarr": by_zarr,
+    "N5": by_n5,
+    "precomputed": by_precomputed,
 }
