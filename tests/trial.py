@@ -7,6 +7,7 @@ a hang or memory without end is an outcome and not the end of the tests.
 import hashlib
 import json
 import os
+import re
 import resource
 import select
 import shutil
@@ -38,8 +39,8 @@ MOST_MEMORY = 1 << 30
 _ADDRESSES = 4 << 30
 _WHOLE = 48 << 20
 _MOST_SCENES = 6
-# How libraries say that memory was not to be had.
-_STARVED = ("MemoryError", "bad_alloc", "Unable to allocate", "Cannot allocate")
+# How libraries say that memory was not to be had; FFmpeg has its own word for sizes it refuses.
+_STARVED = re.compile(r"MemoryError(?!: \[Errno 12\])|bad_alloc|Unable to allocate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Outcome:
             return f"{self.kind}: {self.text}"
         if self.peak > MOST_MEMORY:
             return f"took {self.peak >> 20} MiB: {self.text[:300]}"
-        if self.kind == "refused" and any(word in self.text for word in _STARVED):
+        if self.kind == "refused" and _STARVED.search(self.text):
             return f"asked for memory that nobody has: {self.text[:300]}"
         return None
 

@@ -51,6 +51,50 @@ def by_h5py(path: Path, index: int) -> Judged:
     return "", found[index]
 
 
+def by_h5py_for_imaris(path: Path, index: int) -> Judged:
+    """Put the channels of level 0 together, without what Imaris fills the arrays up with."""
+    import h5py
+
+    with h5py.File(path) as file:
+        image, level = file["DataSetInfo/Image"], file["DataSet/ResolutionLevel 0"]
+        x, y, z = (int(b"".join(image.attrs[axis]).decode()) for axis in "XYZ")
+        first = level["TimePoint 0/Channel 0"]
+        if "ImageSizeX" in first.attrs:
+            sizes = [b"".join(first.attrs[f"ImageSize{axis}"]).decode() for axis in "XYZ"]
+            x, y, z = map(int, sizes)
+        found = [
+            [level[f"TimePoint {t}/Channel {c}/Data"][:z, :y, :x] for c in range(len(level[at]))]
+            for t, at in enumerate(level)
+        ]
+    pixels = np.array(found)
+    return ("tczyx", pixels) if len(pixels) > 1 else ("czyx", pixels[0])
+
+
+def by_h5py_for_bdv(path: Path, index: int) -> Judged:
+    """Read the finest level of the first setup; its type is unsigned whatever HDF5 calls it."""
+    import h5py
+
+    with h5py.File(path.with_suffix(".h5")) as file:
+        return "zyx", file["t00000/s00/0/cells"][...].view("u2")
+
+
+def by_h5py_for_nwb(path: Path, index: int) -> Judged:
+    """Read the frames of an image series."""
+    import h5py
+
+    with h5py.File(path) as file:
+        return "", file["acquisition/test_imageseries/data"][...]
+
+
+def by_h5py_of_a_path(path: Path, index: int) -> Judged:
+    """Read one array of an HDF5 file."""
+    import h5py
+
+    name, _, inside = str(path).partition("::")
+    with h5py.File(name) as file:
+        return "", file[inside][...]
+
+
 def by_pillow(path: Path, index: int) -> Judged:
     """Read a picture."""
     from PIL import Image
@@ -224,6 +268,10 @@ JUDGES: dict[str, Callable[[Path, int], Judged]] = {
     "tifffile, planes": by_tifffile_as_planes,
     "numpy": by_numpy,
     "h5py": by_h5py,
+    "h5py, Imaris": by_h5py_for_imaris,
+    "h5py, BigDataViewer": by_h5py_for_bdv,
+    "h5py, NWB": by_h5py_for_nwb,
+    "h5py, a path": by_h5py_of_a_path,
     "Pillow": by_pillow,
     "files": by_files,
     "nd2": by_nd2,
