@@ -1,6 +1,7 @@
 """Small files that claim, or expand to, far more than they are."""
 
 import io
+import json
 import pickle
 import struct
 import zipfile
@@ -106,12 +107,10 @@ def npz(members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
 
 def shared_member(count: int) -> bytes:
     """Return an archive whose central directory names one member `count` times."""
-    data = npz({"0000000.npy": npy((64, 64), data=bytes(8192))})
-    at = data.index(b"PK\x01\x02")
-    record, end = data[at : data.index(b"PK\x05\x06")], data[data.index(b"PK\x05\x06") :]
-    records = b"".join(record.replace(b"0000000", b"%07d" % i) for i in range(count))
+    data = npz({"0.npy": npy((64, 64), data=bytes(8192))})
+    at, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    records = data[at:end] * count
     tail = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, count, count, len(records), at, 0)
-    assert len(tail) == len(end)
     return data[:at] + records + tail
 
 
@@ -151,6 +150,90 @@ def jpeg(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def nifti(shape: Sequence[int], data: bytes = b"") -> bytes:
+    """Return a NIfTI-1 file of bytes that claims a shape (nifti1.h: dim, datatype, bitpix)."""
+    head = bytearray(352)
+    struct.pack_into("<i", head, 0, 348)
+    struct.pack_into("<8h", head, 40, len(shape), *shape, *(1,) * (7 - len(shape)))
+    struct.pack_into("<2h", head, 70, 2, 8)
+    struct.pack_into("<8f", head, 76, 1, 1, 1, 1, 1, 1, 1, 1)
+    struct.pack_into("<f", head, 108, 352)
+    head[344:348] = b"n+1\0"
+    return bytes(head) + data
+
+
+def zeros(size: int, before: bytes = b"") -> bytes:
+    """Return some bytes and then very many zeros, as gzip has them."""
+    packer = zlib.compressobj(9, wbits=31)
+    parts = [packer.compress(before)]
+    parts += [packer.compress(bytes(1 << 20)) for _ in range(size >> 20)]
+    return b"".join([*parts, packer.flush()])
+
+
+def nrrd(sizes: str, encoding: str, data: bytes = b"", more: str = "") -> bytes:
+    """Return an NRRD file that claims sizes."""
+    count = len(sizes.split())
+    head = f"NRRD0004\ntype: uint8\ndimension: {count}\nsizes: {sizes}\nencoding: {encoding}\n"
+    return f"{head}{more}\n".encode() + data
+
+
+def zarr2(
+    folder: Path, shape: Sequence[int], chunks: Sequence[int], codec: str, chunk: bytes
+) -> None:
+    """Write a Zarr 2 array with one chunk."""
+    folder.mkdir()
+    says = {
+        "zarr_format": 2, "shape": list(shape), "chunks": list(chunks), "dtype": "|u1",
+        "compressor": {"id": codec}, "fill_value": 0, "order": "C", "filters": None,
+    }  # fmt: skip
+    (folder / ".zarray").write_text(json.dumps(says))
+    (folder / ".".join("0" * len(shape))).write_bytes(chunk)
+
+
+def n5(folder: Path, size: int, chunk: bytes) -> None:
+    """Write an N5 array of one block, after whose header `chunk` comes."""
+    (folder / "0/0").mkdir(parents=True)
+    says = {
+        "dimensions": [size] * 3, "blockSize": [size] * 3, "dataType": "uint8",
+        "compression": {"type": "gzip"},
+    }  # fmt: skip
+    (folder / "attributes.json").write_text(json.dumps(says))
+    (folder / "0/0/0").write_bytes(struct.pack(">2H3I", 0, 3, size, size, size) + chunk)
+
+
+def precomputed(folder: Path, size: int, encoding: str, chunk: bytes) -> None:
+    """Write a Neuroglancer precomputed volume of one chunk."""
+    (folder / "a").mkdir(parents=True)
+    scale = {
+        "key": "a", "size": [size] * 3, "chunk_sizes": [[size] * 3], "encoding": encoding,
+        "resolution": [1, 1, 1], "voxel_offset": [0, 0, 0],
+    }  # fmt: skip
+    says = {"type": "image", "data_type": "uint8", "num_channels": 1, "scales": [scale]}
+    (folder / "info").write_text(json.dumps(says))
+    (folder / "a" / "_".join([f"0-{size}"] * 3)).write_bytes(chunk)
+
+
+def avi(width: int, height: int) -> bytes:
+    """Return an AVI of one raw frame that claims a size (RIFF; BITMAPINFOHEADER)."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+
+    def listed(kind: bytes, data: bytes) -> bytes:
+        return chunk(b"LIST", kind + data)
+
+    main = struct.pack("<14I", 40_000, 0, 0, 0, 1, 0, 1, 0, width, height, 0, 0, 0, 0)
+    stream = struct.pack(
+        "<4s4sI2H8I4H", b"vids", b"DIB ", 0, 0, 0, 0, 1, 25, 0, 1, 0, 0, 0, 0, 0, 0, 0
+    )
+    picture = struct.pack("<Iii2H6I", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    header = listed(b"strl", chunk(b"strh", stream) + chunk(b"strf", picture))
+    body = listed(b"hdrl", chunk(b"avih", main) + header) + listed(
+        b"movi", chunk(b"00db", bytes(64))
+    )
+    return chunk(b"RIFF", b"AVI " + body)
+
+
 class Touch:
     """Writes a file when it is unpickled."""
 
@@ -181,8 +264,8 @@ def hdf5(path: Path, kind: str) -> None:
             file["a"] = np.zeros((16, 16), "u1")
         elif kind == "chunk":
             _one_chunk(file, (1 << 15, 1 << 15, 2), zlib.compress(bytes(1000)))
-        elif kind == "inflates":
-            _one_chunk(file, (1 << 15, 1 << 15, 2), zlib.compress(bytes(1 << 28)))
+        elif kind == "short":
+            _one_chunk(file, (64, 64, 64), zlib.compress(bytes(1000)))
     if kind == "claims":
         data = path.read_bytes()
         old = struct.pack("<2Q", 16, 16)

@@ -6,7 +6,7 @@ Source of the format: NumPy, numpy.lib.format. It has no axes, so every axis sta
 import re
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -135,7 +135,7 @@ def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     files = files or Files()
     file, name = split(path, files)
     members = [name] if name else _members(file, files)
-    found = [_open(file, member, files).description for member in members]
+    found = [source.description for source in _open(file, members, files)]
     return tuple(
         Scene(i, member or "", d.axes, d.shape, d.dtype)
         for i, (member, d) in enumerate(zip(members, found, strict=True))
@@ -155,7 +155,7 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
     file, name = split(path, files)
     members = [name] if name else _members(file, files)
     number = choose(file, [member or "" for member in members], scene)
-    return _open(file, members[number], files)
+    return next(_open(file, members[number : number + 1], files))
 
 
 def _members(file: str, files: Files) -> list[str | None]:
@@ -166,6 +166,8 @@ def _members(file: str, files: Files) -> list[str | None]:
             names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
     if not names:
         raise SourceError(file, "holds no arrays (no .npy members)")
+    if len(set(names)) < len(names):
+        raise SourceError(file, "names a member more than once: damaged")
     return list(names)
 
 
@@ -175,21 +177,28 @@ def _archive(data: Bytes) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _open(file: str, member: str | None, files: Files) -> NpySource:
-    where = file if member is None else f"{file}{SEPARATOR}{member}"
-    with files.open(file) as data, strict(where):
-        if member is None:
+def _open(file: str, members: Sequence[str | None], files: Files) -> Iterator[NpySource]:
+    """Yield the array of an NPY file, or those of an archive, whose directory is read once."""
+    with files.open(file) as data, strict(file):
+        if None in members:
             with data.stream() as stream, told(stream):
                 header = _header(stream, file, data.stamp.size)
-            return NpySource(_describe("NPY", file, header), files, header)
+            yield NpySource(_describe("NPY", file, header), files, header)
+            return
         with _archive(data) as archive:
-            info = archive.getinfo(f"{member}.npy")
-            ratio = _MOST_RATIO.get(info.compress_type, _OTHER_RATIO)
-            check_ratio(where, info.file_size, info.compress_size, ratio)
-            with archive.open(info) as inflated:
-                header = _header(inflated, where, info.file_size)
-        description = replace(_describe("NPZ", file, header), image=member)
-        return NpySource(description, files, header)
+            for member in members:
+                yield _member(archive, file, str(member), files)
+
+
+def _member(archive: zipfile.ZipFile, file: str, member: str, files: Files) -> NpySource:
+    where = f"{file}{SEPARATOR}{member}"
+    with strict(where):
+        info = archive.getinfo(f"{member}.npy")
+        ratio = _MOST_RATIO.get(info.compress_type, _OTHER_RATIO)
+        check_ratio(where, info.file_size, info.compress_size, ratio)
+        with archive.open(info) as inflated:
+            header = _header(inflated, where, info.file_size)
+    return NpySource(replace(_describe("NPZ", file, header), image=member), files, header)
 
 
 def _header(stream: IO[bytes], where: str, size: int) -> _Header:
