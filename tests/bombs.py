@@ -251,7 +251,8 @@ def pickled(target: Path) -> bytes:
 
 def hdf5(path: Path, kind: str) -> None:
     """Write an HDF5 file that leads into another one, or claims more than it has."""
-    with h5py.File(path, "w", libver="latest") as file:
+    # Version 1 headers have no checksums.
+    with h5py.File(path, "w") as file:
         if kind == "link":
             file["a"] = h5py.ExternalLink("/etc/passwd", "/a")
         elif kind == "storage":
@@ -262,15 +263,24 @@ def hdf5(path: Path, kind: str) -> None:
             file.create_virtual_dataset("a", layout)
         elif kind == "claims":
             file["a"] = np.zeros((16, 16), "u1")
+        elif kind == "szip":
+            file.create_dataset("a", (64, 64), "u1", chunks=(64, 64), compression="szip")
+            words = file["a"].id.get_create_plist().get_filter(0)[2]
+            file["a"][...] = 1
         elif kind == "chunk":
             _one_chunk(file, (1 << 15, 1 << 15, 2), zlib.compress(bytes(1000)))
         elif kind == "short":
             _one_chunk(file, (64, 64, 64), zlib.compress(bytes(1000)))
     if kind == "claims":
-        data = path.read_bytes()
-        old = struct.pack("<2Q", 16, 16)
-        assert old in data
-        path.write_bytes(data.replace(old, struct.pack("<2Q", 1 << 20, 1 << 20)))
+        _replace(path, struct.pack("<2Q", 16, 16), struct.pack("<2Q", 1 << 20, 1 << 20))
+    if kind == "szip":
+        _replace(path, struct.pack("<4I", *words), struct.pack("<4I", *words[:3], 0))
+
+
+def _replace(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
 
 
 def _one_chunk(file: h5py.File, shape: tuple[int, ...], data: bytes) -> None:
