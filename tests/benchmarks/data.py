@@ -31,7 +31,7 @@ def make_stack(folder: Path, planes: int = SHAPE[0]) -> Stack:
         part = path.with_suffix(".part")
         tifffile.imwrite(
             part,
-            _planes(planes),
+            noise(planes),
             shape=(planes, *SHAPE[1:]),
             dtype="uint16",
             photometric="minisblack",
@@ -41,7 +41,8 @@ def make_stack(folder: Path, planes: int = SHAPE[0]) -> Stack:
     return Stack(path)
 
 
-def _planes(count: int) -> Iterator[NDArray[np.uint16]]:
+def noise(count: int) -> Iterator[NDArray[np.uint16]]:
+    """Yield planes of smooth structures under shot noise."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: SHAPE[1], : SHAPE[2]].astype("float32")
     for z in range(count):

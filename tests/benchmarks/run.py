@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import cutouts, data, ingests, peers, scale
+from tests.benchmarks import cutouts, data, ingests, peers, readers, scale
 from tests.benchmarks.table import Row, print_table
 
 FOLDER = Path("bench")
@@ -21,6 +21,7 @@ def main() -> int:
     rows: list[Row] = []
     rows += ingests.measure(FOLDER, stack)
     rows += cutouts.measure(FOLDER, stack)
+    rows += readers.measure(FOLDER)
     half = data.make_stack(FOLDER, data.SHAPE[0] // 2)
     rows += scale.measure(FOLDER, stack)
     rows += peers.measure(FOLDER, half)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from tests.benchmarks.data import Stack
 from tests.benchmarks.table import Row
@@ -56,8 +57,20 @@ def _latency(stack: Stack) -> list[Row]:
     return [Row(what, ours, "ingest to the same S3, 0 ms", theirs, 0.7)]
 
 
+def ingest_seconds(source: str, root: str) -> float:
+    """Return what an ingest takes by its own clock."""
+    return float(_events(source, root, (), {})["progress"]["seconds"])
+
+
 def _rate(source: str, root: str, more: tuple[str, ...], s3: Mapping[str, str]) -> float:
     """Return MB/s of an ingest by its own count and clock, the start of its workers left out."""
+    events = _events(source, root, more, s3)
+    last, start = events["progress"], events.get("workers", {"seconds": 0.0})
+    return float(last["bytes"] / (last["seconds"] - start["seconds"]) / 1e6)
+
+
+def _events(source: str, root: str, more: tuple[str, ...], s3: Mapping[str, str]) -> dict[str, Any]:
+    """Return the last event of each kind that an ingest tells."""
     words = [sys.executable, "-m", "microtome_cli", "ingest", source, root, "--as", "b/s/v"]
     words += ["--json", *more]
     if not source.startswith("synthetic:"):
@@ -67,6 +80,4 @@ def _rate(source: str, root: str, more: tuple[str, ...], s3: Mapping[str, str]) 
     told = subprocess.run(
         words, check=True, capture_output=True, text=True, env={**os.environ, **reach}
     )
-    events = {event["event"]: event for event in map(json.loads, told.stdout.splitlines())}
-    last, start = events["progress"], events.get("workers", {"seconds": 0.0})
-    return float(last["bytes"] / (last["seconds"] - start["seconds"]) / 1e6)
+    return {event["event"]: event for event in map(json.loads, told.stdout.splitlines())}

@@ -138,6 +138,16 @@ def test_a_zip_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
         open_image(str(path))
 
 
+def test_headers_of_python_2_are_read(tmp_path: Path) -> None:
+    """Extents that were written as ``3L`` are numbers, without a word."""
+    data = header((3, 4)).replace(b"(3, 4)  ", b"(3L, 4L)") + bytes(range(24))
+    (tmp_path / "a.npy").write_bytes(data)
+    found = open_image(str(tmp_path / "a.npy"))
+    assert found.description.shape == (3, 4)
+    expected = np.frombuffer(bytes(range(24)), "<u2").reshape(3, 4)
+    np.testing.assert_array_equal(found.read(Region("qi", (0, 0), (3, 4))), expected)
+
+
 def test_flipped_bits_in_a_zip_are_found(tmp_path: Path) -> None:
     """The zip's checksum is verified before any voxel is given."""
     path = tmp_path / "a.npz"

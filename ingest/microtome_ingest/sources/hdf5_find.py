@@ -80,11 +80,25 @@ def _elsewhere(dataset: Any) -> str | None:  # noqa: ANN401
 def _undecodable(dataset: Any) -> str | None:  # noqa: ANN401
     plist = dataset.id.get_create_plist()
     for i in range(plist.get_nfilters()):
-        number, _, _, title = plist.get_filter(i)
+        number, _, words, title = plist.get_filter(i)
+        if number == h5py.h5z.FILTER_SZIP and not _szip(words, dataset.dtype.itemsize):
+            return f"is compressed with szip, whose parameters {words} are damaged"
         if not h5py.h5z.filter_avail(number):
             text = title.decode(errors="replace") or "unnamed"
             return f"is compressed with filter {number} ({text}), which is not available"
     return None
+
+
+def _szip(words: tuple[int, ...], itemsize: int) -> bool:
+    """Tell whether parameters of szip are in the ranges beyond which its library crashes.
+
+    They are options, pixels of a block, bits of a pixel and pixels of a scanline (H5Zszip.c).
+    """
+    if len(words) != 4:
+        return False
+    _, block, bits, line = words
+    in_range = 0 < block <= 32 and 0 < bits <= 8 * itemsize
+    return in_range and block % 2 == 0 and block <= line <= 128 * block
 
 
 def followed(file: Any, path: str, name: str) -> tuple[str, str | None]:  # noqa: ANN401

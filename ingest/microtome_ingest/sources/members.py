@@ -1,17 +1,26 @@
 """Arrays within one file: ``file.npz::name``, ``file.h5::/path``, or chosen by number."""
 
+import re
 from collections.abc import Sequence
 
 from microtome_core.errors import SourceError
 from microtome_ingest.files import Files, is_remote
 
 SEPARATOR = "::"
+# Colons in brackets are those of an IPv6 address.
+_HOST = re.compile(r"[^:/]+://(?:[^/\[\]]*@)?(?:\[[^\]/]*\])?")
 
 
 def split(path: str, files: Files) -> tuple[str, str | None]:
-    """Return the file and what follows ``::``; a local file of the whole name comes first."""
-    # Colons in the host of a URL are those of an IPv6 address.
-    begin = path.find("/", path.find("://") + 3) if is_remote(path) else 0
+    """Return the file and what follows ``::``; a local file of the whole name comes first.
+
+    >>> split("s3://bucket/a.h5::/data", Files()), split("memory://a.h5::b", Files())
+    (('s3://bucket/a.h5', '/data'), ('memory://a.h5', 'b'))
+    >>> split("https://[::1]:9000/a.h5", Files()), split("https://[::1]/a.h5::/b", Files())
+    (('https://[::1]:9000/a.h5', None), ('https://[::1]/a.h5', '/b'))
+    """
+    host = _HOST.match(path)
+    begin = host.end() if host else 0
     file, separator, name = path[begin:].rpartition(SEPARATOR)
     file = path[:begin] + file
     if not separator or (not is_remote(path) and files.kind(path) == "file"):

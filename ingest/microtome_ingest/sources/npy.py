@@ -4,12 +4,14 @@ Source of the format: NumPy, numpy.lib.format. It has no axes, so every axis sta
 """
 
 import io
+import re
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from math import prod
 from typing import IO, Any
 
@@ -33,8 +35,9 @@ from microtome_ingest.stream import told
 # What each method of zip can expand at most.
 _MOST_RATIO = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_RATIO}
 _OTHER_RATIO = 100_000
-# Bytes of a header; NumPy itself refuses to parse more than 10,000 characters.
-_MOST_HEADER = 1 << 16
+# numpy refuses longer headers.
+_MOST_HEADER = 10_000
+_LONG = re.compile(rb"(\d)L\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     files = files or Files()
     file, name = split(path, files)
     members = [name] if name else _members(file, files)
-    found = [_open(file, member, files).description for member in members]
+    found = [source.description for source in _open(file, members, files)]
     return tuple(
         Scene(i, member or "", d.axes, d.shape, d.dtype)
         for i, (member, d) in enumerate(zip(members, found, strict=True))
@@ -153,7 +156,7 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
     file, name = split(path, files)
     members = [name] if name else _members(file, files)
     number = choose(file, [member or "" for member in members], scene)
-    return _open(file, members[number], files)
+    return next(_open(file, members[number : number + 1], files))
 
 
 def open_within(file: str, offset: int, size: int, files: Files) -> NpySource:
@@ -173,7 +176,7 @@ def open_within(file: str, offset: int, size: int, files: Files) -> NpySource:
         As for `open_image`.
     """
     with files.open(file) as data, strict(file):
-        head = io.BytesIO(data.read(offset, min(size, _MOST_HEADER)))
+        head = io.BytesIO(data.read(offset, min(size, 1 << 16)))
         header = _header(head, file, size)
         header = replace(header, offset=offset + header.offset)
     return NpySource(_describe("NPY", file, header), files, header)
@@ -187,6 +190,8 @@ def _members(file: str, files: Files) -> list[str | None]:
             names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
     if not names:
         raise SourceError(file, "holds no arrays (no .npy members)")
+    if len(set(names)) < len(names):
+        raise SourceError(file, "names a member more than once: damaged")
     return list(names)
 
 
@@ -196,35 +201,55 @@ def _archive(data: Bytes) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _open(file: str, member: str | None, files: Files) -> NpySource:
-    where = file if member is None else f"{file}{SEPARATOR}{member}"
-    with files.open(file) as data, strict(where):
-        if member is None:
+def _open(file: str, members: Sequence[str | None], files: Files) -> Iterator[NpySource]:
+    """Yield the array of an NPY file, or those of an archive, whose directory is read once."""
+    with files.open(file) as data, strict(file):
+        if None in members:
             with data.stream() as stream, told(stream):
                 header = _header(stream, file, data.stamp.size)
-            return NpySource(_describe("NPY", file, header), files, header)
+            yield NpySource(_describe("NPY", file, header), files, header)
+            return
         with _archive(data) as archive:
-            info = archive.getinfo(f"{member}.npy")
-            ratio = _MOST_RATIO.get(info.compress_type, _OTHER_RATIO)
-            check_ratio(where, info.file_size, info.compress_size, ratio)
-            with archive.open(info) as inflated:
-                header = _header(inflated, where, info.file_size)
-        description = replace(_describe("NPZ", file, header), image=member)
-        return NpySource(description, files, header)
+            for member in members:
+                yield _member(archive, file, str(member), files)
+
+
+def _member(archive: zipfile.ZipFile, file: str, member: str, files: Files) -> NpySource:
+    where = f"{file}{SEPARATOR}{member}"
+    with strict(where):
+        info = archive.getinfo(f"{member}.npy")
+        ratio = _MOST_RATIO.get(info.compress_type, _OTHER_RATIO)
+        check_ratio(where, info.file_size, info.compress_size, ratio)
+        with archive.open(info) as inflated:
+            header = _header(inflated, where, info.file_size)
+    return NpySource(replace(_describe("NPZ", file, header), image=member), files, header)
 
 
 def _header(stream: IO[bytes], where: str, size: int) -> _Header:
     version = npy_format.read_magic(stream)
-    read = {(1, 0): npy_format.read_array_header_1_0}.get(version, npy_format.read_array_header_2_0)
     if version not in ((1, 0), (2, 0)):
         # Version 3 only adds names outside of Latin-1 to structured types.
         raise SourceError(where, f"NPY version {version}: expected 1.0 or 2.0")
-    shape, fortran, dtype = read(stream)
+    shape, fortran, dtype = _fields(stream, version)
     _check_image(where, shape, dtype)
     needed = stream.tell() + prod(shape) * dtype.itemsize
     if needed > size:
         raise SourceError(where, f"its header claims {needed} bytes, but it has {size}: truncated")
     return _Header(shape, fortran, dtype, stream.tell())
+
+
+def _fields(
+    stream: IO[bytes], version: tuple[int, int]
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and type; extents as Python 2 wrote them, ``(3L, 4L)``, are numbers."""
+    first = version == (1, 0)
+    count = stream.read(2 if first else 4)
+    text = stream.read(min(int.from_bytes(count, "little"), _MOST_HEADER))
+    read = npy_format.read_array_header_1_0 if first else npy_format.read_array_header_2_0
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(
+        BytesIO(count + _LONG.sub(rb"\1 ", text))
+    )
+    return found
 
 
 def _check_image(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -19,9 +19,16 @@ from microtome_ingest.sources.damage import strict
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # Far above any camera; a header that claims more is damaged, or a bomb.
 _MOST_PIXELS = 1 << 30
+# Bytes of samples that a byte of the file can hold: deflate's limit is 1032; Huffman's codes of a
+# JPEG take a bit for 64 samples at least (ISO 10918-1, F.1.2), arithmetic ones next to nothing.
+_PNG_RATIO, _JPEG_RATIO, _ARITHMETIC_RATIO = 1040, 2048, 100_000
+_PNG_SAMPLES = {2: 3, 4: 2, 6: 4}
+# Bytes of pixels that no file is asked for.
+_HARMLESS = 16 << 20
 # Bytes to look for the size in: a JPEG has its preview and colour profile before it.
 _HEADS = (32, 64 << 10, 8 << 20)
 _NO_FRAME = {0xC4, 0xC8, 0xCC}
+_LAST_HUFFMAN = 0xC7
 
 
 class PictureSource:
@@ -135,12 +142,15 @@ def frame(path: str, files: Files) -> bytes:
 
 
 def _jpeg_frame(head: bytes) -> bytes:
-    """Return depth, size and samples from the first frame header (ISO 10918-1, B.2.2), if any."""
+    """Return depth, size and samples from the first frame header (ISO 10918-1, B.2.2), if any.
+
+    Its marker comes last.
+    """
     at = 2
     while head.startswith(_JPEG) and at + 9 < len(head):
         marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
-            return head[at + 4 : at + 10]
+            return head[at + 4 : at + 10] + head[at + 1 : at + 2]
         at += 2 + length
     return b""
 
@@ -154,15 +164,33 @@ def _decode(path: str, files: Files) -> NDArray[Any]:
 
 def _decoder(path: str, data: bytes) -> Callable[[bytes], Any]:
     if data.startswith(_PNG):
-        width, height = struct.unpack_from(">II", data, 16)
-        if width * height > _MOST_PIXELS:
-            raise SourceError(path, f"claims {width} × {height} pixels")
+        width, height, bits, colour = struct.unpack_from(">2I2B", data, 16)
+        row = -(-width * bits * _PNG_SAMPLES.get(colour, 1) // 8)
+        _check_size(path, width, height, height * row, len(data) * _PNG_RATIO)
         _check_sums(path, data)
         return imagecodecs.png_decode
     # libjpeg fills the rest of a picture that ends early with grey and only warns.
     if data.startswith(_JPEG) and data.rstrip(b"\0").endswith(b"\xff\xd9"):
+        _check_jpeg(path, data)
         return imagecodecs.jpeg_decode
     raise SourceError(path, f"is no complete PNG or JPEG: {len(data)} bytes, starts {data[:8]!r}")
+
+
+def _check_jpeg(path: str, data: bytes) -> None:
+    found = _jpeg_frame(data)
+    if not found:
+        raise SourceError(path, "has no frame header: damaged")
+    bits, height, width, samples, marker = struct.unpack(">B2H2B", found)
+    stored = width * height * samples * (2 if bits > 8 else 1)
+    ratio = _ARITHMETIC_RATIO if marker > _LAST_HUFFMAN else _JPEG_RATIO
+    _check_size(path, width, height, stored, len(data) * ratio)
+
+
+def _check_size(path: str, width: int, height: int, stored: int, most: int) -> None:
+    if width * height > _MOST_PIXELS or stored > max(most, _HARMLESS):
+        raise SourceError(
+            path, f"claims {width} × {height} pixels: more than a file of its size can hold"
+        )
 
 
 def _check_sums(path: str, data: bytes) -> None:

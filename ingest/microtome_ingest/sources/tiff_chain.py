@@ -19,6 +19,8 @@ from microtome_ingest.stream import RangeStream, told
 
 _ORDERS = {b"II": "<", b"MM": ">"}
 _MOST_TAGS = 4096
+# Far above what cameras leave in one file; so many take 20 seconds to walk to.
+_MOST_PAGES = 500_000
 # Tags that say where voxels are and how to decode them: ImageWidth to BitsPerSample, Compression,
 # photometry, strips, samples, planes, predictor, tiles.
 _SINGLE = frozenset((256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325))
@@ -68,17 +70,25 @@ def check_chain(stream: BinaryIO, size: int, path: str) -> int:
     Raises
     ------
     SourceError
-        No TIFF header, a directory that does not lie in the file, or one that comes again.
+        No TIFF header, a directory that does not lie in the file, one that comes again or lies
+        in others, or too many.
     """
     order, widths, offset = _header(stream, path)
     foresight = _Foresight(stream)
     seen: set[int] = set()
+    left = size
     while offset:
         if offset in seen:
             raise SourceError(path, f"page {len(seen)} points back to byte {offset}: damaged")
         seen.add(offset)
         foresight.at(offset)
+        start = offset
         offset = _next(stream, offset, order, widths, f"page {len(seen) - 1}", size, path)
+        left -= stream.tell() - start
+        if left < 0:
+            raise SourceError(path, f"page {len(seen) - 1} overlaps others: damaged")
+        if len(seen) > _MOST_PAGES:
+            raise SourceError(path, f"has more than {_MOST_PAGES} pages: split it")
         foresight.keep()
     if not seen:
         raise SourceError(path, "a TIFF without a page: writing it was not finished")
