@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench clean
+.PHONY: help setup demo test test-all test-damage check format bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,10 +23,13 @@ demo: $(READY) ## make a sample brain, ingest, serve and cut it (ONCE=1 stops; S
 	@$(BIN)/microtome demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: $(READY) ## run the tests (under 15 minutes)
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow and not exhaustive' $(ARGS)
 
 test-all: $(READY) ## run the tests, the slow ones too
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m 'not exhaustive' $(ARGS)
+
+test-damage: $(READY) ## damage every sample in 210 ways (needs MICROTOME_SAMPLES)
+	$(BIN)/python -m pytest -m exhaustive $(ARGS)
 
 check: $(READY) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

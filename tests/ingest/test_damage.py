@@ -54,7 +54,7 @@ def faults(whole: Outcome, found: Sequence[tuple[Case, Outcome]]) -> list[str]:
     return result
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("name", "expected"), parametrized())
 def test_no_damage_does_harm(samples: Path, trials: Trials, name: str, expected: Expected) -> None:
