@@ -6,7 +6,7 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -249,32 +249,27 @@ def pickled(target: Path) -> bytes:
     return npy((1, 1), "|O") + pickle.dumps([[Touch(str(target))]])
 
 
-def hdf5(path: Path, kind: str) -> None:  # noqa: C901 - one case a line
+def hdf5(path: Path, kind: str) -> None:
     """Write an HDF5 file that leads into another one, or claims more than it has."""
-    # Version 1 headers have no checksums.
+    # Headers of the first version have no checksums.
     with h5py.File(path, "w") as file:
-        if kind == "link":
-            file["a"] = h5py.ExternalLink("/etc/passwd", "/a")
-        elif kind == "storage":
-            file.create_dataset("a", (4, 4), "u1", external=[("/etc/passwd", 0, 16)])
-        elif kind == "virtual":
-            layout = h5py.VirtualLayout((1 << 20, 1 << 20), "u1")
-            layout[...] = h5py.VirtualSource(".", "b", (1 << 20, 1 << 20))
-            file.create_virtual_dataset("a", layout)
-        elif kind == "claims":
-            file["a"] = np.zeros((16, 16), "u1")
-        elif kind == "szip":
-            file.create_dataset("a", (64, 64), "u1", chunks=(64, 64), compression="szip")
-            words = file["a"].id.get_create_plist().get_filter(0)[2]
-            file["a"][...] = 1
-        elif kind == "chunk":
-            _one_chunk(file, (1 << 15, 1 << 15, 2), zlib.compress(bytes(1000)))
-        elif kind == "short":
-            _one_chunk(file, (64, 64, 64), zlib.compress(bytes(1000)))
+        HDF5[kind](file)
     if kind == "claims":
         _replace(path, struct.pack("<2Q", 16, 16), struct.pack("<2Q", 1 << 20, 1 << 20))
     if kind == "szip":
-        _replace(path, struct.pack("<4I", *words), struct.pack("<4I", *words[:3], 0))
+        _replace(path, struct.pack("<4I", *_SZIP), struct.pack("<4I", *_SZIP[:3], 0))
+
+
+def _virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((1 << 20, 1 << 20), "u1")
+    layout[...] = h5py.VirtualSource(".", "b", (1 << 20, 1 << 20))
+    file.create_virtual_dataset("a", layout)
+
+
+def _szip(file: h5py.File) -> None:
+    found = file.create_dataset("a", (64, 64), "u1", chunks=(64, 64), compression="szip")
+    assert found.id.get_create_plist().get_filter(0)[2] == _SZIP
+    found[...] = 1
 
 
 def _replace(path: Path, old: bytes, new: bytes) -> None:
@@ -286,3 +281,15 @@ def _replace(path: Path, old: bytes, new: bytes) -> None:
 def _one_chunk(file: h5py.File, shape: tuple[int, ...], data: bytes) -> None:
     found = file.create_dataset("a", shape, "u1", chunks=shape, compression="gzip")
     found.id.write_direct_chunk((0,) * len(shape), data)
+
+
+_SZIP = (169, 8, 8, 64)
+HDF5: dict[str, Callable[[h5py.File], object]] = {
+    "link": lambda f: f.__setitem__("a", h5py.ExternalLink("/etc/passwd", "/a")),
+    "storage": lambda f: f.create_dataset("a", (4, 4), "u1", external=[("/etc/passwd", 0, 16)]),
+    "virtual": _virtual,
+    "claims": lambda f: f.create_dataset("a", data=np.zeros((16, 16), "u1")),
+    "chunk": lambda f: _one_chunk(f, (1 << 15, 1 << 15, 2), zlib.compress(bytes(1000))),
+    "short": lambda f: _one_chunk(f, (64, 64, 64), zlib.compress(bytes(1000))),
+    "szip": _szip,
+}

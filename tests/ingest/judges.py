@@ -37,18 +37,23 @@ def by_numpy(path: Path, index: int) -> Judged:
 
 def by_h5py(path: Path, index: int) -> Judged:
     """Read one of the arrays of numbers with two axes at least, in the order of their names."""
+    return "", list(arrays(path).values())[index]
+
+
+def arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return all arrays of numbers with two axes at least, as h5py reads them."""
     import h5py
 
-    found: list[NDArray[Any]] = []
+    found: dict[str, NDArray[Any]] = {}
 
-    def visit(_: str, item: object) -> None:
+    def visit(name: str, item: object) -> None:
         image = isinstance(item, h5py.Dataset) and len(item.shape) > 1 and item.size
         if image and item.dtype.kind in "iuf" and not item.dtype.subdtype:
-            found.append(item[...])
+            found[f"/{name}"] = item[...]
 
     with h5py.File(path) as file:
         file.visititems(visit)
-    return "", found[index]
+    return found
 
 
 def by_h5py_for_imaris(path: Path, index: int) -> Judged:
