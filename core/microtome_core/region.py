@@ -127,3 +127,10 @@ def check_inside(region: Region, shape: Sequence[int]) -> Region:
         if high > extent:
             raise RegionError(f"{axis}={low}:{high} is out of bounds: valid is {axis}=0:{extent}")
     return region
+
+
+def check_region(region: Region, axes: str, shape: Sequence[int]) -> Region:
+    """Return `region` if it is of an array with these axes, and within its shape."""
+    if region.axes != axes:
+        raise RegionError(f"region {region}: expected axes {axes!r}")
+    return check_inside(region, shape)

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_core.errors import RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import SourceError
+from microtome_core.region import Region, check_region
 from microtome_ingest.options import VolumeSpec
 from microtome_ingest.resolve import Resolution
 from microtome_ingest.source import Source
@@ -45,9 +45,7 @@ class Canonical:
         SourceError
             Damage; never zeros instead.
         """
-        if region.axes != self.spec.axes:
-            raise RegionError(f"region {region}: expected axes {self.spec.axes!r}")
-        check_inside(region, self.spec.shape)
+        check_region(region, self.spec.axes, self.spec.shape)
         voxels = self._source.read(self._there(region))
         kept = sorted(self._resolution.order)
         dropped = tuple(i for i in range(voxels.ndim) if i not in kept)

@@ -8,6 +8,7 @@ from microtome_core import __version__
 from microtome_core.dtypes import LABELS
 from microtome_core.errors import InputError
 from microtome_core.names import LayerId
+from microtome_core.store.annotations import FOLDER as ANNOTATIONS
 from microtome_core.store.layer import labels_path, read_layer
 from microtome_core.store.location import Store
 from microtome_core.wire import LayerInfo
@@ -85,8 +86,10 @@ def layer_path(store: Store, layer_id: LayerId, spec: VolumeSpec, options: Inges
     Raises
     ------
     InputError
-        Labels that do not fit their image.
+        A name that is taken by the store, or labels that do not fit their image.
     """
+    if layer_id.layer == ANNOTATIONS:
+        raise InputError(f"layer {layer_id}: that folder is for annotations; choose another name")
     if options.labels_of is None:
         return str(layer_id)
     image = _image_id(layer_id, options.labels_of)

@@ -21,19 +21,22 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_core.errors import MicrotomeError, RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import MicrotomeError, SourceError
+from microtome_core.region import Region, check_region
 from microtome_core.store.location import StorageOptions
-from microtome_ingest.files import Stamp
+from microtome_ingest.files import Files, Stamp
 from microtome_ingest.format import Format
 from microtome_ingest.shared import SharedBlock
 from microtome_ingest.source import Description, Scene
+from microtome_ingest.sources.members import split
 
 # Reads under way at once.
 _SLOTS = 8
-# Seconds for a question, and what is waited longer for each byte of voxels.
+# Seconds for a question, and what is waited longer for each byte of voxels; for each byte of a
+# file that may have to be walked through to be opened.
 _PATIENCE = 25.0
 _SECONDS_PER_BYTE = 1e-6
+_SECONDS_PER_FILE_BYTE = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +119,7 @@ class Isolated:
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region."""
         whole = self.description
-        if region.axes != whole.axes:
-            raise RegionError(f"region {region}: expected axes {whole.axes!r}")
-        check_inside(region, whole.shape)
+        check_region(region, whole.axes, whole.shape)
         voxels, decoded = self._running().read(region, np.dtype(whole.dtype))
         with self._lock:
             self._decoded += decoded
@@ -164,6 +165,8 @@ class _Child:
         self, row: Format, path: str, scene: int | None, options: StorageOptions | None
     ) -> None:
         self._row, self._path = row, path
+        file, _ = split(path, files := Files(options))
+        self._size = files.stamp(file).size if files.kind(file) == "file" else 0
         self._blocks = [SharedBlock.make() for _ in range(_SLOTS)]
         self._free: SimpleQueue[int] = SimpleQueue()
         for slot in range(_SLOTS):
@@ -193,7 +196,8 @@ class _Child:
         """Return the answer to a question without voxels."""
         slot = self._free.get()
         try:
-            return self._answer(slot, what, _PATIENCE, "")
+            patience = _PATIENCE + self._size * _SECONDS_PER_FILE_BYTE
+            return self._answer(slot, what, patience, "")
         finally:
             self._free.put(slot)
 

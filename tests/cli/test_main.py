@@ -185,3 +185,13 @@ def test_a_format_whose_library_is_missing_says_what_to_install(
     assert main(["info", str(tmp_path / "a.odd")]) == 2
     words = "odd needs no_such_library, which is not installed: pip install 'microtome[odd]'"
     assert words in capsys.readouterr().err
+
+
+def test_the_folder_of_annotations_is_no_layer(
+    stack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A layer cannot have the name under which a dataset keeps its skeletons."""
+    root = stack.parent / "root"
+    assert main(["ingest", str(stack), str(root), "--as", "a/b/annotations", *SIZES]) == 2
+    assert "that folder is for annotations" in capsys.readouterr().err
+    assert not root.exists()

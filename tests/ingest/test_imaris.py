@@ -172,7 +172,7 @@ def test_uneven_times_are_kept_each(tmp_path: Path) -> None:
     found = open_source(saved(tmp_path, late)).description
     assert found.time_step is None
     assert found.metadata["time_points"] == [0.0, 2.5, 60.0]
-    assert "uneven" in found.notes[0]
+    assert "not even" in found.notes[0]
 
 
 def test_a_long_table_of_colours_is_found(tmp_path: Path) -> None:

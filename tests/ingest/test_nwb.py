@@ -222,7 +222,7 @@ UNEVEN = [*np.arange(11) * 0.5, 9.0]
     [
         (stamped(np.arange(12) * 0.5 + 7), 0.5, None),
         (stamped(np.arange(12) * 0.5 + np.tile([0, 1e-4], 6)), 0.50000909, None),
-        (stamped(UNEVEN), None, "uneven"),
+        (stamped(UNEVEN), None, "not even"),
         (stamped(np.arange(9.0)), None, "9 timestamps for 12 frames"),
         (stamped(h5py.ExternalLink("other.nwb", "/times")), None, "in 'other.nwb'"),
         (stamped(h5py.SoftLink("/elsewhere")), 0.25, None),
@@ -240,7 +240,7 @@ def test_times_are_even_or_kept_each(
     found = described(saved(tmp_path, elsewhere, edit))
     assert found.time_step == (None if step is None else pytest.approx(step, rel=1e-6))
     assert any(note in text for text in found.notes[1:]) if note else len(found.notes) == 1
-    assert found.metadata.get("time_points") == (UNEVEN if note == "uneven" else None)
+    assert found.metadata.get("time_points") == (UNEVEN if note == "not even" else None)
 
 
 def test_a_conversion_is_told_and_not_applied(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from intern.resource.boss.resource import ChannelResource
 from numpy.typing import NDArray
 
-from microtome_core.errors import RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import SourceError
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Files, Stamp
 from microtome_ingest.hosts import Hosts
 from microtome_ingest.meter import Meter
@@ -83,9 +83,7 @@ class BossDBSource:
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region, each cutout of it within whole cuboids of the server."""
         whole = self._description
-        if region.axes != whole.axes:
-            raise RegionError(f"region {region}: expected axes {whole.axes!r}")
-        check_inside(region, whole.shape)
+        check_region(region, whole.axes, whole.shape)
         result = np.empty(region.shape, whole.dtype)
         parts = list(self._parts(region))
         run([partial(self._copy, part, region, result) for part in parts], _AT_ONCE)

@@ -10,9 +10,9 @@ import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
 
-from microtome_core.errors import RegionError, SourceError
+from microtome_core.errors import SourceError
 from microtome_core.grid import Grid
-from microtome_core.region import Region, check_inside
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Files, Stamp, is_remote
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description
@@ -187,9 +187,7 @@ class ChunkedSource:
             A service that may answer later.
         """
         whole = self._description
-        if region.axes != whole.axes:
-            raise RegionError(f"region {region}: expected axes {whole.axes!r}")
-        check_inside(region, whole.shape)
+        check_region(region, whole.axes, whole.shape)
         self._check(region)
         voxels = self._voxels(region)
         touched = sum(self._blocks.region(index).size for index in self._blocks.touched(region))

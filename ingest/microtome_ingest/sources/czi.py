@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pylibCZIrw.czi import CziReader
 
-from microtome_core.errors import RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import SourceError
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Bytes, Files, Stamp, is_remote
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene
@@ -85,9 +85,7 @@ class CziSource:
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region; voxels between the tiles of a mosaic are 0."""
         whole = self._description
-        if region.axes != whole.axes:
-            raise RegionError(f"region {region}: expected axes {whole.axes!r}")
-        check_inside(region, whole.shape)
+        check_region(region, whole.axes, whole.shape)
         result = np.zeros(region.shape, whole.dtype)
         data, reader = self._handle()
         data.check()

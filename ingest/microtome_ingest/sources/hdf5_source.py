@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_core.errors import RegionError
 from microtome_core.grid import Grid
-from microtome_core.region import Region, check_inside
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Stamp
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description
@@ -72,9 +71,7 @@ class Hdf5Source:
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region in native byte order."""
         whole, outer = self._description, self._outer
-        if region.axes != whole.axes:
-            raise RegionError(f"region {region}: expected axes {whole.axes!r}")
-        check_inside(region, whole.shape)
+        check_region(region, whole.axes, whole.shape)
         result = np.zeros(region.shape, whole.dtype)
         none, one = (0,) * self._dropped, (1,) * self._dropped
         inner = Region(self._letters, none + region.start[outer:], one + region.stop[outer:])

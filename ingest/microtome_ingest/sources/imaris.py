@@ -115,7 +115,7 @@ def _description(
     sizes, unit = facts.voxel_size(
         image.of("Image"), {a: n for a, n in extents.items() if a in "zyx"}
     )
-    step, moments, notes = facts.times(image.of("TimeInfo"), times)
+    timing = facts.times(image.of("TimeInfo"), times)
     root = {"/": books[path].call(_said)}
     return Description(
         format="Imaris",
@@ -127,14 +127,14 @@ def _description(
         image=image.data,
         voxel_size=sizes,
         unit=unit,
-        time_step=step if "t" in extents else None,
+        time_step=timing.step if "t" in extents else None,
         channels=tuple(facts.channel(image.of(f"Channel {c}")) for c in range(extents.get("c", 1))),
         metadata={
             **facts.metadata(image.of("Image")),
-            **moments,
+            **timing.metadata,
             "Imaris": {**root, **image.words},
         },
-        notes=(*notes, *_series(image, times), *stack.notes),
+        notes=(*timing.notes, *_series(image, times), *stack.notes),
     )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from microtome_ingest.source import SourceChannel
-from microtome_ingest.sources.hdf5_times import time_facts
 from microtome_ingest.sources.lengths import length_unit, plausible
+from microtome_ingest.sources.times import Times, times_of
 
 Words = Mapping[str, Any]
 _UNSAID = ("", "(name not specified)", "(description not specified)")
@@ -96,13 +96,13 @@ def _color(words: Words) -> str | None:
     return "".join(f"{round(min(max(part, 0.0), 1.0) * 255):02X}" for part in parts)
 
 
-def times(info: Words, length: int) -> tuple[float | None, dict[str, Any], tuple[str, ...]]:
-    """Return time step, moments as metadata, and notes, as `time_facts`."""
+def times(info: Words, length: int) -> Times:
+    """Return what the moments of time points tell."""
     moments = [moment(text(info, f"TimePoint{i + 1}")) for i in range(length)]
     known = [m for m in moments if m is not None]
     if not known or len(known) < length:
-        return None, {}, ()
-    return time_facts([(m - known[0]).total_seconds() for m in known])
+        return Times()
+    return times_of([(m - known[0]).total_seconds() for m in known])
 
 
 def moment(value: str | None) -> datetime | None:

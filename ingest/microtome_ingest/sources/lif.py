@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_core.errors import RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import SourceError
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Files, Stamp
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene
@@ -56,9 +56,7 @@ class LifSource:
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region in native byte order; colours in the order red, green, blue."""
         whole, layout = self._description, self._layout
-        if region.axes != whole.axes:
-            raise RegionError(f"region {region}: expected axes {whole.axes!r}")
-        check_inside(region, whole.shape)
+        check_region(region, whole.axes, whole.shape)
         result = np.empty(region.shape, whole.dtype)
         target, box = result, region.slices
         if layout.blue_first:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_core.errors import RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import SourceError
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Bytes, Files, Stamp
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene, SourceChannel
@@ -76,9 +76,7 @@ class NikonSource:
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region in native byte order."""
         whole = self._description
-        if region.axes != whole.axes:
-            raise RegionError(f"region {region}: expected axes {whole.axes!r}")
-        check_inside(region, whole.shape)
+        check_region(region, whole.axes, whole.shape)
         result = np.empty(region.shape, whole.dtype)
         with self._files.open(whole.files[0]) as data:
             data.check()

@@ -20,8 +20,8 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from microtome_core.dtypes import check_dtype
-from microtome_core.errors import InputError, RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import InputError, SourceError
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Bytes, Files, Stamp
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene
@@ -92,9 +92,7 @@ class NpySource:
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region in native byte order."""
         path = self._description.files[0]
-        if region.axes != self._description.axes:
-            raise RegionError(f"region {region}: expected axes {self._description.axes!r}")
-        check_inside(region, self._description.shape)
+        check_region(region, self._description.axes, self._description.shape)
         with strict(path, str(region)):
             data, inflated = self._opened()
             data.check()

@@ -18,6 +18,7 @@ from microtome_ingest.sources.hdf5_source import Hdf5Source
 from microtome_ingest.sources.hdf5_storage import Piece
 from microtome_ingest.sources.members import choose
 from microtome_ingest.sources.nwb_find import Contents, Image, contents
+from microtome_ingest.sources.times import Times
 
 _COLOURS = (3, 4)
 
@@ -69,7 +70,7 @@ def _describe(image: Image, piece: Piece, others: tuple[str, ...], file: Any) ->
     axes, axis_notes = _axes(image, piece, owner)
     extents = dict(zip(axes, piece.shape, strict=True))
     sizes, unit = facts.voxel_size(owner, plane, extents)
-    step, moments, time_notes = facts.times(owner, extents["t"]) if "t" in axes else (None, {}, ())
+    times = facts.times(owner, extents["t"]) if "t" in axes else Times()
     return Description(
         format="NWB",
         axes=axes,
@@ -80,12 +81,12 @@ def _describe(image: Image, piece: Piece, others: tuple[str, ...], file: Any) ->
         image=image.owner,
         voxel_size=sizes,
         unit=unit,
-        time_step=step,
+        time_step=times.step,
         channels=() if "s" in axes or plane is None else (facts.channel(plane),),
-        metadata={**_metadata(image, file, owner, plane), **moments},
+        metadata={**_metadata(image, file, owner, plane), **times.metadata},
         notes=(
             *axis_notes,
-            *time_notes,
+            *times.notes,
             *_scaled(file[piece.path]),
             *(f"also in the file: {other}" for other in others),
             *piece.notes,

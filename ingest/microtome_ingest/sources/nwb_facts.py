@@ -13,14 +13,12 @@ import numpy as np
 from microtome_ingest.source import SourceChannel
 from microtome_ingest.sources import hdf5_find as find
 from microtome_ingest.sources.hdf5_facts import as_json, attribute, attributes_of, small
-from microtome_ingest.sources.hdf5_times import time_facts
 from microtome_ingest.sources.lengths import length_unit, plausible
+from microtome_ingest.sources.times import Times, times_of
 
 _MOST_MOMENTS = 8 << 20
 _MOST_DEPTH, _MOST_ENTRIES = 4, 2000
 _UNSAID = ("", "no description", "no comments")
-
-Times = tuple[float | None, dict[str, Any], tuple[str, ...]]
 
 
 def member(group: Any, name: str) -> Any:  # noqa: ANN401 - h5py has no types
@@ -48,17 +46,17 @@ def times(series: Any, length: int) -> Times:  # noqa: ANN401
     start = member(series, "starting_time")
     if start is not None and "rate" in start.attrs:
         rate = attribute(start, "rate")
-        return (1 / float(rate) if plausible(rate, None) else None), {}, ()
+        return Times(1 / float(rate) if plausible(rate, None) else None)
     link = _link(series, "timestamps")
     if link.startswith("in "):
-        return None, {}, (f"its timestamps are {link}: not read",)
+        return Times(notes=(f"its timestamps are {link}: not read",))
     stamps = member(series, "timestamps")
     if stamps is None:
-        return None, {}, ()
+        return Times()
     moments = numbers(stamps, _MOST_MOMENTS)
     if len(moments) != length:
-        return None, {}, (f"it has {len(moments)} timestamps for {length} frames: not used",)
-    return time_facts(moments)
+        return Times(notes=(f"it has {len(moments)} timestamps for {length} frames: not used",))
+    return times_of(moments)
 
 
 def voxel_size(

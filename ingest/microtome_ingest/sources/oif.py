@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import TiffFile
 
-from microtome_core.errors import RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import SourceError
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Files, Stamp, is_remote
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene
@@ -70,9 +70,7 @@ class OifSource:
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region in native byte order."""
         whole, grid = self._description, self._grid
-        if region.axes != whole.axes:
-            raise RegionError(f"region {region}: expected axes {whole.axes!r}")
-        check_inside(region, whole.shape)
+        check_region(region, whole.axes, whole.shape)
         result = np.empty(region.shape, whole.dtype)
         count = len(grid.counts)
         # A y that was not scanned lies between rows and columns, or is the rows.

@@ -9,8 +9,8 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_core.errors import RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import SourceError
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Files, Stamp
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene
@@ -65,9 +65,7 @@ class PictureSource:
 
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region; the whole picture is decoded for it."""
-        if region.axes != self._description.axes:
-            raise RegionError(f"region {region}: expected axes {self._description.axes!r}")
-        check_inside(region, self._description.shape)
+        check_region(region, self._description.axes, self._description.shape)
         expected = self._description.shape, self._description.dtype
         pixels = _decode(self._description.files[0], self._files)
         self._meter.add(pixels.nbytes)

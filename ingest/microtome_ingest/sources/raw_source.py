@@ -11,9 +11,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_core.errors import RegionError
 from microtome_core.grid import Grid
-from microtome_core.region import Region, check_inside
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Bytes, Files, Stamp
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description
@@ -122,9 +121,7 @@ class RawSource:
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region in native byte order."""
         whole = self._description
-        if region.axes != whole.axes:
-            raise RegionError(f"region {region}: expected axes {whole.axes!r}")
-        check_inside(region, whole.shape)
+        check_region(region, whole.axes, whole.shape)
         with strict(whole.name, str(region)):
             result = np.empty(region.shape, whole.dtype)
             touched = [(index, self._grid.region(index)) for index in self._grid.touched(region)]

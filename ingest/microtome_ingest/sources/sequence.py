@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_core.errors import RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import SourceError
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Files, Stamp, is_remote, name_of
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene, Source
@@ -86,9 +86,7 @@ class SequenceSource:
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region; only files that it touches are opened."""
         whole = self._description
-        if region.axes != whole.axes:
-            raise RegionError(f"region {region}: expected axes {whole.axes!r}")
-        check_inside(region, whole.shape)
+        check_region(region, whole.axes, whole.shape)
         result = np.empty(region.shape, whole.dtype)
         run(list(self._jobs(region, result)), _threads(self._grid))
         return result

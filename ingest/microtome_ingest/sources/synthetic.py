@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microtome_core.axes import ORDER, SPATIAL, spatial
-from microtome_core.errors import RegionError
 from microtome_core.grid import Grid
-from microtome_core.region import Region, check_inside
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Stamp
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, SourceChannel
@@ -107,9 +106,7 @@ class SyntheticSource:
             Other axes, or voxels outside of the shape.
         """
         made = self._synthesis
-        if region.axes != made.axes:
-            raise RegionError(f"region {region}: expected axes {made.axes!r}")
-        check_inside(region, made.shape)
+        check_region(region, made.axes, made.shape)
         block = np.empty(region.shape, dtype=made.dtype)
         box = _with_all_axes(region)
         self._fill(block.reshape(box.shape), box)

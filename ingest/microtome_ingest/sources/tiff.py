@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import TiffFile, TiffPageSeries
 
-from microtome_core.errors import RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import SourceError
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Bytes, Files, Stamp, is_remote
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene, SourceChannel
@@ -104,9 +104,7 @@ class TiffSource:
         SourceError
             Damage, or a file that changed since it was opened.
         """
-        if region.axes != self._layout.axes:
-            raise RegionError(f"region {region}: expected axes {self._layout.axes!r}")
-        check_inside(region, self._layout.shape)
+        check_region(region, self._layout.axes, self._layout.shape)
         result = np.empty(region.shape, self._layout.dtype)
         with ExitStack() as stack:
             opened: dict[str, Bytes] = {}

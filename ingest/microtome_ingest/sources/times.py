@@ -9,6 +9,8 @@ import numpy as np
 
 # Clocks of microscopes tick in milliseconds, and no two frames take equally long.
 _CLOCK, _SHARE = 0.002, 0.02
+# Time points that a record holds one by one.
+_MOST = 100_000
 # What was planned still describes what was done.
 _NEAR = 0.1
 
@@ -44,7 +46,7 @@ def uneven(times: Sequence[float]) -> bool:
     return bool(np.abs(steps - middle).max() > max(_CLOCK, _SHARE * abs(middle)))
 
 
-def times_of(points: Sequence[float], planned: float | None) -> Times:
+def times_of(points: Sequence[float], planned: float | None = None) -> Times:
     """Return what is known of the times of a recording.
 
     Parameters
@@ -67,12 +69,11 @@ def times_of(points: Sequence[float], planned: float | None) -> Times:
         return Times(planned)
     mean = float(steps.mean())
     if not uneven(points):
-        return Times(mean)
-    note = (
-        f"time points are not even, {steps.min():.4g} to {steps.max():.4g} s apart: "
-        "each is in the record"
-    )
-    near = planned is not None and abs(planned - mean) <= _NEAR * mean
-    return Times(
-        planned if near else None, {"time_points": [float(point) for point in points]}, (note,)
-    )
+        # Nine digits: what differences of binary fractions leave beyond is noise.
+        return Times(float(f"{mean:.9g}"))
+    near = planned if planned is not None and abs(planned - mean) <= _NEAR * mean else None
+    note = f"time points are not even, {steps.min():.4g} to {steps.max():.4g} s apart: "
+    if len(points) > _MOST:
+        return Times(near, notes=(f"{note}{len(points)} of them are too many for the record",))
+    every = {"time_points": [float(point) for point in points]}
+    return Times(near, every, (f"{note}each is in the record",))

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_core.errors import RegionError, SourceError
-from microtome_core.region import Region, check_inside
+from microtome_core.errors import SourceError
+from microtome_core.region import Region, check_region
 from microtome_ingest.files import Files, Stamp, is_remote
 from microtome_ingest.source import Description, Scene, Source
 from microtome_ingest.sources import npy, trials_facts
@@ -66,9 +66,7 @@ class TrialSource:
     def read(self, region: Region) -> NDArray[Any]:
         """Return one region in native byte order."""
         whole = self._description
-        if region.axes != whole.axes:
-            raise RegionError(f"region {region}: expected axes {whole.axes!r}")
-        check_inside(region, whole.shape)
+        check_region(region, whole.axes, whole.shape)
         axes = self._voxels.description.axes
         return self._voxels.read(Region(axes, region.start, region.stop))
 
