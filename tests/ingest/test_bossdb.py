@@ -127,7 +127,7 @@ def test_what_the_server_says_is_kept(boss: Boss) -> None:
 def test_annotations_and_resolutions_are_noted(boss: Boss) -> None:
     """Ids ask for --kind labels, and another resolution than 0 is told; else neither is."""
     notes = " ".join(opened(boss, VOLUMES["uint64"], base_resolution=1).description.notes)
-    assert "pass --kind labels" in notes
+    assert "--kind labels keeps them whole" in notes
     assert "its own resolution is 1" in notes
     notes = " ".join(opened(boss, VOLUMES["uint8"]).description.notes)
     assert "labels" not in notes

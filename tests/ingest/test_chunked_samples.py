@@ -158,7 +158,7 @@ def test_segments_of_compresso_read_as_compresso_has_them(samples: Path) -> None
     assert [(s.axes, s.shape) for s in scenes(str(path))] == [("zyx", (512, 1024, 1024))]
     source = open_source(f"{path}::32_32_40")
     assert source.description.voxel_size == {"z": 40.0, "y": 32.0, "x": 32.0}
-    assert "pass --kind labels" in source.description.notes[0]
+    assert "--kind labels keeps them whole" in source.description.notes[0]
     voxels = source.read(Region("zyx", (60, 0, 0), (130, 256, 256)))
     content = gzip.decompress((path / "32_32_40" / "0-256_0-256_64-128.gz").read_bytes())
     np.testing.assert_array_equal(voxels[4:68], compresso.decompress(content).T)

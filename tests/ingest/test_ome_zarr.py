@@ -245,7 +245,7 @@ def test_labels_are_scenes(tmp_path: Path, version: int) -> None:
     with pytest.raises(SourceError, match="holds 3 arrays, choose with --scene N"):
         open_source(str(path))
     for chosen in (open_source(str(path), 2), open_source(f"{path}::labels/nuclei")):
-        assert "pass --kind labels" in chosen.description.notes[0]
+        assert "--kind labels keeps them whole" in chosen.description.notes[0]
         expected = np.random.default_rng(3).integers(1, 99, (24, 20), "uint8")
         np.testing.assert_array_equal(whole(chosen), expected)
     assert open_source(str(path), 0).description.notes == ()

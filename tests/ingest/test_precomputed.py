@@ -165,7 +165,7 @@ def test_jpeg_is_read_as_it_is_decoded_and_said_to_be_lossy(tmp_path: Path) -> N
 def test_compresso_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
     """Chunks of compresso, which TensorStore lacks, are read too; damage is an error only."""
     source = open_source(compressed(tmp_path / "a", IDS))
-    assert "pass --kind labels" in source.description.notes[0]
+    assert "--kind labels keeps them whole" in source.description.notes[0]
     for region in regions("zyx", IDS.shape, 3, 8):
         np.testing.assert_array_equal(source.read(region), IDS[region.slices], strict=True)
     source.close()

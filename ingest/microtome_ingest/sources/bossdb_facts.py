@@ -174,7 +174,7 @@ def _notes(facts: Facts, start: Mapping[str, int], times: int) -> list[str]:
     channel = facts.channel
     notes = ["a BossDB gives 0 where nothing was stored, which is told from 0 by nobody"]
     if channel.type == "annotation":
-        notes.append("an annotation channel, whose voxels are ids: pass --kind labels")
+        notes.append("an annotation channel, whose voxels are ids: --kind labels keeps them whole")
     if any(start.values()):
         place = ", ".join(f"{axis}={number}" for axis, number in start.items())
         notes.append(f"the channel starts at voxel {place}, which is kept in the record only")

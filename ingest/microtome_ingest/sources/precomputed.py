@@ -25,7 +25,7 @@ from microtome_ingest.sources.precomputed_scale import Scale, check_scale
 SCHEME = "precomputed://"
 _NAME = "Neuroglancer precomputed"
 _GOOGLE = "https://storage.googleapis.com/"
-_LABELS = "its voxels are ids of segments: pass --kind labels"
+_LABELS = "its voxels are ids of segments: --kind labels keeps them whole"
 # compresso crashes on damage, so that a process of its own reads what it packed.
 _COMPRESSO = Format(
     _NAME,

@@ -24,7 +24,7 @@ from microtome_ingest.sources.zarr_own import empty_shards, is_complete, record_
 from microtome_ingest.sources.zarr_series import Series, merged, series_of
 from microtome_ingest.sources.zarr_tree import Image, Tree
 
-_LABELS = "its voxels are ids of objects: pass --kind labels"
+_LABELS = "its voxels are ids of objects: --kind labels keeps them whole"
 
 
 def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
