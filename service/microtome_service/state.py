@@ -9,10 +9,12 @@ from typing import ParamSpec, TypeVar
 from fastapi import Request
 
 from microtome_core.store.location import Store
-from microtome_service.admission import Admission
+from microtome_service.admission import Admission, Lease
 from microtome_service.catalog import Catalog
+from microtome_service.principal import ANONYMOUS
 from microtome_service.reader import Limits
 from microtome_service.settings import Settings
+from microtome_service.view import View
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +43,14 @@ class Service:
             settings.read_seconds,
         )
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encode")
+
+    async def view(self, _: Request) -> View:
+        """Return the catalog as whoever sent `request` may see it."""
+        return View(self.catalog, ANONYMOUS)
+
+    async def admit(self, _: View, nbytes: int) -> Lease:
+        """Wait for room in memory; raises as `Admission.admit`."""
+        return await self.gate.admit(nbytes)
 
     async def compute(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what keeps a processor busy in one of as many threads as there are processors."""

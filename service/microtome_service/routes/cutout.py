@@ -29,6 +29,7 @@ from microtome_service.reader import check_cost, find_level, read, voxel_bytes
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
 from microtome_service.state import Service
+from microtome_service.view import View
 
 _RANGE = "half-open range `start:stop`, or one index, which drops the axis; all of it by default"
 # Words of any other form are answered with 400 by `Selection`, which knows the valid range.
@@ -82,7 +83,8 @@ async def get_cutout(
     say what the body holds. A HEAD request reads no voxel.
     """
     media_type = choose_media_type(query.format, request.headers.get("accept"))
-    layer = await service.catalog.layer(path.id)
+    view = await service.view(request)
+    layer = await view.layer(path.id)
     selection = Selection.parse(
         layer.info.axes, find_level(layer.info, query.level).shape, query.words
     )
@@ -93,7 +95,7 @@ async def get_cutout(
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
         return _head(layer.info, selection, media_type, headers)
-    return await _body(service, layer, query.level, selection, media_type, headers)
+    return await _body(service, view, layer, query.level, selection, media_type, headers)
 
 
 def _headers(info: LayerInfo, level: int, selection: Selection, media_type: str) -> dict[str, str]:
@@ -130,6 +132,7 @@ def _head(
 
 async def _body(
     service: Service,
+    view: View,
     layer: Layer,
     level: int,
     selection: Selection,
@@ -138,7 +141,7 @@ async def _body(
 ) -> Response:
     nbytes = voxel_bytes(layer.info, selection.region)
     # What is encoded stands in memory twice.
-    lease = await service.gate.admit(nbytes if media_type in PLAIN else 2 * nbytes)
+    lease = await service.admit(view, nbytes if media_type in PLAIN else 2 * nbytes)
     try:
         parts = await _parts(service, layer, level, selection, media_type)
     except BaseException:

@@ -29,7 +29,7 @@ from microtome_service.routes.parameters import (
     grouped,
     only,
 )
-from microtome_service.state import Service
+from microtome_service.view import View
 
 _FRESH = {"Cache-Control": "no-cache"}
 
@@ -56,46 +56,45 @@ async def list_datasets(
     request: Request, query: Annotated[ListQuery, grouped(ListQuery)], service: ServiceDep
 ) -> Response:
     """List datasets by name, each with its layers in short. A damaged layer is named as such."""
-    found = await find_datasets(service, query)
+    view = await service.view(request)
+    found = await find_datasets(view, query)
     base = request.scope.get("root_path", "")
-    return json_response(await dataset_list(service, base, found, query), _FRESH)
+    return json_response(await dataset_list(view, base, found, query), _FRESH)
 
 
-async def find_datasets(service: Service, query: ListQuery) -> list[DatasetId]:
+async def find_datasets(view: View, query: ListQuery) -> list[DatasetId]:
     """Return every dataset that the filter lets pass."""
     words = query.q.lower().split()
-    return [d for d in await service.catalog.datasets() if all(w in str(d) for w in words)]
+    return [d for d in await view.datasets() if all(w in str(d) for w in words)]
 
 
 async def dataset_list(
-    service: Service, base: str, found: Sequence[DatasetId], query: ListQuery
+    view: View, base: str, found: Sequence[DatasetId], query: ListQuery
 ) -> DatasetList:
     """Return one page of the datasets found; one that vanished meanwhile is left out."""
     page = found[query.offset : query.offset + query.limit]
-    documents = await asyncio.gather(*(_document_or_none(service, base, d) for d in page))
+    documents = await asyncio.gather(*(_document_or_none(view, base, d) for d in page))
     kept = tuple(document for document in documents if document is not None)
     return DatasetList(kept, len(found), query.limit, query.offset)
 
 
-async def _document_or_none(
-    service: Service, base: str, dataset: DatasetId
-) -> DatasetDocument | None:
+async def _document_or_none(view: View, base: str, dataset: DatasetId) -> DatasetDocument | None:
     try:
-        return dataset_document(base, dataset, await service.catalog.layers(dataset))
+        return dataset_document(base, dataset, await view.layers(dataset))
     except NotFound:
         return None
 
 
 async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> Response:
     """Return a dataset with its layers in short."""
-    layers = await service.catalog.layers(path.id)
+    layers = await (await service.view(request)).layers(path.id)
     document = dataset_document(request.scope.get("root_path", ""), path.id, layers)
     return json_response(document, _FRESH)
 
 
 async def get_layer(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
     """Return all that is known of a layer: axes, levels, channels, record, links."""
-    info = (await service.catalog.layer(path.id)).info
+    info = (await (await service.view(request)).layer(path.id)).info
     base = request.scope.get("root_path", "")
     headers = {**_FRESH, "ETag": entity_tag(__version__, info.id, info.version, base)}
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):

@@ -57,16 +57,17 @@ async def get_catalog(
     request: Request, query: Annotated[ListQuery, grouped(ListQuery)], service: ServiceDep
 ) -> HTMLResponse:
     """Show the datasets."""
-    found = await find_datasets(service, query)
+    view = await service.view(request)
+    found = await find_datasets(view, query)
     base = request.scope.get("root_path", "")
-    listed = await dataset_list(service, base, found, query)
+    listed = await dataset_list(view, base, found, query)
     return _page(request, "catalog.html", {"listed": listed, "query": query})
 
 
 async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> HTMLResponse:
     """Show a dataset."""
     _check_not_reserved(path.collection)
-    layers = await service.catalog.layers(path.id)
+    layers = await (await service.view(request)).layers(path.id)
     document = dataset_document(request.scope.get("root_path", ""), path.id, layers)
     return _page(request, "dataset.html", {"dataset": document})
 
@@ -79,7 +80,8 @@ async def get_layer(
 ) -> HTMLResponse:
     """Show a layer; its address is also what the Python client opens."""
     _check_not_reserved(path.collection)
-    layer = await service.catalog.layer(path.id)
+    view = await service.view(request)
+    layer = await view.layer(path.id)
     info = layer.info
     links = layer_links(request.scope.get("root_path", ""), info.id)
     host = _host(request, service)
@@ -90,7 +92,7 @@ async def get_layer(
         "region": _example_region(info),
         "slice": _slice(info, links.self, query),
         "planes": _planes(info),
-        **_relatives(layer, await service.catalog.layers(path.id.parent)),
+        **_relatives(layer, await view.layers(path.id.parent)),
     }
     return _page(request, "layer.html", values)
 

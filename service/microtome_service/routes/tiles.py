@@ -29,6 +29,7 @@ from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
 from microtome_service.state import Service
 from microtome_service.thumbnail import choose_view, fit, project, project_labels, view_region
+from microtome_service.view import View
 
 _MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 Extension = Literal["png", "jpg", "jpeg", "webp"]
@@ -138,7 +139,8 @@ async def get_tile(
     Tile (row, col) covers `size` voxels along each side from row × size and col × size on, less at
     the edge of the volume. Labels get one stable colour an id; 0 is transparent, black in JPEG.
     """
-    layer = await service.catalog.layer(path.id)
+    view = await service.view(request)
+    layer = await view.layer(path.id)
     level = find_level(layer.info, tile.level)
     address = Tile(tile.plane, tile.index, tile.row, tile.col, query.size)
     ranges = tile_ranges(layer.info, level, address)
@@ -152,7 +154,7 @@ async def get_tile(
     early = _early(request, headers, media_type)
     if early is not None:
         return early
-    with await service.gate.admit(_decoded(layer.info, tile.level, regions)):
+    with await service.admit(view, _decoded(layer.info, tile.level, regions)):
         blocks = await _read_all(layer, tile.level, regions, service.limits.seconds)
         planes = [as_picture(block, layer.info.axes, tile.plane) for block in blocks]
         body = await service.compute(_encode, planes, layer.info.kind, look, media_type)
@@ -171,28 +173,31 @@ async def get_thumbnail(
     0); where the depth costs too much, the middle plane. The middle time point is shown, from a
     level that is cheap to read.
     """
-    layer = await service.catalog.layer(path.id)
+    view = await service.view(request)
+    layer = await view.layer(path.id)
     headers = _headers(service, layer.info, "thumbnail", query)
     early = _early(request, headers, "image/png")
     if early is not None:
         return early
     look = default_appearance(layer.info)
-    body = await _thumbnail(service, layer, look, query.size)
+    body = await _thumbnail(service, view, layer, look, query.size)
     return Response(body, headers=headers, media_type="image/png")
 
 
-async def _thumbnail(service: Service, layer: Layer, look: Appearance, size: int) -> memoryview:
+async def _thumbnail(
+    service: Service, view: View, layer: Layer, look: Appearance, size: int
+) -> memoryview:
     limits = Limits(
         service.limits.voxels,
         service.settings.max_thumbnail_bytes,
         service.limits.chunks,
         service.limits.seconds,
     )
-    view = choose_view(layer.info, size, len(look.channels), limits)
-    regions = [view_region(layer.info, view, c) for c in look.channels]
-    check_cost(layer.info, view.level, regions, limits)
-    with await service.gate.admit(_decoded(layer.info, view.level, regions)):
-        blocks = await _read_all(layer, view.level, regions, limits.seconds)
+    shown = choose_view(layer.info, size, len(look.channels), limits)
+    regions = [view_region(layer.info, shown, c) for c in look.channels]
+    check_cost(layer.info, shown.level, regions, limits)
+    with await service.admit(view, _decoded(layer.info, shown.level, regions)):
+        blocks = await _read_all(layer, shown.level, regions, limits.seconds)
         return await service.compute(_small, blocks, layer.info, look, size)
 
 
