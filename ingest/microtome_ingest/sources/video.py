@@ -45,7 +45,8 @@ from microtome_ingest.sources.video_whole import (
 VIEWS = ("luma", "rgb")
 # Decoders that wait for the next read.
 _IDLE = 8
-# Frames decoded when a file is opened, to see that each packet gives one, in order.
+# Frames decoded at opening, to see that each packet gives one, in the order of the index; one where
+# the codec keeps the order.
 _TRIED = 24
 # A block of more bytes than that is not worth waiting for its key frame.
 _BLOCK = 64 << 20
@@ -240,10 +241,11 @@ def _look(file: _File, number: int, view: str | None) -> _Video:
     opened = Opened(opening)
     try:
         packets, notes = _packets(file, opened)
+        reorders = opened.stream.codec_context.codec.reorder
         described = facts.describe(opened.container, opened.stream, file.kind)
     finally:
         opened.close()
-    index, samples = _tried(opening, Index(packets))
+    index, samples = _tried(opening, Index(packets), _TRIED if reorders else 1)
     how, checked, more = _chosen(view, samples, f"{file.path}{SEPARATOR}")
     description = facts.description(described, index, how, samples[0])
     several = str(number) if len(file.streams) > 1 else ""
@@ -288,12 +290,12 @@ def _parts(file: _File) -> int:
     return 0
 
 
-def _tried(opening: Opening, index: Index) -> tuple[Index, list[Any]]:
+def _tried(opening: Opening, index: Index, count: int) -> tuple[Index, list[Any]]:
     """Return an index that agrees with what the decoder gives, and a few frames to look at."""
     decoder = Decoder(opening, index)
     try:
         first = None
-        for _, frame in decoder.frames(0, min(_TRIED if index.group > 1 else 1, len(index))):
+        for _, frame in decoder.frames(0, min(count, len(index))):
             first = first or frame
         if first is not None:
             return index, [first, *_sampled(decoder, index)]
