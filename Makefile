@@ -25,8 +25,8 @@ demo: $(READY) ## make a sample brain, ingest, serve and cut it (ONCE=1 stops; S
 test: $(READY) ## run the tests (under 15 minutes)
 	$(BIN)/python -m pytest -m 'not slow and not exhaustive' $(ARGS)
 
-test-all: $(READY) ## run the tests, the slow ones too
-	$(BIN)/python -m pytest -m 'not exhaustive' $(ARGS)
+test-all: $(READY) ## run the tests, the slow and the exhaustive ones too
+	$(BIN)/python -m pytest $(ARGS)
 
 test-damage: $(READY) ## damage every sample in 210 ways (needs MICROTOME_SAMPLES)
 	$(BIN)/python -m pytest -m exhaustive $(ARGS)

@@ -33,10 +33,7 @@ class Glance:
     @cached_property
     def head(self) -> bytes:
         """The first bytes of a file; none of what is no file."""
-        if self.kind != "file":
-            return b""
-        with self._files.open(self.file) as data:
-            return bytes(data.read(0, min(_HEAD, data.stamp.size)))
+        return self._start(self.file) if self.kind == "file" else b""
 
     @property
     def name(self) -> str:
@@ -48,6 +45,16 @@ class Glance:
         return self.kind != "file" and self._files.kind(f"{self.file.rstrip('/')}/{name}") != (
             "absent"
         )
+
+    def start_of(self, name: str) -> bytes:
+        """Return the first bytes of a file in a folder; none where no file has that name."""
+        path = f"{self.file.rstrip('/')}/{name}"
+        known = self.kind != "file" and self._files.kind(path) == "file"
+        return self._start(path) if known else b""
+
+    def _start(self, path: str) -> bytes:
+        with self._files.open(path) as data:
+            return bytes(data.read(0, min(_HEAD, data.stamp.size)))
 
     @cached_property
     def hdf5(self) -> str:
@@ -89,6 +96,16 @@ def contains(*words: bytes) -> Claim:
 def holds(*names: str) -> Claim:
     """Claim folders that hold one of `names`."""
     return lambda seen: any(seen.holds(name) for name in names)
+
+
+def tells(name: str, *words: bytes) -> Claim:
+    """Claim folders that hold a file with one of `words` near its beginning."""
+
+    def claim(seen: Glance) -> bool:
+        start = seen.start_of(name)
+        return any(word in start for word in words)
+
+    return claim
 
 
 def folders(seen: Glance) -> bool:

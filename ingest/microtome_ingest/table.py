@@ -15,12 +15,14 @@ from microtome_ingest.glance import (
     holds,
     scheme,
     starts,
+    tells,
     zips,
 )
 
 _SOURCES = "microtome_ingest.sources"
 _XML = starts(b"<", b"\xef\xbb\xbf<")
 _GZIP = starts(b"\x1f\x8b")
+_PRECOMPUTED = (b'"scales"', b'"data_type"', b'"neuroglancer_multiscale_volume"')
 
 COMPUTED = Format(
     "synthetic://", f"{_SOURCES}.computed", scheme("synthetic://"), reader="microtome"
@@ -219,7 +221,7 @@ FORMATS = (
     Format(
         "Neuroglancer precomputed",
         f"{_SOURCES}.precomputed",
-        either(holds("info"), both(ends("info"), contains(b'"scales"', b'"data_type"'))),
+        either(tells("info", *_PRECOMPUTED), both(ends("info"), contains(*_PRECOMPUTED))),
         ("info",),
         reader="tensorstore",
         needs=("tensorstore",),

@@ -58,6 +58,7 @@ def test_a_file_is_told_by_how_it_begins(
         (["info"], "Neuroglancer precomputed"),
         (["data/videos/0.npy", "meta/trials/tiers.npy"], "trial folder (Sensorium)"),
         (["z0.tif", "z1.tif"], "folder or pattern of TIFF, PNG or JPEG files"),
+        (["info/z0.tif", "z0.tif"], "folder or pattern of TIFF, PNG or JPEG files"),
     ],
 )
 def test_a_folder_is_told_by_what_it_holds(
@@ -66,9 +67,17 @@ def test_a_folder_is_told_by_what_it_holds(
     """Stores and trial folders come before folders of pictures."""
     for name in inside:
         (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "folder" / name).write_bytes(b"{}")
+        (tmp_path / "folder" / name).write_bytes(b'{"scales": []}')
     assert format_of(str(tmp_path / "folder")).name == expected
     assert format_of(f"{tmp_path / 'folder'}/").name == expected
+
+
+def test_a_file_of_notes_named_info_does_not_make_a_volume(tmp_path: Path) -> None:
+    """A folder of pictures may hold a file of any name."""
+    for name in ("z0.tif", "z1.tif"):
+        (tmp_path / name).write_bytes(b"II*\0")
+    (tmp_path / "info").write_text("left hemisphere, 10x")
+    assert format_of(str(tmp_path)).name == "folder or pattern of TIFF, PNG or JPEG files"
 
 
 def test_a_zip_of_trials_is_told_by_its_members(tmp_path: Path) -> None:
