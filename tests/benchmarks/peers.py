@@ -50,7 +50,7 @@ def measure(folder: Path, stack: Stack) -> list[Row]:
 
 
 def _seconds(folder: Path, peer: _Peer, target: Path) -> float:
-    bin_folder = _environment(folder / peer.name.split()[0], peer.packages)
+    bin_folder = environment(folder / peer.name.split()[0], peer.packages)
     shutil.rmtree(target, ignore_errors=True)
     words = [str(bin_folder / peer.words[0]), *peer.words[1:]]
     started = time.perf_counter()
@@ -60,7 +60,7 @@ def _seconds(folder: Path, peer: _Peer, target: Path) -> float:
     return seconds
 
 
-def _environment(folder: Path, packages: tuple[str, ...]) -> Path:
+def environment(folder: Path, packages: tuple[str, ...]) -> Path:
     """Make the environment unless it is there, and return where its programs lie."""
     ready = folder / "ready"
     if not ready.exists():

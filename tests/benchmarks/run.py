@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import cutouts, data, ingests, peers, readers, scale
+from tests.benchmarks import cutouts, data, ingests, peers, readers, scale, services
 from tests.benchmarks.table import Row, print_table
 
 FOLDER = Path("bench")
@@ -25,6 +25,7 @@ def main() -> int:
     half = data.make_stack(FOLDER, data.SHAPE[0] // 2)
     rows += scale.measure(FOLDER, stack)
     rows += peers.measure(FOLDER, half)
+    rows += services.measure(FOLDER, half)
     print_table(rows)
     return 0
 
