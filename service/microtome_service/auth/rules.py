@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from microtome_core.errors import InputError
 from microtome_core.names import DatasetId
 from microtome_service.auth.roles import EVERYWHERE, Role, places_of
 from microtome_service.principal import Principal
 
-SubjectKind = Literal["user", "group", "signed-in"]
+SubjectKind = Literal["user", "group", "authenticated"]
 
 
 class Subject(NamedTuple):
@@ -17,8 +18,12 @@ class Subject(NamedTuple):
     kind: SubjectKind
     name: str
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}".rstrip()
 
-SIGNED_IN = Subject("signed-in", "")
+
+_LONGEST = 200
+SIGNED_IN = Subject("authenticated", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,19 @@ class Rules:
     def _best(self, principal: Principal, places: Iterable[str]) -> Role:
         held = [principal.own, *(self.grants[s] for s in _subjects(principal) if s in self.grants)]
         return max(roles.get(place, Role.NONE) for roles in held for place in places)
+
+
+def check_name_of(what: str, name: str) -> str:
+    """Return a user's or group's name if it may be kept and logged.
+
+    Raises
+    ------
+    InputError
+        Empty, longer than 200 characters, or with characters that do not print.
+    """
+    if not (name.strip() and name.isprintable() and len(name) <= _LONGEST):
+        raise InputError(f"{what} {name[:80]!r}: expected 1 to {_LONGEST} printable characters")
+    return name
 
 
 def _subjects(principal: Principal) -> list[Subject]:
