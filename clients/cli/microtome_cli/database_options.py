@@ -43,11 +43,8 @@ def opened(arguments: argparse.Namespace) -> Iterator[Database]:
             "no database is named: give --root FOLDER, or --database URL for other stores "
             "(or set MICROTOME_ROOT or MICROTOME_DATABASE_URL)"
         )
-    database = Database(url)
-    try:
+    with Database(url) as database:
         yield database
-    finally:
-        database.close()
 
 
 @contextmanager

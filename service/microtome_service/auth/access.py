@@ -59,8 +59,8 @@ class Access:
         self._noted: dict[str, int] = {}
 
     def close(self) -> None:
-        """Let threads and connections go."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Let threads and connections go; what a thread does with the database is waited for."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
         if self._issuer is not None:
             self._issuer.close()
         if self.database is not None:
@@ -99,7 +99,7 @@ class Access:
             Neither can be told: the database or the issuer does not answer.
         """
         try:
-            known = await self._known.get()
+            known = await self._known.get(wait=bool(credentials))
         except StorageError as error:
             raise Unreadable("the database of keys and grants cannot be read") from error
         if not credentials:

@@ -48,8 +48,13 @@ class Current(Generic[T]):
         self._loaded = 0.0
         self._flight: asyncio.Task[None] | None = None
 
-    async def get(self) -> Seen[T]:
+    async def get(self, *, wait: bool = False) -> Seen[T]:
         """Return the value.
+
+        Parameters
+        ----------
+        wait : bool
+            For the answer of a source that failed before, rather than take what may be outdated.
 
         Raises
         ------
@@ -63,7 +68,7 @@ class Current(Generic[T]):
             self._flight = asyncio.create_task(self._refresh())
             self._flight.add_done_callback(_look_at)
         # A source that fails may take seconds to say so; what may be outdated need not wait.
-        if seen is not None and seen.outdated and self._may_be_given():
+        if seen is not None and seen.outdated and not wait and self._may_be_given():
             return seen
         await asyncio.shield(self._flight)
         if self._seen is None:
