@@ -20,11 +20,11 @@ EXAMPLES: Mapping[str, str] = {
     "row": "0", "col": "0", "extension": "png", "size": "16",
     "x": "0:1", "y": "0:1", "z": "0:1", "t": "0:1", "id": "1", "count": "1",
     "variant": "c0-raw", "key": "0", "chunk": "0-5_0-4_0-3", "name": "0", "segment": "1",
-    "user": "someone", "group": "public", "role": "reader",
+    "kind": "points", "number": "1", "user": "someone", "group": "public", "role": "reader",
 }  # fmt: skip
 
 # Addresses whose words depend on each other, in place of those by EXAMPLES; {c}, {d}, {l} stand for
-# collection, dataset and layer.
+# collection, dataset and layer. Addresses of /latest are those of /v1.
 WHOLE: Mapping[str, Sequence[str]] = {
     "/zarr/{key:path}": (
         "/zarr/{c}/{d}/zarr.json",
@@ -32,7 +32,21 @@ WHOLE: Mapping[str, Sequence[str]] = {
         "/zarr/{c}/{d}/{l}/0/zarr.json",
         "/zarr/{c}/{d}/{l}/0/c/0/0/0",
     ),
+    "/v1/coord/{frame}": ("/v1/coord/{c}.{d}",),
+    **{
+        f"/v1/{what}/{{collection}}/{{experiment}}/{{channel}}/{{plane}}/{words}": (
+            f"/v1/{what}/{{c}}/{{d}}/{{l}}/xy/{filled}",
+        )
+        for what, words, filled in (
+            ("image", "{resolution}/{x}/{y}/{z}", "0/0:1/0:1/0"),
+            ("image", "{resolution}/{x}/{y}/{z}/{t}", "0/0:1/0:1/0/0"),
+            ("tile", "{size}/{resolution}/{x}/{y}/{z}", "16/0/0/0/0"),
+            ("tile", "{size}/{resolution}/{x}/{y}/{z}/{t}", "16/0/0/0/0/0"),
+        )
+    },
 }
+# What the layers of the tests do not have: of these it is looked at alone that nothing leaks.
+NOT_THERE = ("/segment_properties/", "/annotations/")
 
 _WORD = re.compile(r"\{(\w+)(?::\w+)?\}")
 
@@ -66,6 +80,11 @@ class Operation:
     def of_collection(self) -> bool:
         """It is about one collection and no dataset in particular."""
         return "{c}" in self.url and not self.of_dataset
+
+    @property
+    def not_there(self) -> bool:
+        """Nobody finds anything there."""
+        return any(word in self.template for word in NOT_THERE)
 
     @property
     def writes(self) -> bool:
@@ -113,8 +132,10 @@ def _routes(app: Any, prefix: str) -> Iterator[tuple[str, set[str]]]:  # noqa: A
 
 
 def _fill(template: str) -> Sequence[str]:
-    if template in WHOLE:
-        return WHOLE[template]
+    prefix = "/latest" if template.startswith("/latest/") else "/v1"
+    whole = WHOLE.get(template.replace(prefix, "/v1", 1))
+    if whole is not None:
+        return [url.replace("/v1", prefix, 1) for url in whole]
     return (_WORD.sub(lambda match: _example(template, match[1]), template),)
 
 
