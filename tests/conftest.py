@@ -13,6 +13,8 @@ from tests import s3_server
 
 if TYPE_CHECKING:
     from tests.ceph import Endpoint
+    from tests.oidc_issuer import OidcIssuer
+    from tests.postgres import Cluster
 
 SAMPLES_VARIABLE = "MICROTOME_SAMPLES"
 S3_ENVIRONMENT = {
@@ -68,6 +70,35 @@ def ceph_endpoint(
         pytest.skip(f"{', '.join(missing)}: not installed, see .ci/packages")
     with ceph.running(tmp_path_factory.mktemp("ceph"), unused_port) as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def postgres(unused_port: Callable[[], int]) -> Iterator["Cluster"]:
+    """Run a PostgreSQL server."""
+    from tests import postgres
+
+    if missing := postgres.missing():
+        pytest.skip(f"{', '.join(missing)}: not installed, see .ci/packages")
+    with postgres.running(unused_port) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return where a database may be made, of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/access.sqlite"
+    cluster: Cluster = request.getfixturevalue("postgres")
+    return cluster.create()
+
+
+@pytest.fixture
+def issuer() -> Iterator["OidcIssuer"]:
+    """Run an issuer of sign-ins."""
+    from tests import oidc_issuer
+
+    with oidc_issuer.issuing() as made:
+        yield made
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from microtome_core import __version__
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service import problems
+from microtome_service.auth.privacy import PrivateAnswers
 from microtome_service.pages import Pages
 from microtome_service.routes import cutout, datasets, health, pages, tiles
 from microtome_service.settings import Settings
@@ -23,6 +24,7 @@ _EXPOSED = (
     "X-Microtome-Dtype",
     "X-Microtome-Axes",
     "X-Microtome-Version",
+    "WWW-Authenticate",
 )
 
 
@@ -66,10 +68,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "HEAD"],
-        allow_headers=["Accept", "If-None-Match"],
+        allow_headers=["Accept", "Authorization", "If-None-Match"],
         expose_headers=_EXPOSED,
         max_age=86400,
     )
+    app.add_middleware(PrivateAnswers)
 
 
 def _add_routes(app: FastAPI) -> None:

@@ -7,7 +7,9 @@
     │   └── NotAcceptable     none of the media types that the caller accepts
     ├── StorageError
     │   └── Unreadable        with words that are fit for strangers
-    └── Busy                  too many answers under way
+    ├── Busy                  too many answers under way
+    ├── Unauthenticated       nobody knows who asks: show credentials
+    └── Forbidden             it may be seen, and no more
 """
 
 from microtome_core.errors import InputError, MicrotomeError, StorageError
@@ -26,3 +28,22 @@ class Unreadable(StorageError):
 
 class Busy(MicrotomeError):
     """Too many answers are under way; the same request may succeed a moment later."""
+
+
+class Unauthenticated(MicrotomeError):
+    """Credentials are needed or do not hold; the message never repeats them.
+
+    Parameters
+    ----------
+    reason : str
+    invalid : bool
+        Some were shown, and they do not hold.
+    """
+
+    def __init__(self, reason: str, *, invalid: bool = False) -> None:
+        super().__init__(reason)
+        self.invalid = invalid
+
+
+class Forbidden(MicrotomeError):
+    """What is asked for may be seen by the caller, but not be done."""

@@ -23,7 +23,13 @@ from microtome_core.errors import (
     StorageError,
     TooLarge,
 )
-from microtome_service.errors import Busy, NotAcceptable, Unreadable
+from microtome_service.errors import (
+    Busy,
+    Forbidden,
+    NotAcceptable,
+    Unauthenticated,
+    Unreadable,
+)
 from microtome_service.pages import Pages
 
 _LOG = logging.getLogger(__name__)
@@ -37,11 +43,14 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (RegionError, 400),
     (InputError, 400),
     (NotFound, 404),
+    (Unauthenticated, 401),
+    (Forbidden, 403),
     (Conflict, 409),
     (StorageError, 503),
     (Busy, 503),
 )
 _FRESH = {"Cache-Control": "no-store"}
+CHALLENGE = 'Bearer realm="microtome"'
 _HIDDEN = "storage failed or holds damaged data"
 
 
@@ -72,6 +81,8 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what OpenAPI says of these errors."""
     described = {
         400: "A word that cannot be read, or a region out of bounds; names the valid range.",
+        401: "The credentials do not hold, or some are needed.",
+        403: "It may be seen with these credentials, and no more.",
         404: "No such collection, dataset, layer, level or tile.",
         406: "None of the media types in Accept is served.",
         413: "More than is given at once; nothing was read.",
@@ -127,6 +138,9 @@ def _answer(
 
 async def _microtome(request: Request, error: Exception) -> Response:
     status = status_of(error)
+    if isinstance(error, Unauthenticated):
+        challenge = {"WWW-Authenticate": CHALLENGE + ', error="invalid_token"' * error.invalid}
+        return _answer(request, status, str(error), type(error).__name__, challenge)
     if status < 500:
         return _answer(request, status, str(error), type(error).__name__)
     # To be busy is no fault, and no trace of it says more.

@@ -13,6 +13,7 @@ from microtome_core.errors import InputError
 from microtome_core.heap import keep_freed_memory
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service.app import create_app
+from microtome_service.auth.access import Access
 from microtome_service.location import check_folder, check_root
 from microtome_service.settings import Settings
 
@@ -48,11 +49,12 @@ def serve(settings: Settings) -> int:
     InputError
         A root that is not one, or a host or port that cannot be had; nothing was started.
     StorageError
-        A root that cannot be reached.
+        A root that cannot be reached, or a database of keys and grants that cannot be used.
     """
     store = open_store(settings)
     check_folder(store)
     check_root(store)
+    check_access(settings, store)
     try:
         if settings.workers > 1:
             return _serve_in_workers(settings)
@@ -60,6 +62,15 @@ def serve(settings: Settings) -> int:
     except KeyboardInterrupt:
         # uvicorn raises the signal anew once all is closed.
         return 0
+
+
+def check_access(settings: Settings, store: Store) -> None:
+    """Return if keys and grants can be read; raises as `Access.check`."""
+    access = Access(settings, store.url)
+    try:
+        access.check()
+    finally:
+        access.close()
 
 
 def _serve_here(settings: Settings, store: Store) -> int:

@@ -1,10 +1,11 @@
 """What an operator can choose, as one frozen value that is handed down."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from microtome_core.errors import InputError
+from microtome_service.auth.addresses import check_issuer_url
 
 PREFIX = "MICROTOME_"
 _MIB = 1 << 20
@@ -53,6 +54,15 @@ class Settings:
         Seconds for which browsers may keep a tile unasked.
     access_log : bool
         Write a line for every request.
+    database_url : str
+        Of keys and grants: ``sqlite:////file`` or ``postgresql+psycopg://…``; where it is empty, a
+        file beside the store's folder, if there is one.
+    default_visibility : str
+        ``public`` or ``private``: who may read the datasets of which nothing else is said.
+    oidc_issuer, oidc_audience : str
+        Whose signed tokens are accepted, and the name by which they must mean this service.
+    oidc_name_claim, oidc_groups_claim : str
+        Where a token says who it is for, and which groups they are in.
 
     Examples
     --------
@@ -80,6 +90,12 @@ class Settings:
     recheck_seconds: float = 2.0
     tile_max_age: int = 60
     access_log: bool = False
+    database_url: str = field(default="", repr=False)
+    default_visibility: str = "public"
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_name_claim: str = "sub"
+    oidc_groups_claim: str = "groups"
 
     def __post_init__(self) -> None:
         if not self.root:
@@ -90,6 +106,19 @@ class Settings:
                 raise InputError(f"{name} = {value}: expected {lowest} or more")
         if self.port > 65535:
             raise InputError(f"port = {self.port}: expected 0 to 65535")
+        if self.default_visibility not in ("public", "private"):
+            raise InputError(
+                f"default_visibility = {self.default_visibility!r}: expected public or private"
+            )
+        self._check_issuer()
+
+    def _check_issuer(self) -> None:
+        if not self.oidc_issuer:
+            return
+        check_issuer_url("oidc_issuer", self.oidc_issuer)
+        for name in ("oidc_audience", "oidc_name_claim"):
+            if not getattr(self, name):
+                raise InputError(f"{name} is empty: needed with oidc_issuer")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

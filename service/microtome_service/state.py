@@ -10,8 +10,8 @@ from fastapi import Request
 
 from microtome_core.store.location import Store
 from microtome_service.admission import Admission, Lease
+from microtome_service.auth.access import Access
 from microtome_service.catalog import Catalog
-from microtome_service.principal import ANONYMOUS
 from microtome_service.reader import Limits
 from microtome_service.settings import Settings
 from microtome_service.view import View
@@ -33,6 +33,7 @@ class Service:
         self.settings = settings
         self.store = store
         self.catalog = Catalog(store, settings.recheck_seconds)
+        self.access = Access(settings, store.url)
         self.gate = Admission(
             settings.max_flying_bytes, settings.max_waiting, settings.wait_seconds
         )
@@ -44,9 +45,11 @@ class Service:
         )
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encode")
 
-    async def view(self, _: Request) -> View:
-        """Return the catalog as whoever sent `request` may see it."""
-        return View(self.catalog, ANONYMOUS)
+    async def view(self, request: Request) -> View:
+        """Return the catalog as whoever sent `request` may see it; raises as `Access.identify`."""
+        credentials = request.headers.getlist("authorization")
+        principal, rules = await self.access.identify(credentials)
+        return View(self.catalog, principal, rules)
 
     async def admit(self, _: View, nbytes: int) -> Lease:
         """Wait for room in memory; raises as `Admission.admit`."""
@@ -60,6 +63,7 @@ class Service:
     def close(self) -> None:
         """Let the threads go."""
         self.catalog.close()
+        self.access.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

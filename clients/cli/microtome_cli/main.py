@@ -62,6 +62,9 @@ _COMMANDS = {
     "commit": _Entry("commit", "ingest", "join the parts of an ingest by --array-index"),
     "verify": _Entry("verify", "ingest", "compare a layer with its ledger, and with its source"),
     "serve": _Entry("serve", "service", "serve the layers of a root over HTTP"),
+    "token": _Entry("token", "service", "make, list and revoke API keys"),
+    "access": _Entry("access", "service", "say who may see and change what"),
+    "database": _Entry("database", "service", "make the tables of keys and grants, or renew them"),
     "demo": _Entry("demo", "all", "make a sample brain, ingest it, serve it and cut it"),
 }
 

@@ -22,7 +22,8 @@ async def get_live() -> Response:
 
 
 async def get_ready(service: ServiceDep) -> Response:
-    """Answer if the root of the store can be reached."""
+    """Answer if the root of the store can be reached, and it is known what may be read."""
+    await service.access.identify(())
     try:
         async with asyncio.timeout(service.settings.read_seconds):
             await asyncio.to_thread(check_root, service.store)
