@@ -35,17 +35,14 @@ LAYER = "b/s/v"
 _AIMS = {"tiled 0.2": 10.0, "HSDS 1.0": 10.0, "CloudVolume": 5.0, "TensorStore": 3.0}
 
 # Each program reads the same boxes and prints seconds and the sum of all voxels, not timed.
-_HEAD = (
-    """
+_HEAD = """
 import json, sys, time
 import numpy as np
-address, edge, shape, turn = sys.argv[1], *map(json.loads, sys.argv[2:])
+address, count, edge, shape, turn = sys.argv[1], *map(json.loads, sys.argv[2:])
 rng = np.random.default_rng([edge, turn])
-starts = [[int(rng.integers(0, n - edge + 1)) for n in shape] for _ in range(%d)]
+starts = [[int(rng.integers(0, n - edge + 1)) for n in shape] for _ in range(count)]
 boxes = [tuple(slice(s, s + edge) for s in each) for each in starts]
 """
-    % BOXES
-)
 _TAIL = """
 read(boxes[0])
 seconds, total = 0.0, 0
@@ -67,15 +64,18 @@ read = lambda box: node[box]
 """
 _HSDS = """
 import h5pyd
-data = h5pyd.File("/home/admin/vol.h5", "r", endpoint=address, username="admin", password="admin")["v"]
+login = {"endpoint": address, "username": "admin", "password": "admin"}
+data = h5pyd.File("/home/admin/vol.h5", "r", **login)["v"]
 read = lambda box: data[box]
 """
 _HSDS_LOAD = """
 import sys
 import h5pyd, tifffile
 voxels = tifffile.memmap(sys.argv[2], mode="r")
-with h5pyd.File("/home/admin/vol.h5", "w", endpoint=sys.argv[1], username="admin", password="admin") as f:
-    data = f.create_dataset("v", voxels.shape, "u2", chunks=(64, 64, 64), compression="lz4", shuffle=True)
+login = {"endpoint": sys.argv[1], "username": "admin", "password": "admin"}
+layout = {"chunks": (64, 64, 64), "compression": "lz4", "shuffle": True}
+with h5pyd.File("/home/admin/vol.h5", "w", **login) as file:
+    data = file.create_dataset("v", voxels.shape, "u2", **layout)
     for z in range(0, len(voxels), 64):
         data[z : z + 64] = voxels[z : z + 64]
 """
@@ -115,7 +115,7 @@ class _Client:
     def seconds(self, edge: int, shape: Sequence[int], turn: int) -> tuple[float, int]:
         """Return what all boxes take, and the sum of their voxels."""
         program = f"{_HEAD}{self.program}{_TAIL}"
-        words = map(json.dumps, (edge, shape, turn))
+        words = map(json.dumps, (BOXES, edge, shape, turn))
         command = [self.python, "-c", program, self.address, *words]
         told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         taken, total = json.loads(told.splitlines()[-1])
