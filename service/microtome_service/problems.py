@@ -23,7 +23,7 @@ from microtome_core.errors import (
     StorageError,
     TooLarge,
 )
-from microtome_service.errors import Busy, NotAcceptable, Unreadable
+from microtome_service.errors import Busy, NotAcceptable, TooMany, Unreadable
 from microtome_service.pages import Pages
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
     (StorageError, 503),
+    (TooMany, 429),
     (Busy, 503),
 )
 _FRESH = {"Cache-Control": "no-store"}
@@ -74,8 +75,10 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         400: "A word that cannot be read, or a region out of bounds; names the valid range.",
         404: "No such collection, dataset, layer, level or tile.",
         406: "None of the media types in Accept is served.",
+        409: "The layer has another version than the one asked for.",
         413: "More than is given at once; nothing was read.",
         422: "A parameter of the wrong type.",
+        429: "The caller's own share of the room is taken; `Retry-After` says when to come back.",
         503: "Storage failed or holds damaged data, or the service is busy. Never fill values.",
     }
     content = {MEDIA_TYPE: {"schema": _SCHEMA}}
@@ -127,7 +130,7 @@ def _answer(
 
 async def _microtome(request: Request, error: Exception) -> Response:
     status = status_of(error)
-    if status < 500:
+    if status < 500 and not isinstance(error, Busy):
         return _answer(request, status, str(error), type(error).__name__)
     # To be busy is no fault, and no trace of it says more.
     cause = None if isinstance(error, Busy) else error

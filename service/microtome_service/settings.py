@@ -32,7 +32,13 @@ class Settings:
     cache_bytes : int
         Decoded chunks kept in memory.
     max_cutout_bytes : int
-        Voxels of one answer, uncompressed; beyond it is 413.
+        Voxels of one answer in memory at one time, uncompressed. NPY, raw and zstd are streamed
+        beyond it; other formats are 413.
+    max_answer_bytes : int
+        Voxels of one streamed answer in all; 0 is without end.
+    slab_bytes : int
+        Voxels that a streamed answer reads at one time, give or take a row of chunks; smaller
+        answers are read at once.
     max_decoded_bytes : int
         Whole chunks that one answer makes the service decode.
     max_chunks : int
@@ -43,6 +49,10 @@ class Settings:
         Voxels of all answers that are read, encoded or sent at one time; further ones wait.
     max_waiting : int
         Answers that wait for that; further ones are 503.
+    max_share : float
+        What part of that memory and queue one caller may have: a principal, or an anonymous address.
+    max_boxes, max_body_bytes : int
+        Regions of one batch, and bytes of the JSON that lists them.
     wait_seconds, read_seconds : float
         Longest wait for memory, and for storage.
     stalled_seconds : float
@@ -69,11 +79,16 @@ class Settings:
     cors_origins: tuple[str, ...] = ("*",)
     cache_bytes: int = _GIB
     max_cutout_bytes: int = _GIB
+    max_answer_bytes: int = 0
+    slab_bytes: int = 32 * _MIB
     max_decoded_bytes: int = 4 * _GIB
     max_chunks: int = 65536
     max_thumbnail_bytes: int = 128 * _MIB
     max_flying_bytes: int = 2 * _GIB
     max_waiting: int = 256
+    max_share: float = 0.5
+    max_boxes: int = 4096
+    max_body_bytes: int = _MIB
     wait_seconds: float = 30.0
     read_seconds: float = 120.0
     stalled_seconds: float = 60.0
@@ -116,7 +131,8 @@ _LOWEST: Mapping[str, float] = {
     "port": 0, "workers": 1, "cache_bytes": 0, "max_cutout_bytes": 1, "max_decoded_bytes": 1,
     "max_chunks": 1, "max_thumbnail_bytes": 1, "max_flying_bytes": 1, "max_waiting": 0,
     "wait_seconds": 0, "read_seconds": 0.001, "stalled_seconds": 1, "recheck_seconds": 0,
-    "tile_max_age": 0,
+    "tile_max_age": 0, "max_answer_bytes": 0, "slab_bytes": 1, "max_share": 0.01, "max_boxes": 1,
+    "max_body_bytes": 1,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from fastapi import Request
 
 from microtome_core.store.location import Store
 from microtome_service.admission import Admission, Lease
+from microtome_service.callers import caller_of
 from microtome_service.catalog import Catalog
 from microtome_service.principal import ANONYMOUS
 from microtome_service.reader import Limits
@@ -34,13 +35,18 @@ class Service:
         self.store = store
         self.catalog = Catalog(store, settings.recheck_seconds)
         self.gate = Admission(
-            settings.max_flying_bytes, settings.max_waiting, settings.wait_seconds
+            settings.max_flying_bytes,
+            settings.max_waiting,
+            settings.wait_seconds,
+            settings.max_share,
         )
         self.limits = Limits(
             settings.max_cutout_bytes,
             settings.max_decoded_bytes,
             settings.max_chunks,
             settings.read_seconds,
+            settings.slab_bytes,
+            settings.max_answer_bytes,
         )
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encode")
 
@@ -48,14 +54,21 @@ class Service:
         """Return the catalog as whoever sent `request` may see it."""
         return View(self.catalog, ANONYMOUS)
 
-    async def admit(self, _: View, nbytes: int) -> Lease:
+    async def admit(self, view: View, nbytes: int) -> Lease:
         """Wait for room in memory; raises as `Admission.admit`."""
-        return await self.gate.admit(nbytes)
+        return await self.gate.admit(nbytes, caller_of(view.principal))
 
     async def compute(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what keeps a processor busy in one of as many threads as there are processors."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        done = self._pool.submit(work, *args, **kwargs)
+        waiting = asyncio.wrap_future(done)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            # What has begun cannot be stopped, and holds its memory until it ends.
+            if not done.cancel():
+                await asyncio.wait([waiting])
+            raise
 
     def close(self) -> None:
         """Let the threads go."""
