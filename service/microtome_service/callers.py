@@ -23,3 +23,10 @@ def _network(client: str) -> str:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
         return str(IPv6Address(int(address) >> 64 << 64))
     return client
+
+
+def note_principal(principal: Principal) -> None:
+    """Let the log know who asks."""
+    exchange = current()
+    if exchange is not None:
+        exchange.principal = principal.name

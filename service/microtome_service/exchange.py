@@ -13,8 +13,8 @@ class Observer(Protocol):
     def span(self, name: str) -> AbstractContextManager[None]:
         """Watch one step of a request's work: `read` or `encode`."""
 
-    def admitted(self, decoded: int) -> None:
-        """Note the bytes of chunks that an answer decodes."""
+    def decoded(self, nbytes: int) -> None:
+        """Note the bytes of chunks that a read touches."""
 
     def waited(self, seconds: float) -> None:
         """Note a wait for memory."""
@@ -36,6 +36,12 @@ class Exchange:
     observer : Observer, optional
     principal : str
         Who asks, once that is known.
+    status, sent : int
+        Of the answer, so far.
+    broken : bool
+        Whether the answer broke off.
+    route : str
+        Template of the route, once it has answered.
     """
 
     id: str
@@ -44,6 +50,8 @@ class Exchange:
     principal: str = ""
     status: int = 0
     sent: int = 0
+    broken: bool = False
+    route: str = "unmatched"
 
 
 _CURRENT: ContextVar[Exchange | None] = ContextVar("exchange", default=None)

@@ -17,7 +17,7 @@ from microtome_core.store.layer import Layer
 from microtome_core.store.ledger import shard_key
 from microtome_core.wire import LayerInfo, LevelInfo
 from microtome_service.errors import Unreadable
-from microtome_service.exchange import span
+from microtome_service.exchange import observer, span
 from microtome_service.slabs import bricks
 
 # Chunks that one read decodes at one time: enough to keep every processor busy.
@@ -169,7 +169,10 @@ async def read(layer: Layer, level: int, region: Region, seconds: float) -> NDAr
 async def _read(layer: Layer, level: int, region: Region) -> NDArray[Any]:
     """Read a region brick by brick, so that few of its chunks stand in memory beside it."""
     voxels, described = layer.voxels[level], layer.info.levels[level]
-    if cost_of(layer.info, level, [region]).decoded <= DECODED_AT_ONCE:
+    decoded, watching = cost_of(layer.info, level, [region]).decoded, observer()
+    if watching:
+        watching.decoded(decoded)
+    if decoded <= DECODED_AT_ONCE:
         return await voxels.read(region)
     grid = Grid(layer.info.axes, described.shape, described.chunk)
     dtype = voxels.array.dtype.numpy_dtype

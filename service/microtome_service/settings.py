@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from microtome_core.errors import InputError
+from microtome_service.settings_file import read_file
 
 PREFIX = "MICROTOME_"
 _MIB = 1 << 20
@@ -50,7 +51,8 @@ class Settings:
     max_waiting : int
         Answers that wait for that; further ones are 503.
     max_share : float
-        What part of that memory and queue one caller may have: a principal, or an anonymous address.
+        What part of that memory and queue one caller may have: a principal, or an anonymous
+        address.
     max_boxes, max_body_bytes : int
         Regions of one batch, and bytes of the JSON that lists them.
     wait_seconds, read_seconds : float
@@ -63,6 +65,20 @@ class Settings:
         Seconds for which browsers may keep a tile unasked.
     access_log : bool
         Write a line for every request.
+    log_format : str
+        ``plain`` lines for people, or ``json``, one object a line.
+    otlp_endpoint : str, optional
+        Collector of OpenTelemetry traces over HTTP, such as ``http://collector:4318``.
+    grace_seconds : float
+        Longest wait, after SIGTERM, for answers under way.
+    drain_seconds : float
+        How long, after SIGTERM, new requests are still answered while ``/health/ready`` is 503.
+    request_seconds : float
+        How long a caller may take to send a request's head, and be silent within its body.
+    max_connections : int
+        Connections of one process; further ones get 503.
+    trusted_proxies : tuple of str
+        Addresses or networks whose ``X-Forwarded-For`` is believed.
 
     Examples
     --------
@@ -95,6 +111,13 @@ class Settings:
     recheck_seconds: float = 2.0
     tile_max_age: int = 60
     access_log: bool = False
+    log_format: str = "plain"
+    otlp_endpoint: str = ""
+    grace_seconds: float = 30.0
+    drain_seconds: float = 0.0
+    request_seconds: float = 30.0
+    max_connections: int = 1024
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
 
     def __post_init__(self) -> None:
         if not self.root:
@@ -103,23 +126,30 @@ class Settings:
             value = getattr(self, name)
             if not value >= lowest:  # NaN is neither
                 raise InputError(f"{name} = {value}: expected {lowest} or more")
+        if self.log_format not in ("plain", "json"):
+            raise InputError(f"log_format = {self.log_format[:40]!r}: expected plain or json")
+        if self.max_share > 1:
+            raise InputError(f"max_share = {self.max_share}: expected 0.01 to 1")
         if self.port > 65535:
             raise InputError(f"port = {self.port}: expected 0 to 65535")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read every field that `environment` names.
+        """Read every field that `environment` names, others from the file MICROTOME_SETTINGS.
 
         Raises
         ------
         InputError
-            No ``MICROTOME_ROOT``, or a value that is not of its field's type.
+            No root, a value that is not of its field's type, or a key of the file that is unknown.
         """
-        if f"{PREFIX}ROOT" not in environment:
+        path = environment.get(f"{PREFIX}SETTINGS")
+        kept = read_file(path, _kinds(cls)) if path else {}
+        if f"{PREFIX}ROOT" not in environment and "root" not in kept:
             raise InputError(f"{PREFIX}ROOT is not set: expected the store's folder or URL")
         names = {f.name: f"{PREFIX}{f.name.upper()}" for f in fields(cls)}
         given = {field: name for field, name in names.items() if name in environment}
-        return cls(**{f: _value(cls, f, name, environment[name]) for f, name in given.items()})
+        told = {f: _value(cls, f, name, environment[name]) for f, name in given.items()}
+        return cls(**{**kept, **told})
 
     def to_environment(self) -> dict[str, str]:
         """Return what `from_environment` reads; so worker processes get their settings."""
@@ -132,7 +162,8 @@ _LOWEST: Mapping[str, float] = {
     "max_chunks": 1, "max_thumbnail_bytes": 1, "max_flying_bytes": 1, "max_waiting": 0,
     "wait_seconds": 0, "read_seconds": 0.001, "stalled_seconds": 1, "recheck_seconds": 0,
     "tile_max_age": 0, "max_answer_bytes": 0, "slab_bytes": 1, "max_share": 0.01, "max_boxes": 1,
-    "max_body_bytes": 1,
+    "max_body_bytes": 1, "grace_seconds": 0, "drain_seconds": 0, "request_seconds": 0.1,
+    "max_connections": 2,
 }  # fmt: skip
 
 
@@ -155,9 +186,12 @@ _PARSERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
 }
 
 
+def _kinds(cls: type) -> dict[str, type]:
+    return {f.name: str if f.name == "root" else type(f.default) for f in fields(cls)}
+
+
 def _value(cls: type, field: str, name: str, text: str) -> Any:  # noqa: ANN401 - one of many types
-    defaults = {f.name: f.default for f in fields(cls)}
-    parse, expected = _PARSERS[str if field == "root" else type(defaults[field])]
+    parse, expected = _PARSERS[_kinds(cls)[field]]
     try:
         return parse(text)
     except (ValueError, KeyError) as error:

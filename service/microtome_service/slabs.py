@@ -1,10 +1,10 @@
 """Cutting a region into parts that are read one after another: pure arithmetic.
 
-A **slab** is a part whose voxels follow one another in the answer, which is in C order: one index on
-the slowest axes, a range on one axis, and the whole region on the faster ones. Slabs cover whole rows
-of chunks along their axis where memory allows, so that each chunk is decoded once. Where not even one
-row fits, a row is cut into equal slabs and its chunks are decoded once for each, unless the cache
-still holds them; where not even one plane fits, so is the next axis.
+A **slab** is a part whose voxels follow one another in the answer, which is in C order: one index
+on the slowest axes, a range on one axis, and the whole region on the faster ones. Slabs cover whole
+rows of chunks along their axis where memory allows, so that each chunk is decoded once. Where not
+even one row fits, a row is cut into equal slabs and its chunks are decoded once for each, unless
+the cache still holds them; where not even one plane fits, so is the next axis.
 
 A **brick** is a part that touches few enough chunks to decode at one time.
 """

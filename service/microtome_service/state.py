@@ -10,15 +10,19 @@ from fastapi import Request
 
 from microtome_core.store.location import Store
 from microtome_service.admission import Admission, Lease
-from microtome_service.callers import caller_of
+from microtome_service.callers import caller_of, note_principal
 from microtome_service.catalog import Catalog
+from microtome_service.draining import Draining
+from microtome_service.metrics import Metrics
 from microtome_service.principal import ANONYMOUS
 from microtome_service.reader import Limits
 from microtome_service.settings import Settings
+from microtome_service.tracing import open_tracing
 from microtome_service.view import View
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_SAMPLE_SECONDS = 5.0
 
 
 class Service:
@@ -28,9 +32,11 @@ class Service:
     ----------
     settings : Settings
     store : Store
+    metrics : Metrics, optional
+        Its own by default.
     """
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, metrics: Metrics | None = None) -> None:
         self.settings = settings
         self.store = store
         self.catalog = Catalog(store, settings.recheck_seconds)
@@ -48,11 +54,21 @@ class Service:
             settings.slab_bytes,
             settings.max_answer_bytes,
         )
+        self.metrics = metrics or Metrics()
+        self.draining = Draining(settings.drain_seconds, settings.grace_seconds)
+        self.tracing = open_tracing(settings.otlp_endpoint)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encode")
 
     async def view(self, _: Request) -> View:
         """Return the catalog as whoever sent `request` may see it."""
+        note_principal(ANONYMOUS)
         return View(self.catalog, ANONYMOUS)
+
+    async def watch(self) -> None:
+        """Note every few seconds what nobody tells of by itself, for ever."""
+        while True:
+            self.metrics.sample(self.gate)
+            await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def admit(self, view: View, nbytes: int) -> Lease:
         """Wait for room in memory; raises as `Admission.admit`."""
@@ -74,6 +90,8 @@ class Service:
         """Let the threads go."""
         self.catalog.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self.tracing is not None:
+            self.tracing.close()
 
 
 async def get_service(request: Request) -> Service:

@@ -11,8 +11,8 @@ Version = Annotated[
     str | None,
     Query(
         max_length=64,
-        description="Version of the layer, as its JSON and `X-Microtome-Version` say. The answer may "
-        "then be kept for ever; once the layer has another version, it is 409.",
+        description="Version of the layer, as its JSON and `X-Microtome-Version` say. The answer "
+        "may then be kept for ever; once the layer has another version, it is 409.",
     ),
 ]
 _FOR_EVER = "public, max-age=31536000, immutable"
