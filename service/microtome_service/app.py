@@ -13,16 +13,8 @@ from microtome_core.store.location import StorageOptions, Store
 from microtome_service import problems
 from microtome_service.metrics import Metrics
 from microtome_service.pages import Pages
-from microtome_service.routes import (
-    cutout,
-    datasets,
-    health,
-    pages,
-    tiles,
-)
-from microtome_service.routes import (
-    metrics as metrics_route,
-)
+from microtome_service.routes import batch, cutout, datasets, health, pages, tiles
+from microtome_service.routes import metrics as metrics_route
 from microtome_service.settings import Settings
 from microtome_service.state import Service
 from microtome_service.watch import Watch
@@ -38,6 +30,7 @@ _EXPOSED = (
     "X-Microtome-Version",
     "X-Microtome-Cost-Bytes-Decoded",
     "X-Microtome-Cost-Chunks",
+    "X-Microtome-Boxes",
     "X-Request-ID",
 )
 
@@ -104,8 +97,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "HEAD"],
-        allow_headers=["Accept", "If-None-Match"],
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["Accept", "Content-Type", "If-None-Match", "X-Request-ID"],
         expose_headers=_EXPOSED,
         max_age=86400,
     )
@@ -113,7 +106,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def _add_routes(app: FastAPI) -> None:
     # Pages come last: their addresses begin with any name.
-    for room in (cutout, tiles, datasets, health, metrics_route):
+    for room in (cutout, batch, tiles, datasets, health, metrics_route):
         app.include_router(room.router())
     app.mount("/static", pages.static_files(), "static")
     app.include_router(pages.router())

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -19,8 +20,14 @@ _SLOWEST = 1 << 10
 class Config(uvicorn.Config):
     """uvicorn's own, and how long a caller may take to send a head or be silent in a body."""
 
-    def __init__(self, *args: Any, request_seconds: float, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
-        super().__init__(*args, http=PatientProtocol, **options)
+    def __init__(
+        self,
+        app: ASGIApp | str,
+        *,
+        request_seconds: float,
+        **options: Any,  # noqa: ANN401 - uvicorn's own
+    ) -> None:
+        super().__init__(app, http=PatientProtocol, **options)
         self.request_seconds = request_seconds
 
 

@@ -153,7 +153,8 @@ async def _validation(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(getattr(error, "headers", None) or {})
-    if status == 405:
+    # GET and HEAD are routes of their own, of which Starlette names one.
+    if status == 405 and headers.get("Allow", "GET") in ("GET", "HEAD"):
         headers["Allow"] = "GET, HEAD"
     name = "NotFound" if status == 404 else "HTTPError"
     return _answer(request, status, str(getattr(error, "detail", "")), name, headers)
