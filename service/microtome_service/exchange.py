@@ -1,7 +1,6 @@
 """The request under way, known wherever its work is done, and what watches over it."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -73,12 +72,7 @@ def observer() -> Observer | None:
     return exchange.observer if exchange else None
 
 
-@contextmanager
-def span(name: str) -> Iterator[None]:
+def span(name: str) -> AbstractContextManager[None]:
     """Let the observer watch a step of the work."""
     watching = observer()
-    if watching is None:
-        yield
-        return
-    with watching.span(name):
-        yield
+    return nullcontext() if watching is None else watching.span(name)

@@ -7,8 +7,6 @@ prometheus_client adds up for whoever asks (its "multiprocess mode").
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
@@ -17,7 +15,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from microtome_core.errors import StorageError
 from microtome_service.admission import Admission
 
 MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -25,6 +22,25 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _LIVE = re.compile(r"gauge_live\w+_(\d+)\.db")
 _CACHE = ("hit_count", "miss_count", "evict_count")
+
+
+class Timed:
+    """Times a block, and counts its failures."""
+
+    __slots__ = ("_begun", "_errors", "_seconds")
+
+    def __init__(self, seconds: Histogram, errors: Counter | None) -> None:
+        self._seconds = seconds
+        self._errors = errors
+
+    def __enter__(self) -> None:
+        self._begun = perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._seconds.observe(perf_counter() - self._begun)
+        # To be cancelled is no fault of storage's.
+        if self._errors is not None and kind is not None and issubclass(kind, Exception):
+            self._errors.inc()
 
 
 class Metrics:
@@ -42,6 +58,7 @@ class Metrics:
         self._make_requests()
         self._make_storage()
         self._make_room()
+        self._labelled: dict[tuple[str, str, str], tuple[Counter, Histogram, Counter]] = {}
         self._seen = dict.fromkeys(_CACHE, 0)
 
     def _make_requests(self) -> None:
@@ -77,28 +94,27 @@ class Metrics:
             f"microtome_{name}", text, registry=self._registry, multiprocess_mode="livesum"
         )
 
-    @contextmanager
-    def span(self, name: str) -> Iterator[None]:
+    def span(self, name: str) -> "Timed":
         """Time a read or an encoding, and count reads that fail."""
-        begun = perf_counter()
-        try:
-            yield
-        except (StorageError, TimeoutError, ValueError, OSError, RuntimeError):
-            if name == "read":
-                self.errors.inc()
-            raise
-        finally:
-            (self.reads if name == "read" else self.encodes).observe(perf_counter() - begun)
+        return Timed(self.reads, self.errors) if name == "read" else Timed(self.encodes, None)
 
     def note(self, route: str, method: str, status: str, sent: int, seconds: float) -> None:
         """Count one answer; `status` is a number, or ``broken``."""
-        known = method if method in _METHODS else "other"
-        self.requests.labels(route, known, status).inc()
-        self.seconds.labels(route).observe(seconds)
-        self.sent.labels(route).inc(sent)
+        key = (route, method if method in _METHODS else "other", status)
+        # Labels are looked up once: prometheus_client takes longer for it than for counting.
+        kept = self._labelled.get(key)
+        if kept is None:
+            kept = self._labelled[key] = (
+                self.requests.labels(*key), self.seconds.labels(route), self.sent.labels(route)
+            )  # fmt: skip
+        requests, took, bytes_sent = kept
+        requests.inc()
+        took.observe(seconds)
+        bytes_sent.inc(sent)
 
-    def sample(self, gate: Admission) -> None:
+    def sample(self, gate: Admission, active: int) -> None:
         """Note what nobody tells of by itself: room, memory, and the cache."""
+        self.active.set(active)
         self.flying.set(gate.used)
         self.waiting.set(gate.waiting)
         self.resident.set(_resident())

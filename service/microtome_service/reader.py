@@ -129,6 +129,12 @@ def check_cost(info: LayerInfo, level: int, regions: Sequence[Region], limits: L
         With what was asked for, what is allowed, and what to do.
     """
     cost = cost_of(info, level, regions)
+    refuse_beyond(cost, level, regions, limits)
+    return cost
+
+
+def refuse_beyond(cost: Cost, level: int, regions: Sequence[Region], limits: Limits) -> None:
+    """Refuse regions of a known cost; raises as `check_cost`."""
     checked = (
         (cost.voxels, limits.voxels, "bytes of voxels"),
         (cost.decoded, limits.decoded, "bytes of chunks to decode"),
@@ -141,7 +147,6 @@ def check_cost(info: LayerInfo, level: int, regions: Sequence[Region], limits: L
                 f"{regions[0]}{more} of level {level} is {asked} {unit}, the limit is {limit}: "
                 "ask for smaller parts, or for a coarser level"
             )
-    return cost
 
 
 async def read(layer: Layer, level: int, region: Region, seconds: float) -> NDArray[Any]:

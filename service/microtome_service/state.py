@@ -64,10 +64,14 @@ class Service:
         note_principal(ANONYMOUS)
         return View(self.catalog, ANONYMOUS)
 
+    def sample(self) -> None:
+        """Note what nobody tells of by itself."""
+        self.metrics.sample(self.gate, len(self.draining.active))
+
     async def watch(self) -> None:
         """Note every few seconds what nobody tells of by itself, for ever."""
         while True:
-            self.metrics.sample(self.gate)
+            self.sample()
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def admit(self, view: View, nbytes: int) -> Lease:

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -65,7 +65,6 @@ class Watch:
         )
         begin(exchange)
         begun = perf_counter()
-        self._metrics.active.inc()
         try:
             if self._tracing is None:
                 await self._answer(scope, receive, send, exchange)
@@ -73,7 +72,6 @@ class Watch:
                 with self._tracing.request(scope, exchange):
                     await self._answer(scope, receive, send, exchange)
         finally:
-            self._metrics.active.dec()
             self._note(scope, exchange, perf_counter() - begun)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
@@ -133,12 +131,13 @@ class _Told:
         self._metrics = metrics
         self._tracing = tracing
 
+    def span(self, name: str) -> AbstractContextManager[None]:
+        timed = self._metrics.span(name)
+        return timed if self._tracing is None else self._both(self._tracing.span(name), timed)
+
     @contextmanager
-    def span(self, name: str) -> Iterator[None]:
-        with ExitStack() as stack:
-            if self._tracing is not None:
-                stack.enter_context(self._tracing.span(name))
-            stack.enter_context(self._metrics.span(name))
+    def _both(self, *spans: AbstractContextManager[None]) -> Iterator[None]:
+        with spans[0], spans[1]:
             yield
 
     def decoded(self, nbytes: int) -> None:

@@ -27,7 +27,7 @@ from microtome_service.encode import (
 from microtome_service.exchange import span
 from microtome_service.negotiate import entity_tag, unchanged
 from microtome_service.problems import responses
-from microtome_service.reader import Cost, check_cost, cost_of, find_level, read
+from microtome_service.reader import Cost, cost_of, find_level, read, refuse_beyond
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
 from microtome_service.state import Service
@@ -102,7 +102,7 @@ async def get_cutout(
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
         return _head(layer.info, selection, media_type, headers)
-    return await _body(service, view, layer, query.level, selection, media_type, headers)
+    return await _body(service, view, layer, query.level, selection, media_type, headers, cost)
 
 
 def _check_cost(
@@ -112,7 +112,8 @@ def _check_cost(
     if media_type in STREAMED and not fits_whole(cost.voxels, service.limits):
         plan_slabs(info, level, selection.region, service.limits)
         return cost
-    return check_cost(info, level, [selection.region], service.limits)
+    refuse_beyond(cost, level, [selection.region], service.limits)
+    return cost
 
 
 def _headers(
@@ -162,8 +163,8 @@ async def _body(
     selection: Selection,
     media_type: str,
     headers: dict[str, str],
+    cost: Cost,
 ) -> Response:
-    cost = cost_of(layer.info, level, [selection.region])
     if media_type in STREAMED and not fits_whole(cost.voxels, service.limits):
         plan = plan_slabs(layer.info, level, selection.region, service.limits)
         npy = media_type == FORMATS["npy"]

@@ -9,7 +9,7 @@ from microtome_service.routes.parameters import ServiceDep, add, only
 
 async def get_metrics(service: ServiceDep) -> Response:
     """Return the numbers of all workers, in Prometheus' text format."""
-    service.metrics.sample(service.gate)
+    service.sample()
     text = service.metrics.text()
     return Response(text, headers={"Cache-Control": "no-store"}, media_type=MEDIA_TYPE)
 
