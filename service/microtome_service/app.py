@@ -1,19 +1,24 @@
 """Putting the service together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from microtome_core import __version__
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service import problems
 from microtome_service.auth.privacy import PrivateAnswers
+from microtome_service.metrics import Metrics
 from microtome_service.pages import Pages
-from microtome_service.routes import cutout, datasets, health, pages, tiles
+from microtome_service.routes import batch, cutout, datasets, health, pages, tiles
+from microtome_service.routes import metrics as metrics_route
 from microtome_service.settings import Settings
 from microtome_service.state import Service
+from microtome_service.watch import Watch
 
 _EXPOSED = (
     "ETag",
@@ -25,10 +30,32 @@ _EXPOSED = (
     "X-Microtome-Axes",
     "X-Microtome-Version",
     "WWW-Authenticate",
+    "X-Microtome-Cost-Bytes-Decoded",
+    "X-Microtome-Cost-Chunks",
+    "X-Microtome-Boxes",
+    "X-Request-ID",
 )
 
 
-def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
+class App(FastAPI):
+    """FastAPI's own, with `Watch` around even what answers unexpected errors."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the whole app; Starlette calls this once."""
+        service: Service = self.state.service
+        watched = super().build_middleware_stack()
+        return Watch(
+            watched,
+            service.metrics,
+            service.tracing,
+            service.draining.active,
+            service.settings.access_log,
+        )
+
+
+def create_app(
+    settings: Settings, store: Store | None = None, metrics: Metrics | None = None
+) -> FastAPI:
     """Return the service of one store.
 
     Parameters
@@ -37,16 +64,21 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     store : Store, optional
         In place of the one that ``settings.root`` names, without credentials from the environment:
         for stores in memory, and for storage that needs options.
+    metrics : Metrics, optional
+        Those of one worker among several.
     """
     opened = store or Store(settings.root, StorageOptions(cache_bytes=settings.cache_bytes))
-    service = Service(settings, opened)
+    service = Service(settings, opened, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.draining.install()
+        watching = asyncio.create_task(service.watch())
         yield
+        watching.cancel()
         service.close()
 
-    app = FastAPI(
+    app = App(
         title=settings.title,
         version=__version__,
         summary="Any cutout of any brain image, over HTTP.",
@@ -67,8 +99,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "HEAD"],
-        allow_headers=["Accept", "Authorization", "If-None-Match"],
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["Accept", "Authorization", "Content-Type", "If-None-Match", "X-Request-ID"],
         expose_headers=_EXPOSED,
         max_age=86400,
     )
@@ -77,7 +109,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def _add_routes(app: FastAPI) -> None:
     # Pages come last: their addresses begin with any name.
-    for room in (cutout, tiles, datasets, health):
+    for room in (cutout, batch, tiles, datasets, health, metrics_route):
         app.include_router(room.router())
     app.mount("/static", pages.static_files(), "static")
     app.include_router(pages.router())

@@ -89,7 +89,7 @@ def length(shape: Sequence[int], dtype: DTypeLike, media_type: str) -> int | Non
     """Return the length of a body before its voxels are read; None where they decide it."""
     if media_type not in PLAIN:
         return None
-    header = _npy_header(shape, dtype) if media_type == FORMATS["npy"] else b""
+    header = npy_header(shape, dtype) if media_type == FORMATS["npy"] else b""
     return len(header) + prod(shape) * np.dtype(dtype).itemsize
 
 
@@ -126,17 +126,21 @@ def encode(block: NDArray[Any], axes: str, media_type: str, metadata: Mapping[st
         them, no other format looks at them.
     """
     block = np.ascontiguousarray(block, little_endian(block.dtype)).reshape(block.shape)
-    # A view of the voxels themselves: they are sent from where they were read.
-    flat = block.reshape(-1).view(np.uint8)
     if media_type == FORMATS["npy"]:
-        return (_npy_header(block.shape, block.dtype), flat.data)
+        return (npy_header(block.shape, block.dtype), flat(block))
     if media_type == FORMATS["raw"]:
-        return (flat.data,)
+        return (flat(block),)
     if media_type == FORMATS["tiff"]:
         return (encode_tiff(block, axes, metadata),)
     if media_type in (FORMATS["png"], FORMATS["jpeg"]):
         return (images.encode_plane(block, axes, media_type),)
     return (_compressor(media_type).encode(block.reshape(-1)),)
+
+
+def flat(block: NDArray[Any]) -> memoryview:
+    """Return the bytes of `raw`: a view of the voxels, which are sent from where they were read."""
+    block = np.ascontiguousarray(block, little_endian(block.dtype))
+    return block.reshape(-1).view(np.uint8).data
 
 
 def _compressor(media_type: str) -> Any:  # noqa: ANN401 - numcodecs has no types
@@ -146,7 +150,8 @@ def _compressor(media_type: str) -> Any:  # noqa: ANN401 - numcodecs has no type
     return numcodecs.Blosc(cname="lz4", clevel=5, shuffle=numcodecs.Blosc.BITSHUFFLE)
 
 
-def _npy_header(shape: Sequence[int], dtype: DTypeLike) -> bytes:
+def npy_header(shape: Sequence[int], dtype: DTypeLike) -> bytes:
+    """Return what an .npy file of C order begins with."""
     header = BytesIO()
     np.lib.format.write_array_header_1_0(
         header,

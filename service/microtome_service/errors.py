@@ -7,12 +7,17 @@
     │   └── NotAcceptable     none of the media types that the caller accepts
     ├── StorageError
     │   └── Unreadable        with words that are fit for strangers
-    ├── Busy                  too many answers under way
     ├── Unauthenticated       nobody knows who asks: show credentials
-    └── Forbidden             it may be seen, and no more
+    ├── Forbidden             it may be seen, and no more
+    ├── Conflict
+    │   └── Outdated          the version asked for is no longer the layer's
+    └── Busy                  too many answers under way
+        └── TooMany           too many of the same caller's
+    RuntimeError
+    └── Interrupted           an answer that broke off after it had begun
 """
 
-from microtome_core.errors import InputError, MicrotomeError, StorageError
+from microtome_core.errors import Conflict, InputError, MicrotomeError, StorageError
 
 
 class NotAcceptable(InputError):
@@ -47,3 +52,18 @@ class Unauthenticated(MicrotomeError):
 
 class Forbidden(MicrotomeError):
     """What is asked for may be seen by the caller, but not be done."""
+
+
+class TooMany(Busy):
+    """The caller's own share of the room is taken, by answers that it is still being given."""
+
+
+class Outdated(Conflict):
+    """The layer has another version than the one that was asked for."""
+
+
+class Interrupted(RuntimeError):
+    """An answer broke off after its status was sent; no other status can be given any more.
+
+    Not a `MicrotomeError`: nothing may try to answer it.
+    """

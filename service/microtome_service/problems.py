@@ -27,6 +27,7 @@ from microtome_service.errors import (
     Busy,
     Forbidden,
     NotAcceptable,
+    TooMany,
     Unauthenticated,
     Unreadable,
 )
@@ -47,6 +48,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (Forbidden, 403),
     (Conflict, 409),
     (StorageError, 503),
+    (TooMany, 429),
     (Busy, 503),
 )
 _FRESH = {"Cache-Control": "no-store"}
@@ -85,8 +87,10 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "It may be seen with these credentials, and no more.",
         404: "No such collection, dataset, layer, level or tile.",
         406: "None of the media types in Accept is served.",
+        409: "The layer has another version than the one asked for.",
         413: "More than is given at once; nothing was read.",
         422: "A parameter of the wrong type.",
+        429: "The caller's own share of the room is taken; `Retry-After` says when to come back.",
         503: "Storage failed or holds damaged data, or the service is busy. Never fill values.",
     }
     content = {MEDIA_TYPE: {"schema": _SCHEMA}}
@@ -141,7 +145,7 @@ async def _microtome(request: Request, error: Exception) -> Response:
     if isinstance(error, Unauthenticated):
         challenge = {"WWW-Authenticate": CHALLENGE + ', error="invalid_token"' * error.invalid}
         return _answer(request, status, str(error), type(error).__name__, challenge)
-    if status < 500:
+    if status < 500 and not isinstance(error, Busy):
         return _answer(request, status, str(error), type(error).__name__)
     # To be busy is no fault, and no trace of it says more.
     cause = None if isinstance(error, Busy) else error
@@ -164,7 +168,8 @@ async def _validation(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(getattr(error, "headers", None) or {})
-    if status == 405:
+    # GET and HEAD are routes of their own, of which Starlette names one.
+    if status == 405 and headers.get("Allow", "GET") in ("GET", "HEAD"):
         headers["Allow"] = "GET, HEAD"
     name = "NotFound" if status == 404 else "HTTPError"
     return _answer(request, status, str(getattr(error, "detail", "")), name, headers)

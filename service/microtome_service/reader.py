@@ -17,7 +17,11 @@ from microtome_core.store.layer import Layer
 from microtome_core.store.ledger import shard_key
 from microtome_core.wire import LayerInfo, LevelInfo
 from microtome_service.errors import Unreadable
+from microtome_service.exchange import observer, span
+from microtome_service.slabs import bricks
 
+# Chunks that one read decodes at one time: enough to keep every processor busy.
+DECODED_AT_ONCE = 128 << 20
 # How TensorStore's messages end the name of the shard that could not be read.
 _SHARD = re.compile(r'/c((?:/[0-9]{1,18})+)"')
 
@@ -36,12 +40,48 @@ class Limits:
         Number of those chunks.
     seconds : float
         Time that storage may take.
+    slab : int
+        Bytes of voxels that a streamed answer reads at one time.
+    answer : int
+        Bytes of voxels of a whole streamed answer; 0 is without end.
     """
 
     voxels: int
     decoded: int
     chunks: int
     seconds: float
+    slab: int = 64 << 20
+    answer: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What regions cost, from metadata alone.
+
+    Parameters
+    ----------
+    voxels, decoded : int
+        Bytes of the voxels, and of all chunks that hold one of them.
+    chunks : int
+        Number of those chunks.
+    """
+
+    voxels: int
+    decoded: int
+    chunks: int
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory while this is read, and the voxels alone afterwards."""
+        return self.voxels + min(self.decoded, DECODED_AT_ONCE)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What an answer says of its cost."""
+        return {
+            "X-Microtome-Cost-Bytes-Decoded": str(self.decoded),
+            "X-Microtome-Cost-Chunks": str(self.chunks),
+        }
 
 
 def find_level(info: LayerInfo, level: int) -> LevelInfo:
@@ -71,7 +111,16 @@ def decoded_bytes(info: LayerInfo, level: int, region: Region) -> int:
     return touched * prod(described.chunk) * np.dtype(info.dtype).itemsize
 
 
-def check_cost(info: LayerInfo, level: int, regions: Sequence[Region], limits: Limits) -> None:
+def cost_of(info: LayerInfo, level: int, regions: Sequence[Region]) -> Cost:
+    """Return what regions of a level cost together."""
+    described, itemsize = find_level(info, level), np.dtype(info.dtype).itemsize
+    grid = Grid(info.axes, described.shape, described.chunk)
+    chunks = sum(map(grid.count_touched, regions))
+    voxels = sum(r.size for r in regions) * itemsize
+    return Cost(voxels, chunks * prod(described.chunk) * itemsize, chunks)
+
+
+def check_cost(info: LayerInfo, level: int, regions: Sequence[Region], limits: Limits) -> Cost:
     """Refuse a request whose regions together cost too much, from metadata alone.
 
     Raises
@@ -79,19 +128,23 @@ def check_cost(info: LayerInfo, level: int, regions: Sequence[Region], limits: L
     TooLarge
         With what was asked for, what is allowed, and what to do.
     """
-    described, itemsize = find_level(info, level), np.dtype(info.dtype).itemsize
-    grid = Grid(info.axes, described.shape, described.chunk)
-    chunks = sum(map(grid.count_touched, regions))
-    costs = (
-        (sum(r.size for r in regions) * itemsize, limits.voxels, "bytes of voxels"),
-        (chunks * prod(described.chunk) * itemsize, limits.decoded, "bytes of chunks to decode"),
-        (chunks, limits.chunks, "chunks to read"),
+    cost = cost_of(info, level, regions)
+    refuse_beyond(cost, level, regions, limits)
+    return cost
+
+
+def refuse_beyond(cost: Cost, level: int, regions: Sequence[Region], limits: Limits) -> None:
+    """Refuse regions of a known cost; raises as `check_cost`."""
+    checked = (
+        (cost.voxels, limits.voxels, "bytes of voxels"),
+        (cost.decoded, limits.decoded, "bytes of chunks to decode"),
+        (cost.chunks, limits.chunks, "chunks to read"),
     )
-    for cost, limit, unit in costs:
-        if cost > limit:
+    for asked, limit, unit in checked:
+        if asked > limit:
             more = f" and {len(regions) - 1} more" if len(regions) > 1 else ""
             raise TooLarge(
-                f"{regions[0]}{more} of level {level} is {cost} {unit}, the limit is {limit}: "
+                f"{regions[0]}{more} of level {level} is {asked} {unit}, the limit is {limit}: "
                 "ask for smaller parts, or for a coarser level"
             )
 
@@ -107,14 +160,33 @@ async def read(layer: Layer, level: int, region: Region, seconds: float) -> NDAr
         Storage failed, took longer than `seconds`, or holds damaged data; names the shard.
     """
     try:
-        async with asyncio.timeout(seconds):
-            return await layer.voxels[level].read(region)
+        with span("read"):
+            async with asyncio.timeout(seconds):
+                return await _read(layer, level, region)
     except (ValueError, OSError, RuntimeError) as error:
         where = _shard(layer.voxels[level].shards, level, region, str(error))
         raise Unreadable(
             f"layer {layer.info.id}, level {level}, region {region}{where}: "
             "storage failed or holds damaged data"
         ) from error
+
+
+async def _read(layer: Layer, level: int, region: Region) -> NDArray[Any]:
+    """Read a region brick by brick, so that few of its chunks stand in memory beside it."""
+    voxels, described = layer.voxels[level], layer.info.levels[level]
+    decoded, watching = cost_of(layer.info, level, [region]).decoded, observer()
+    if watching:
+        watching.decoded(decoded)
+    if decoded <= DECODED_AT_ONCE:
+        return await voxels.read(region)
+    grid = Grid(layer.info.axes, described.shape, described.chunk)
+    dtype = voxels.array.dtype.numpy_dtype
+    parts = bricks(region, grid, dtype.itemsize, DECODED_AT_ONCE)
+    block = np.empty(region.shape, dtype)
+    for part in parts:
+        target = block[part.relative_to(region.start).slices]
+        await asyncio.to_thread(np.copyto, target, await voxels.read(part))
+    return block
 
 
 def _shard(shards: Grid, level: int, region: Region, message: str) -> str:

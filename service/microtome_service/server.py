@@ -4,22 +4,29 @@ import errno
 import os
 import socket
 import sys
+from math import ceil
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
 from microtome_core.errors import InputError
 from microtome_core.heap import keep_freed_memory
 from microtome_core.store.location import StorageOptions, Store
+from microtome_service import logs
 from microtome_service.app import create_app
 from microtome_service.auth.access import Access
+from microtome_service.connections import Config
 from microtome_service.location import check_folder, check_root
+from microtome_service.metrics import Metrics
 from microtome_service.settings import Settings
 
-_GRACE_SECONDS = 30
 _NOT_STARTED = 3
 _FAULTS_OF_PORTS = (errno.EADDRINUSE, errno.EACCES)
+# Where prometheus_client shares the numbers of several processes.
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"
 _FACTORY = "microtome_service.server:create_app_from_environment"
 
 
@@ -27,7 +34,9 @@ def create_app_from_environment() -> FastAPI:
     """Return the app of one worker process, from ``MICROTOME_*`` and the usual AWS variables."""
     keep_freed_memory()
     settings = Settings.from_environment(os.environ)
-    return create_app(settings, open_store(settings))
+    logs.configure(settings.log_format, access_log=settings.access_log)
+    metrics = Metrics(os.environ.get(_SHARED))
+    return create_app(settings, open_store(settings), metrics)
 
 
 def open_store(settings: Settings) -> Store:
@@ -75,7 +84,8 @@ def check_access(settings: Settings, store: Store) -> None:
 
 def _serve_here(settings: Settings, store: Store) -> int:
     keep_freed_memory()
-    config = uvicorn.Config(create_app(settings, store), **_options(settings))
+    logs.configure(settings.log_format, access_log=settings.access_log)
+    config = Config(create_app(settings, store), **_options(settings))
     with _listen(settings) as sock:
         _say(settings, sock.getsockname()[1])
         server = uvicorn.Server(config)
@@ -86,11 +96,12 @@ def _serve_here(settings: Settings, store: Store) -> int:
 def _serve_in_workers(settings: Settings) -> int:
     # Worker processes are new interpreters: the environment is the only way in.
     os.environ.update(settings.to_environment())
-    options = _options(settings)
-    with _listen(settings) as sock:
+    logs.configure(settings.log_format, access_log=settings.access_log)
+    config = Config(_FACTORY, factory=True, workers=settings.workers, **_options(settings))
+    with _listen(settings) as sock, TemporaryDirectory(prefix="microtome-") as folder:
+        os.environ[_SHARED] = folder
         _say(settings, sock.getsockname()[1])
-        fd = sock.fileno()
-        uvicorn.run(_FACTORY, factory=True, workers=settings.workers, fd=fd, **options)
+        Multiprocess(config, sockets=[sock]).run()
     return 0
 
 
@@ -130,13 +141,17 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
-        "http": "httptools",
         "loop": "uvloop",
         "ws": "none",
-        "access_log": settings.access_log,
-        "log_level": "info" if settings.access_log else "warning",
+        # One line a request is ours, and has no query in it.
+        "access_log": False,
+        "log_config": None,
+        "log_level": "warning",
         "server_header": False,
-        "timeout_graceful_shutdown": _GRACE_SECONDS,
+        "forwarded_allow_ips": list(settings.trusted_proxies),
+        "limit_concurrency": settings.max_connections,
+        "timeout_graceful_shutdown": ceil(settings.grace_seconds),
+        "request_seconds": settings.request_seconds,
     }
 
 

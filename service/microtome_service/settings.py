@@ -6,6 +6,7 @@ from typing import Any
 
 from microtome_core.errors import InputError
 from microtome_service.auth.addresses import check_issuer_url
+from microtome_service.settings_file import read_file
 
 PREFIX = "MICROTOME_"
 _MIB = 1 << 20
@@ -33,7 +34,13 @@ class Settings:
     cache_bytes : int
         Decoded chunks kept in memory.
     max_cutout_bytes : int
-        Voxels of one answer, uncompressed; beyond it is 413.
+        Voxels of one answer in memory at one time, uncompressed. NPY, raw and zstd are streamed
+        beyond it; other formats are 413.
+    max_answer_bytes : int
+        Voxels of one streamed answer in all; 0 is without end.
+    slab_bytes : int
+        Voxels that a streamed answer reads at one time, give or take a row of chunks; smaller
+        answers are read at once.
     max_decoded_bytes : int
         Whole chunks that one answer makes the service decode.
     max_chunks : int
@@ -44,6 +51,11 @@ class Settings:
         Voxels of all answers that are read, encoded or sent at one time; further ones wait.
     max_waiting : int
         Answers that wait for that; further ones are 503.
+    max_share : float
+        What part of that memory and queue one caller may have: a principal, or an anonymous
+        address.
+    max_boxes, max_body_bytes : int
+        Regions of one batch, and bytes of the JSON that lists them.
     wait_seconds, read_seconds : float
         Longest wait for memory, and for storage.
     stalled_seconds : float
@@ -63,6 +75,20 @@ class Settings:
         Whose signed tokens are accepted, and the name by which they must mean this service.
     oidc_name_claim, oidc_groups_claim : str
         Where a token says who it is for, and which groups they are in.
+    log_format : str
+        ``plain`` lines for people, or ``json``, one object a line.
+    otlp_endpoint : str, optional
+        Collector of OpenTelemetry traces over HTTP, such as ``http://collector:4318``.
+    grace_seconds : float
+        Longest wait, after SIGTERM, for answers under way.
+    drain_seconds : float
+        How long, after SIGTERM, new requests are still answered while ``/health/ready`` is 503.
+    request_seconds : float
+        How long a caller may take to send a request's head, and be silent within its body.
+    max_connections : int
+        Connections of one process; further ones get 503.
+    trusted_proxies : tuple of str
+        Addresses or networks whose ``X-Forwarded-For`` is believed.
 
     Examples
     --------
@@ -79,11 +105,16 @@ class Settings:
     cors_origins: tuple[str, ...] = ("*",)
     cache_bytes: int = _GIB
     max_cutout_bytes: int = _GIB
+    max_answer_bytes: int = 0
+    slab_bytes: int = 32 * _MIB
     max_decoded_bytes: int = 4 * _GIB
     max_chunks: int = 65536
     max_thumbnail_bytes: int = 128 * _MIB
     max_flying_bytes: int = 2 * _GIB
     max_waiting: int = 256
+    max_share: float = 0.5
+    max_boxes: int = 4096
+    max_body_bytes: int = _MIB
     wait_seconds: float = 30.0
     read_seconds: float = 120.0
     stalled_seconds: float = 60.0
@@ -96,6 +127,13 @@ class Settings:
     oidc_audience: str = ""
     oidc_name_claim: str = "sub"
     oidc_groups_claim: str = "groups"
+    log_format: str = "plain"
+    otlp_endpoint: str = ""
+    grace_seconds: float = 30.0
+    drain_seconds: float = 0.0
+    request_seconds: float = 30.0
+    max_connections: int = 1024
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
 
     def __post_init__(self) -> None:
         if not self.root:
@@ -104,6 +142,10 @@ class Settings:
             value = getattr(self, name)
             if not value >= lowest:  # NaN is neither
                 raise InputError(f"{name} = {value}: expected {lowest} or more")
+        if self.log_format not in ("plain", "json"):
+            raise InputError(f"log_format = {self.log_format[:40]!r}: expected plain or json")
+        if self.max_share > 1:
+            raise InputError(f"max_share = {self.max_share}: expected 0.01 to 1")
         if self.port > 65535:
             raise InputError(f"port = {self.port}: expected 0 to 65535")
         if self.default_visibility not in ("public", "private"):
@@ -122,18 +164,21 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read every field that `environment` names.
+        """Read every field that `environment` names, others from the file MICROTOME_SETTINGS.
 
         Raises
         ------
         InputError
-            No ``MICROTOME_ROOT``, or a value that is not of its field's type.
+            No root, a value that is not of its field's type, or a key of the file that is unknown.
         """
-        if f"{PREFIX}ROOT" not in environment:
+        path = environment.get(f"{PREFIX}SETTINGS")
+        kept = read_file(path, _kinds(cls)) if path else {}
+        if f"{PREFIX}ROOT" not in environment and "root" not in kept:
             raise InputError(f"{PREFIX}ROOT is not set: expected the store's folder or URL")
         names = {f.name: f"{PREFIX}{f.name.upper()}" for f in fields(cls)}
         given = {field: name for field, name in names.items() if name in environment}
-        return cls(**{f: _value(cls, f, name, environment[name]) for f, name in given.items()})
+        told = {f: _value(cls, f, name, environment[name]) for f, name in given.items()}
+        return cls(**{**kept, **told})
 
     def to_environment(self) -> dict[str, str]:
         """Return what `from_environment` reads; so worker processes get their settings."""
@@ -145,7 +190,9 @@ _LOWEST: Mapping[str, float] = {
     "port": 0, "workers": 1, "cache_bytes": 0, "max_cutout_bytes": 1, "max_decoded_bytes": 1,
     "max_chunks": 1, "max_thumbnail_bytes": 1, "max_flying_bytes": 1, "max_waiting": 0,
     "wait_seconds": 0, "read_seconds": 0.001, "stalled_seconds": 1, "recheck_seconds": 0,
-    "tile_max_age": 0,
+    "tile_max_age": 0, "max_answer_bytes": 0, "slab_bytes": 1, "max_share": 0.01, "max_boxes": 1,
+    "max_body_bytes": 1, "grace_seconds": 0, "drain_seconds": 0, "request_seconds": 0.1,
+    "max_connections": 2,
 }  # fmt: skip
 
 
@@ -168,9 +215,12 @@ _PARSERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
 }
 
 
+def _kinds(cls: type) -> dict[str, type]:
+    return {f.name: str if f.name == "root" else type(f.default) for f in fields(cls)}
+
+
 def _value(cls: type, field: str, name: str, text: str) -> Any:  # noqa: ANN401 - one of many types
-    defaults = {f.name: f.default for f in fields(cls)}
-    parse, expected = _PARSERS[str if field == "root" else type(defaults[field])]
+    parse, expected = _PARSERS[_kinds(cls)[field]]
     try:
         return parse(text)
     except (ValueError, KeyError) as error:

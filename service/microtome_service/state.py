@@ -11,13 +11,18 @@ from fastapi import Request
 from microtome_core.store.location import Store
 from microtome_service.admission import Admission, Lease
 from microtome_service.auth.access import Access
+from microtome_service.callers import caller_of, note_principal
 from microtome_service.catalog import Catalog
+from microtome_service.draining import Draining
+from microtome_service.metrics import Metrics
 from microtome_service.reader import Limits
 from microtome_service.settings import Settings
+from microtome_service.tracing import open_tracing
 from microtome_service.view import View
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_SAMPLE_SECONDS = 5.0
 
 
 class Service:
@@ -27,44 +32,74 @@ class Service:
     ----------
     settings : Settings
     store : Store
+    metrics : Metrics, optional
+        Its own by default.
     """
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, metrics: Metrics | None = None) -> None:
         self.settings = settings
         self.store = store
         self.catalog = Catalog(store, settings.recheck_seconds)
         self.access = Access(settings, store.url)
         self.gate = Admission(
-            settings.max_flying_bytes, settings.max_waiting, settings.wait_seconds
+            settings.max_flying_bytes,
+            settings.max_waiting,
+            settings.wait_seconds,
+            settings.max_share,
         )
         self.limits = Limits(
             settings.max_cutout_bytes,
             settings.max_decoded_bytes,
             settings.max_chunks,
             settings.read_seconds,
+            settings.slab_bytes,
+            settings.max_answer_bytes,
         )
+        self.metrics = metrics or Metrics()
+        self.draining = Draining(settings.drain_seconds, settings.grace_seconds)
+        self.tracing = open_tracing(settings.otlp_endpoint)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encode")
 
     async def view(self, request: Request) -> View:
         """Return the catalog as whoever sent `request` may see it; raises as `Access.identify`."""
         credentials = request.headers.getlist("authorization")
         principal, rules = await self.access.identify(credentials)
+        note_principal(principal)
         return View(self.catalog, principal, rules)
 
-    async def admit(self, _: View, nbytes: int) -> Lease:
+    def sample(self) -> None:
+        """Note what nobody tells of by itself."""
+        self.metrics.sample(self.gate, len(self.draining.active))
+
+    async def watch(self) -> None:
+        """Note every few seconds what nobody tells of by itself, for ever."""
+        while True:
+            self.sample()
+            await asyncio.sleep(_SAMPLE_SECONDS)
+
+    async def admit(self, view: View, nbytes: int) -> Lease:
         """Wait for room in memory; raises as `Admission.admit`."""
-        return await self.gate.admit(nbytes)
+        return await self.gate.admit(nbytes, caller_of(view.principal))
 
     async def compute(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what keeps a processor busy in one of as many threads as there are processors."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        done = self._pool.submit(work, *args, **kwargs)
+        waiting = asyncio.wrap_future(done)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            # What has begun cannot be stopped, and holds its memory until it ends.
+            if not done.cancel():
+                await asyncio.wait([waiting])
+            raise
 
     def close(self) -> None:
         """Let the threads go."""
         self.catalog.close()
         self.access.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self.tracing is not None:
+            self.tracing.close()
 
 
 async def get_service(request: Request) -> Service:

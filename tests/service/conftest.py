@@ -262,6 +262,12 @@ def running(app: FastAPI) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def running_app() -> Callable[[FastAPI], AbstractContextManager[str]]:
+    """Serve an app on a real socket: `with running_app(app) as address`."""
+    return running
+
+
+@pytest.fixture(scope="session")
 def run_server() -> Callable[..., AbstractContextManager[str]]:
     """Serve a store on a real socket: `with run_server(store) as address`."""
 

@@ -37,9 +37,10 @@ def test_too_much_is_refused_before_anything_is_read(
     """
     make_builder(disk_store).layer("demo/brain/neurons", "zyx", make_ramp((10, 20, 30), "uint16"))
     one_more = {name: limit + 1 for name, limit in changes.items()}
-    assert connect(disk_store, **one_more).get(CUTOUT).status_code == 200
+    url = f"{CUTOUT}?format=tiff"
+    assert connect(disk_store, **one_more).get(url).status_code == 200
     damage(disk_store)
-    answer = connect(disk_store, **changes).get(CUTOUT)
+    answer = connect(disk_store, **changes).get(url)
     assert answer.status_code == 413
     assert words in answer.json()["detail"]
 

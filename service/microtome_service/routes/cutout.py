@@ -22,13 +22,17 @@ from microtome_service.encode import (
     describe,
     encode,
     length,
+    npy_header,
 )
+from microtome_service.exchange import span
 from microtome_service.negotiate import entity_tag, unchanged
 from microtome_service.problems import responses
-from microtome_service.reader import check_cost, find_level, read, voxel_bytes
+from microtome_service.reader import Cost, cost_of, find_level, read, refuse_beyond
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
 from microtome_service.state import Service
+from microtome_service.streaming import STREAMED, fits_whole, plan_slabs, stream
+from microtome_service.versions import Version, cache_control, check_version
 from microtome_service.view import View
 
 _RANGE = "half-open range `start:stop`, or one index, which drops the axis; all of it by default"
@@ -63,6 +67,8 @@ class CutoutQuery:
         ),
     ] = None
 
+    version: Version = None
+
     @property
     def words(self) -> dict[str, str]:
         """What was said of each axis."""
@@ -88,26 +94,45 @@ async def get_cutout(
     selection = Selection.parse(
         layer.info.axes, find_level(layer.info, query.level).shape, query.words
     )
-    check_cost(layer.info, query.level, [selection.region], service.limits)
+    check_version(layer.info, query.version)
     check_encodable(selection.shape, layer.info.dtype, selection.axes, media_type)
-    headers = _headers(layer.info, query.level, selection, media_type)
+    cost = _check_cost(service, layer.info, query.level, selection, media_type)
+    headers = _headers(layer.info, query.level, selection, media_type, cost, query.version)
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
         return _head(layer.info, selection, media_type, headers)
-    return await _body(service, view, layer, query.level, selection, media_type, headers)
+    return await _body(service, view, layer, query.level, selection, media_type, headers, cost)
 
 
-def _headers(info: LayerInfo, level: int, selection: Selection, media_type: str) -> dict[str, str]:
+def _check_cost(
+    service: Service, info: LayerInfo, level: int, selection: Selection, media_type: str
+) -> Cost:
+    cost = cost_of(info, level, [selection.region])
+    if media_type in STREAMED and not fits_whole(cost.voxels, service.limits):
+        plan_slabs(info, level, selection.region, service.limits)
+        return cost
+    refuse_beyond(cost, level, [selection.region], service.limits)
+    return cost
+
+
+def _headers(
+    info: LayerInfo,
+    level: int,
+    selection: Selection,
+    media_type: str,
+    cost: Cost,
+    version: str | None,
+) -> dict[str, str]:
     request = (level, selection.region, selection.dropped, media_type)
     name = _file_name(info, level, selection, media_type)
     return {
         "ETag": entity_tag(__version__, info.id, info.version, *request),
-        # Kept, but asked for again: a layer may be replaced at any time.
-        "Cache-Control": "public, no-cache",
+        "Cache-Control": cache_control(version),
         "Vary": "Accept",
         "Content-Disposition": f'inline; filename="{name}"',
         "X-Microtome-Version": info.version,
+        **cost.headers,
         **describe(selection.shape, info.dtype, selection.axes),
     }
 
@@ -138,10 +163,16 @@ async def _body(
     selection: Selection,
     media_type: str,
     headers: dict[str, str],
+    cost: Cost,
 ) -> Response:
-    nbytes = voxel_bytes(layer.info, selection.region)
-    # What is encoded stands in memory twice.
-    lease = await service.admit(view, nbytes if media_type in PLAIN else 2 * nbytes)
+    if media_type in STREAMED and not fits_whole(cost.voxels, service.limits):
+        plan = plan_slabs(layer.info, level, selection.region, service.limits)
+        npy = media_type == FORMATS["npy"]
+        prefix = npy_header(selection.shape, layer.info.dtype) if npy else b""
+        return await stream(service, view, layer, level, plan, media_type, headers, prefix)
+    # Chunks while it is read, and then what it is encoded to.
+    held = cost.held if media_type in PLAIN else cost.held + cost.voxels
+    lease = await service.admit(view, held)
     try:
         parts = await _parts(service, layer, level, selection, media_type)
     except BaseException:
@@ -158,7 +189,8 @@ async def _parts(
     if media_type in PLAIN:
         return encode(block, selection.axes, media_type, {})
     metadata = _metadata(layer.info, level, selection)
-    return await service.compute(encode, block, selection.axes, media_type, metadata)
+    with span("encode"):
+        return await service.compute(encode, block, selection.axes, media_type, metadata)
 
 
 def _metadata(info: LayerInfo, level: int, selection: Selection) -> dict[str, Any]:
@@ -188,6 +220,8 @@ _HEADERS = {
     "X-Microtome-Axes": {"description": "One letter an axis, for example `zyx`."},
     "X-Microtome-Version": {"description": "Version of the layer."},
     "Content-Disposition": {"description": "A name to save by: layer, level and region."},
+    "X-Microtome-Cost-Bytes-Decoded": {"description": "Bytes of all chunks that hold a voxel."},
+    "X-Microtome-Cost-Chunks": {"description": "Number of those chunks."},
     "ETag": {"description": "Strong: of version, region and format."},
 }
 
@@ -211,7 +245,7 @@ def router() -> APIRouter:
         responses={
             200: ok,
             304: {"description": "The caller has it already."},
-            **responses(400, 404, 406, 413, 422, 503),
+            **responses(400, 404, 406, 409, 413, 422, 429, 503),
         },
     )
     return routes

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from microtome_core.errors import StorageError
-from microtome_service.errors import Unreadable
+from microtome_service.errors import Busy, Unreadable
 from microtome_service.location import check_root
 from microtome_service.problems import responses
 from microtome_service.routes.parameters import ServiceDep, add, only
@@ -22,7 +22,9 @@ async def get_live() -> Response:
 
 
 async def get_ready(service: ServiceDep) -> Response:
-    """Answer if the root of the store can be reached, and it is known what may be read."""
+    """Answer if the store and what is known of rights can be read, and the end is not near."""
+    if service.draining.begun:
+        raise Busy("the service is about to end")
     await service.access.identify(())
     try:
         async with asyncio.timeout(service.settings.read_seconds):

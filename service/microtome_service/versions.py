@@ -1,0 +1,37 @@
+"""Addresses of one version of a layer, whose answers never change and may be kept for ever."""
+
+from typing import Annotated
+
+from fastapi import Query
+
+from microtome_core.wire import LayerInfo
+from microtome_service.errors import Outdated
+
+Version = Annotated[
+    str | None,
+    Query(
+        max_length=64,
+        description="Version of the layer, as its JSON and `X-Microtome-Version` say. The answer "
+        "may then be kept for ever; once the layer has another version, it is 409.",
+    ),
+]
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+def check_version(info: LayerInfo, version: str | None) -> None:
+    """Refuse what is asked of a version that the layer no longer has.
+
+    Raises
+    ------
+    Outdated
+        Names both versions.
+    """
+    if version not in (None, info.version):
+        raise Outdated(
+            f"layer {info.id} has version {info.version}, not {version!r}: ask for its JSON again"
+        )
+
+
+def cache_control(version: str | None, otherwise: str = "public, no-cache") -> str:
+    """Return how long an answer may be kept: for ever, or asked for again every time."""
+    return otherwise if version is None else _FOR_EVER
