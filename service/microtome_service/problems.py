@@ -147,9 +147,9 @@ async def _microtome(request: Request, error: Exception) -> Response:
         return _answer(request, status, str(error), type(error).__name__, challenge)
     if status < 500 and not isinstance(error, Busy):
         return _answer(request, status, str(error), type(error).__name__)
-    # To be busy is no fault, and no trace of it says more.
+    # To be busy is no fault: metrics count it, and lines of it would fill the log under load.
     cause = None if isinstance(error, Busy) else error
-    level = logging.WARNING if isinstance(error, Busy) else logging.ERROR
+    level = logging.INFO if isinstance(error, Busy) else logging.ERROR
     _LOG.log(level, "%s %r: %s", request.method, request.url.path, error, exc_info=cause)
     # Words from the storage engine name paths and hosts; they are for the log alone.
     fit = isinstance(error, Unreadable | Busy)

@@ -53,7 +53,7 @@ def running(root: str, port: int) -> Iterator[str]:
     words = [sys.executable, "-m", "microtome_cli", "serve", root, "--port", str(port)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as server:
         try:
-            _wait(url, server)
+            wait_until_ready(url, server)
             yield url
         finally:
             server.terminate()
@@ -61,7 +61,8 @@ def running(root: str, port: int) -> Iterator[str]:
             assert server.wait(10) in {0, -signal.SIGTERM}
 
 
-def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
+def wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> None:
+    """Return when a service answers."""
     for _ in range(200):
         try:
             urllib.request.urlopen(f"{url}/health/ready", timeout=1).close()
