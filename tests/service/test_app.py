@@ -100,11 +100,11 @@ def test_to_be_busy_is_a_line_in_the_log_and_no_fault(
 
     call.app.add_api_route("/busy", refuse)
     call.app.router.routes.insert(0, call.app.router.routes.pop())
-    with caplog.at_level(logging.WARNING, "microtome_service"):
+    with caplog.at_level(logging.INFO, "microtome_service"):
         answer = call.get("/busy")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert "too many" in answer.json()["detail"]
-    assert [(r.levelname, r.exc_info) for r in caplog.records] == [("WARNING", None)]
+    assert [(r.levelname, r.exc_info) for r in caplog.records] == [("INFO", None)]
 
 
 @pytest.mark.parametrize("url", ["/", "/docs", "/api/datasets", CUTOUT, "/health/live"])
