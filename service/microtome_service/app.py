@@ -14,17 +14,31 @@ from microtome_service import problems
 from microtome_service.auth.privacy import PrivateAnswers
 from microtome_service.metrics import Metrics
 from microtome_service.pages import Pages
-from microtome_service.routes import batch, cutout, datasets, health, pages, tiles
+from microtome_service.routes import batch, cutout, datasets, health, pages, tiles, zarr
 from microtome_service.routes import metrics as metrics_route
 from microtome_service.settings import Settings
 from microtome_service.state import Service
 from microtome_service.watch import Watch
 
+_ASKED = (
+    "Accept",
+    "Authorization",
+    "Content-Type",
+    "If-Match",
+    "If-Modified-Since",
+    "If-None-Match",
+    "If-Range",
+    "Range",
+    "X-Request-ID",
+)
 _EXPOSED = (
     "ETag",
     "Content-Length",
     "Content-Disposition",
     "Retry-After",
+    "Accept-Ranges",
+    "Content-Range",
+    "Last-Modified",
     "X-Microtome-Shape",
     "X-Microtome-Dtype",
     "X-Microtome-Axes",
@@ -99,8 +113,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "HEAD", "POST"],
-        allow_headers=["Accept", "Authorization", "Content-Type", "If-None-Match", "X-Request-ID"],
+        allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+        allow_headers=_ASKED,
         expose_headers=_EXPOSED,
         max_age=86400,
     )
@@ -109,7 +123,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def _add_routes(app: FastAPI) -> None:
     # Pages come last: their addresses begin with any name.
-    for room in (cutout, batch, tiles, datasets, health, metrics_route):
+    for room in (cutout, batch, tiles, datasets, zarr, health, metrics_route):
         app.include_router(room.router())
     app.mount("/static", pages.static_files(), "static")
     app.include_router(pages.router())

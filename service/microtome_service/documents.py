@@ -14,13 +14,17 @@ from microtome_service.catalog import Damaged
 
 @dataclass(frozen=True, slots=True)
 class LayerLinks:
-    """Addresses of a layer on this host; `cutout` and `tiles` are URI templates (RFC 6570)."""
+    """Addresses of a layer on this host; `cutout` and `tiles` are URI templates (RFC 6570).
+
+    `zarr` is what readers of OME-Zarr open.
+    """
 
     self: str
     page: str
     thumbnail: str
     cutout: str
     tiles: str
+    zarr: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,7 @@ class DatasetLinks:
 
     self: str
     page: str
+    zarr: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,9 @@ def json_response(
     return Response(to_json(document), headers=headers, media_type="application/json")
 
 
-def layer_links(base: str, layer_id: str) -> LayerLinks:
+def layer_links(base: str, layer: Layer) -> LayerLinks:
     """Return the addresses of a layer; `base` is the path below which the service is mounted."""
+    layer_id = layer.info.id
     api = f"{base}/api/datasets/{layer_id}"
     return LayerLinks(
         self=api,
@@ -104,14 +110,17 @@ def layer_links(base: str, layer_id: str) -> LayerLinks:
         cutout=f"{api}/cutout{{?level,t,c,z,y,x,format}}",
         tiles=f"{api}/tiles/{{plane}}/{{level}}/{{index}}/{{row}}/{{col}}.{{extension}}"
         "{?size,t,channels,window*,color*,gamma,blend}",
+        # Labels lie below their image.
+        zarr=f"{base}/zarr/{layer.path}",
     )
 
 
-def layer_document(base: str, info: LayerInfo) -> LayerDocument:
+def layer_document(base: str, layer: Layer) -> LayerDocument:
     """Return all that is known of a layer."""
+    info = layer.info
     return LayerDocument(
         info.id, info.kind, info.axes, info.units, info.dtype, info.levels, info.channels,
-        info.version, info.attrs, links=layer_links(base, info.id),
+        info.version, info.attrs, links=layer_links(base, layer),
     )  # fmt: skip
 
 
@@ -124,7 +133,9 @@ def dataset_document(
         dataset.collection,
         dataset.dataset,
         tuple(_summary(base, layer) for layer in layers),
-        DatasetLinks(f"{base}/api/datasets/{dataset}", f"{base}/{dataset}"),
+        DatasetLinks(
+            f"{base}/api/datasets/{dataset}", f"{base}/{dataset}", f"{base}/zarr/{dataset}"
+        ),
     )
 
 
@@ -134,5 +145,5 @@ def _summary(base: str, layer: Layer | Damaged) -> LayerSummary | DamagedSummary
     info = layer.info
     return LayerSummary(
         info.id, info.kind, info.axes, info.shape, info.dtype, info.levels[0].scale, info.units,
-        len(info.levels), info.version, layer_links(base, info.id),
+        len(info.levels), info.version, layer_links(base, layer),
     )  # fmt: skip

@@ -10,6 +10,7 @@ format      media type                    body
 ``png``     ``image/png``                 one plane, uint8 or uint16 grey or uint8 RGB, exact
 ``jpeg``    ``image/jpeg``                one plane, uint8 grey or RGB, lossy
 ``tiff``    ``image/tiff``                OME-TIFF with axes and voxel size, uncompressed
+``chunks``  ``…/vnd.microtome.chunks``    the stored chunks as they are: see `encoded`
 ==========  ============================  ==========================================================
 
 IANA knows no type for .npy; ``application/x-npy`` is what others use, too. Shape,
@@ -41,6 +42,7 @@ FORMATS: Mapping[str, str] = {
     "png": "image/png",
     "jpeg": "image/jpeg",
     "tiff": "image/tiff",
+    "chunks": "application/vnd.microtome.chunks",
 }
 ALIASES: Mapping[str, str] = {"jpg": "jpeg", "tif": "tiff"}
 PLAIN = (FORMATS["npy"], FORMATS["raw"])

@@ -4,13 +4,15 @@
 
     MicrotomeError
     ├── InputError
-    │   └── NotAcceptable     none of the media types that the caller accepts
+    │   ├── NotAcceptable     none of the media types that the caller accepts
+    │   └── RangeNotSatisfiable  none of the bytes asked for are there
     ├── StorageError
     │   └── Unreadable        with words that are fit for strangers
     ├── Unauthenticated       nobody knows who asks: show credentials
     ├── Forbidden             it may be seen, and no more
     ├── Conflict
     │   └── Outdated          the version asked for is no longer the layer's
+    ├── PreconditionFailed    a condition of the caller's does not hold
     └── Busy                  too many answers under way
         └── TooMany           too many of the same caller's
     RuntimeError
@@ -67,3 +69,22 @@ class Interrupted(RuntimeError):
 
     Not a `MicrotomeError`: nothing may try to answer it.
     """
+
+
+class PreconditionFailed(MicrotomeError):
+    """What the caller made its condition does not hold: nothing was done."""
+
+
+class RangeNotSatisfiable(InputError):
+    """None of the bytes asked for are there.
+
+    Parameters
+    ----------
+    message : str
+    size : int
+        Bytes of the whole.
+    """
+
+    def __init__(self, message: str, size: int) -> None:
+        self.size = size
+        super().__init__(message)

@@ -27,6 +27,8 @@ from microtome_service.errors import (
     Busy,
     Forbidden,
     NotAcceptable,
+    PreconditionFailed,
+    RangeNotSatisfiable,
     TooMany,
     Unauthenticated,
     Unreadable,
@@ -41,6 +43,8 @@ _LONGEST_DETAIL = 1000
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (TooLarge, 413),
     (NotAcceptable, 406),
+    (RangeNotSatisfiable, 416),
+    (PreconditionFailed, 412),
     (RegionError, 400),
     (InputError, 400),
     (NotFound, 404),
@@ -146,7 +150,9 @@ async def _microtome(request: Request, error: Exception) -> Response:
         challenge = {"WWW-Authenticate": CHALLENGE + ', error="invalid_token"' * error.invalid}
         return _answer(request, status, str(error), type(error).__name__, challenge)
     if status < 500 and not isinstance(error, Busy):
-        return _answer(request, status, str(error), type(error).__name__)
+        size = error.size if isinstance(error, RangeNotSatisfiable) else None
+        headers = {} if size is None else {"Content-Range": f"bytes */{size}"}
+        return _answer(request, status, str(error), type(error).__name__, headers)
     # To be busy is no fault: metrics count it, and lines of it would fill the log under load.
     cause = None if isinstance(error, Busy) else error
     level = logging.INFO if isinstance(error, Busy) else logging.ERROR

@@ -14,12 +14,16 @@ from microtome_service.auth.access import Access
 from microtome_service.callers import caller_of, note_principal
 from microtome_service.catalog import Catalog
 from microtome_service.draining import Draining
+from microtome_service.hierarchy import Hierarchy
 from microtome_service.metrics import Metrics
+from microtome_service.objects import Objects
 from microtome_service.reader import Limits
 from microtome_service.settings import Settings
+from microtome_service.shards import Indexes
 from microtome_service.tracing import open_tracing
 from microtome_service.view import View
 
+_INDEX_BYTES = 32 << 20
 P = ParamSpec("P")
 T = TypeVar("T")
 _SAMPLE_SECONDS = 5.0
@@ -58,6 +62,9 @@ class Service:
         self.metrics = metrics or Metrics()
         self.draining = Draining(settings.drain_seconds, settings.grace_seconds)
         self.tracing = open_tracing(settings.otlp_endpoint)
+        self.objects = Objects(store, settings.read_seconds)
+        self.hierarchy = Hierarchy(self.objects)
+        self.indexes = Indexes(self.objects, _INDEX_BYTES)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encode")
 
     async def view(self, request: Request) -> View:
@@ -97,6 +104,7 @@ class Service:
         """Let the threads go."""
         self.catalog.close()
         self.access.close()
+        self.objects.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self.tracing is not None:
             self.tracing.close()

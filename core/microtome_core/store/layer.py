@@ -44,12 +44,23 @@ class Layer:
         The same, to be read from: these know which shards are empty on purpose.
     path : str
         Its folder below the root.
+    document : bytes
+        Its ``zarr.json``, as it was when all this was read.
     """
 
     info: LayerInfo
     arrays: tuple[ts.TensorStore, ...]
     voxels: tuple[Voxels, ...]
     path: str
+    document: bytes = b"{}"
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard was stored that is not listed as empty: one that is missing is lost.
+
+        Other software leaves out chunks that hold the fill value, as Zarr says.
+        """
+        return _complete(self.info.attrs)
 
 
 def find_layer(store: Store, layer_id: LayerId) -> str | None:
@@ -105,7 +116,7 @@ def read_layer(store: Store, layer_id: LayerId) -> Layer:
         raise StorageError(f"{store.url}/{path}: not OME-Zarr 0.5: {error}") from error
     scales = ome.multiscales[0]
     record = attributes.get("nwb", {})
-    complete = isinstance(record, dict) and record.get("schema_id") == SCHEMA
+    complete = _complete(record)
     arrays = tuple(
         open_array(store, f"{path}/{d.path}", complete=complete) for d in scales.datasets
     )
@@ -113,7 +124,7 @@ def read_layer(store: Store, layer_id: LayerId) -> Layer:
     kept = attributes.get("microtome", {})
     folder = f"{path}/{kept['version']}".rstrip("/") if "version" in kept else None
     voxels = _voxels(store, info, arrays, folder, int(kept.get("empty_shards", 0)))
-    return Layer(info, arrays, voxels, path)
+    return Layer(info, arrays, voxels, path, document)
 
 
 def publish_layer(store: Store, path: str, attributes: dict[str, Any]) -> None:
@@ -145,6 +156,10 @@ def ensure_groups(store: Store, dataset: DatasetId) -> None:
 def ensure_group(store: Store, path: str) -> None:
     """Make one folder a Zarr group; attributes that it has stay."""
     store.update(f"{path}/zarr.json".lstrip("/"), lambda old: old or _group({}))
+
+
+def _complete(record: object) -> bool:
+    return isinstance(record, dict) and record.get("schema_id") == SCHEMA
 
 
 def _with_label(old: bytes | None, name: str) -> bytes:

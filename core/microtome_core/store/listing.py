@@ -1,8 +1,9 @@
-"""Listing what lies in a folder or a bucket, page by page; fsspec does it."""
+"""What lies in a folder or a bucket, page by page, and what is known of one object, by fsspec."""
 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,31 @@ import fsspec
 
 # A level's slabs of shards lie so deep below a layer's version: 0/c/7.
 _DEPTH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What is known of an object without reading it.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+    tag : str
+        Another one wherever the bytes may be others.
+    modified : float, optional
+        When it was written, in seconds since 1970.
+    """
+
+    size: int
+    tag: str
+    modified: float | None
+
+    @classmethod
+    def of_file(cls, found: os.stat_result) -> "Stat":
+        """Read what the system says of a file; writers replace files, so each has a number."""
+        tag = f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
+        return cls(found.st_size, tag, found.st_mtime)
 
 
 def files(root: Path, folder: str) -> Iterator[tuple[str, int]]:
@@ -63,6 +89,24 @@ def folders(url: str, folder: str, arguments: Mapping[str, Any]) -> list[str]:
             return []
     names = (e["name"].rstrip("/") for e in entries if e["type"] == "directory")
     return sorted(name.rsplit("/", 1)[-1] for name in names)
+
+
+def stat_object(url: str, arguments: Mapping[str, Any]) -> Stat | None:
+    """Return what is known of one object, or None where there is none.
+
+    Raises
+    ------
+    OSError
+    """
+    with _as_os_errors():
+        filesystem, path = fsspec.core.url_to_fs(url, **arguments)
+        try:
+            found = filesystem.info(path, refresh=True)
+        except FileNotFoundError:
+            return None
+    if found["type"] != "file":
+        return None
+    return Stat(int(found["size"]), found["ETag"].strip('"'), found["LastModified"].timestamp())
 
 
 def _entries(

@@ -21,6 +21,7 @@ import tensorstore as ts
 from microtome_core.errors import AccessDenied, InputError, StorageError
 from microtome_core.store import listing
 from microtome_core.store.leftovers import sweep_folder, sweep_object
+from microtome_core.store.listing import Stat
 
 _LOG = logging.getLogger(__name__)
 _UPDATE_TRIES = 100
@@ -133,6 +134,37 @@ class Store:
         with storage_errors(f"{self.url}/{path}"):
             result = self._objects.read(path).result()
         return bytes(result.value) if result.state == "value" else None
+
+    def local(self, path: str) -> Path | None:
+        """Return the file of an object, whether it is there or not; None where there are none."""
+        return Path(f"{self._kvstore['path']}{path}") if self._kvstore["driver"] == "file" else None
+
+    def stat(self, path: str) -> Stat | None:
+        """Return what is known of an object, or None where there is none."""
+        with storage_errors(f"{self.url}/{path}"):
+            if (file := self.local(path)) is not None:
+                return Stat.of_file(file.stat()) if file.is_file() else None
+            if self._kvstore["driver"] == "memory":
+                found = self._objects.read(path).result()
+                tag = _tag(found.stamp.generation)
+                return Stat(len(found.value), tag, None) if found.state == "value" else None
+            return listing.stat_object(f"{self.url}/{path}", self._fsspec)
+
+    async def read_part(self, path: str, start: int, stop: int) -> tuple[bytes, str]:
+        """Return bytes of an object, and the tag of the object that they are of.
+
+        The tag of a file is not the one that `stat` tells.
+
+        Raises
+        ------
+        StorageError
+            No such object, one that is shorter, or storage failed.
+        """
+        with storage_errors(f"{self.url}/{path}"):
+            found = await self._objects.read(path, byte_range=slice(start, stop))
+        if len(found.value) != stop - start:
+            raise StorageError(f"{self.url}/{path}: lacks bytes {start} to {stop}")
+        return bytes(found.value), _tag(found.stamp.generation)
 
     def write(self, path: str, data: bytes) -> None:
         """Write a small object atomically and durably, replacing what is there."""
@@ -250,6 +282,11 @@ class Store:
         prefix = f"{folder}/" if folder else ""
         keys = self._objects.list(_below(folder), strip_prefix_length=len(prefix)).result()
         return sorted({k.decode().split("/")[0] for k in keys if b"/" in k})
+
+
+def _tag(generation: bytes) -> str:
+    """Return TensorStore's mark of an object as a word: of an object in a bucket its ETag."""
+    return generation.lstrip(b"\0").decode("latin-1").strip('"')
 
 
 def _unless_absent(_: object, __: str, error: tuple[type, BaseException, object]) -> None:

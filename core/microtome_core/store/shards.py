@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from microtome_core.errors import StorageError
 
 _CHECKSUM = 4
-_ABSENT = 2**64 - 1
+ABSENT = 2**64 - 1
 _BLOCK = 1 << 20
 
 
@@ -57,7 +57,7 @@ def check_shard(stream: BinaryIO, chunks: int, present: int) -> Digest:
     """
     length = stream.seek(0, 2)
     index = _index(stream, length, chunks)
-    there = np.flatnonzero(index[:, 0] != _ABSENT)
+    there = np.flatnonzero(index[:, 0] != ABSENT)
     if len(there) != present:
         raise StorageError(f"{len(there)} chunks, expected {present}")
     state, end = xxhash.xxh3_128(), 0
@@ -70,26 +70,36 @@ def check_shard(stream: BinaryIO, chunks: int, present: int) -> Digest:
         if not _matches(part):
             raise StorageError(f"chunk {number} of {count} bytes does not match its checksum")
         state.update(part)
-    tail = length - _index_size(chunks)
+    tail = length - index_size(chunks)
     if end != tail:
         raise StorageError(f"chunks end at byte {end}, expected {tail}")
     state.update(_read(stream, tail, length - tail))
     return Digest(length, state.hexdigest())
 
 
+def index_size(chunks: int) -> int:
+    """Return the bytes of the index of a shard that has room for so many chunks."""
+    return 16 * chunks + _CHECKSUM
+
+
+def parse_index(data: bytes, chunks: int) -> NDArray[np.uint64]:
+    """Return offset and length of each chunk, one row a chunk, both `ABSENT` where there is none.
+
+    Raises
+    ------
+    StorageError
+        The index does not match its checksum.
+    """
+    if not _matches(data):
+        raise StorageError("the index does not match its checksum")
+    return np.frombuffer(data[:-_CHECKSUM], "<u8").reshape(chunks, 2)
+
+
 def _index(stream: BinaryIO, length: int, chunks: int) -> NDArray[np.uint64]:
-    """Return offset and length of each chunk, the checksum of the index being right."""
-    size = _index_size(chunks)
+    size = index_size(chunks)
     if length < size:
         raise StorageError(f"{length} bytes, expected {size} at least: truncated")
-    tail = _read(stream, length - size, size)
-    if not _matches(tail):
-        raise StorageError("the index does not match its checksum")
-    return np.frombuffer(tail[:-_CHECKSUM], "<u8").reshape(chunks, 2)
-
-
-def _index_size(chunks: int) -> int:
-    return 16 * chunks + _CHECKSUM
+    return parse_index(_read(stream, length - size, size), chunks)
 
 
 def _read(stream: BinaryIO, offset: int, count: int) -> bytes:

@@ -24,12 +24,15 @@ from microtome_service.encode import (
     length,
     npy_header,
 )
+from microtome_service.encoded import HEADER_BYTES, find_chunks
 from microtome_service.exchange import span
 from microtome_service.negotiate import entity_tag, unchanged
+from microtome_service.objects import SENDING_BYTES
 from microtome_service.problems import responses
 from microtome_service.reader import Cost, cost_of, find_level, read, refuse_beyond
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
+from microtome_service.sending import StreamedResponse, started
 from microtome_service.state import Service
 from microtome_service.streaming import STREAMED, fits_whole, plan_slabs, stream
 from microtome_service.versions import Version, cache_control, check_version
@@ -102,7 +105,30 @@ async def get_cutout(
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
         return _head(layer.info, selection, media_type, headers)
+    if media_type == FORMATS["chunks"]:
+        return await _chunks(service, view, layer, query.level, selection, headers, cost)
     return await _body(service, view, layer, query.level, selection, media_type, headers, cost)
+
+
+async def _chunks(
+    service: Service,
+    view: View,
+    layer: Layer,
+    level: int,
+    selection: Selection,
+    headers: dict[str, str],
+    cost: Cost,
+) -> Response:
+    """Answer with the stored chunks, undecoded."""
+    lease = await service.admit(view, cost.chunks * HEADER_BYTES + SENDING_BYTES)
+    try:
+        found = await find_chunks(service, layer, level, selection, service.limits.voxels)
+        pieces = await started(found.pieces(service.objects))
+    except BaseException:
+        lease.release()
+        raise
+    media_type = FORMATS["chunks"]
+    return StreamedResponse(pieces, found.length, 200, headers, media_type, lease.release)
 
 
 def _check_cost(

@@ -94,12 +94,13 @@ async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDe
 
 async def get_layer(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
     """Return all that is known of a layer: axes, levels, channels, record, links."""
-    info = (await (await service.view(request)).layer(path.id)).info
+    layer = await (await service.view(request)).layer(path.id)
+    info = layer.info
     base = request.scope.get("root_path", "")
     headers = {**_FRESH, "ETag": entity_tag(__version__, info.id, info.version, base)}
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return json_response(layer_document(base, info), headers)
+    return json_response(layer_document(base, layer), headers)
 
 
 def _documented(model: type, description: str, *statuses: int) -> dict[str, Any]:

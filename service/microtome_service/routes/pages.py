@@ -83,12 +83,13 @@ async def get_layer(
     view = await service.view(request)
     layer = await view.layer(path.id)
     info = layer.info
-    links = layer_links(request.scope.get("root_path", ""), info.id)
+    links = layer_links(request.scope.get("root_path", ""), layer)
     host = _host(request, service)
     values = {
         "info": info,
         "links": links,
         "host": host,
+        "path": layer.path,
         "region": _example_region(info),
         "slice": _slice(info, links.self, query),
         "planes": _planes(info),

@@ -1,0 +1,267 @@
+"""The store as whoever asks may see it: which documents and shards there are, and nothing else.
+
+A key is never joined to a path: it is compared with what the metadata of a visible layer names.
+Groups are served with the metadata of all that is visible below them (``consolidated_metadata``, as
+zarr-python writes it), so that a reader needs no listing.
+"""
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from microtome_core.errors import InputError, NotFound, StorageError
+from microtome_core.names import DatasetId, LayerId, check_name
+from microtome_core.store.layer import Layer
+from microtome_service import labelled
+from microtome_service.errors import Unreadable
+from microtome_service.objects import Objects
+from microtome_service.stored import ZARR_3, Document, LayerFiles, Shard, attributes, load_files
+from microtome_service.view import View
+
+_LOG = logging.getLogger(__name__)
+# Above so many datasets, the root and collections say nothing of what lies below them.
+_MOST_DATASETS = 200
+_LAYERS_KEPT = 1024
+
+
+class Hierarchy:
+    """Looks keys up.
+
+    Parameters
+    ----------
+    objects : Objects
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._kept: OrderedDict[tuple[str, str], LayerFiles] = OrderedDict()
+
+    async def find(self, view: View, key: str) -> Document | Shard:
+        """Return what lies at a key below the root of the store.
+
+        Raises
+        ------
+        NotFound
+            Nothing does, or nothing that may be seen.
+        Unreadable
+            Storage failed.
+        """
+        words = key.split("/")
+        if words[-1] == ZARR_3 and len(words) <= 3:
+            return await self._group(view, words[:-1])
+        if len(words) == 5 and words[3:] == ["labels", ZARR_3]:
+            return await self._group(view, words[:-1])
+        layer, rest = await _layer(view, words)
+        files = await self.files(layer)
+        return await self._group(view, words[:-1]) if rest == ZARR_3 else _in_layer(files, rest)
+
+    async def files(self, layer: Layer) -> LayerFiles:
+        """Return what a layer's folder holds."""
+        kept = self._kept.get((layer.path, layer.info.version))
+        # The very layer: its arrays may have been opened anew.
+        if kept is None or kept.layer is not layer:
+            try:
+                kept = await self._objects.run(load_files, self._objects.store, layer)
+            except StorageError as error:
+                raise _unreadable(f"layer {layer.info.id}") from error
+            self._kept[layer.path, layer.info.version] = kept
+            while len(self._kept) > _LAYERS_KEPT:
+                self._kept.popitem(last=False)
+        return kept
+
+    async def _group(self, view: View, words: Sequence[str]) -> Document:
+        path = "/".join(words)
+        datasets, layers = await _below(view, words)
+        if len(words) > 2 and not layers:
+            raise _absent(path)
+        group = _group(await self._attributes(path, layers))
+        if len(datasets) <= _MOST_DATASETS:
+            found = await asyncio.gather(*map(self._files_or_none, layers))
+            readable = [files for files in found if files is not None]
+            group = _with_members(group, _consolidated(path, datasets, readable))
+        return Document(await self._objects.run(_dump, group))
+
+    async def _files_or_none(self, layer: Layer) -> LayerFiles | None:
+        """Return what a layer's folder holds; one that is damaged hides no other."""
+        try:
+            return await self.files(layer)
+        except Unreadable as error:
+            _LOG.warning("%s", error, exc_info=error)
+            return None
+
+    async def _attributes(self, path: str, layers: Iterable[Layer]) -> Any:  # noqa: ANN401 - JSON
+        """Return the attributes of a group: of layers and datasets those that are stored."""
+        for layer in layers:
+            if layer.path == path:
+                return attributes(layer.document)
+        if path.count("/") == 1:
+            try:
+                stored = await self._objects.run(self._objects.store.read, f"{path}/{ZARR_3}")
+                return attributes(stored or b"{}")
+            except (StorageError, ValueError) as error:
+                raise _unreadable(f"dataset {path}") from error
+        return _group_attributes(path, layers)
+
+
+def _group_attributes(path: str, layers: Iterable[Layer]) -> dict[str, Any]:
+    """Return the attributes of a group that is no layer: those of labels name what can be seen."""
+    if not path.endswith("/labels") or path.count("/") != 3:
+        return {}
+    names = sorted(layer.path.rpartition("/")[2] for layer in layers)
+    return {"ome": {"version": "0.5", "labels": names}}
+
+
+async def _below(view: View, words: Sequence[str]) -> tuple[list[DatasetId], list[Layer]]:
+    """Return the datasets and layers at or below a path, those of too many datasets left out."""
+    path = "/".join(words)
+    if len(words) >= 2:
+        dataset = _dataset(words[0], words[1])
+        layers = await _layers(view, dataset)
+        return [dataset], [each for each in layers if f"{each.path}/".startswith(f"{path}/")]
+    datasets = [d for d in await view.datasets() if not words or d.collection == words[0]]
+    if words and not datasets:
+        raise _absent(path)
+    if len(datasets) > _MOST_DATASETS:
+        return datasets, []
+    found = await asyncio.gather(*(_layers_or_none(view, dataset) for dataset in datasets))
+    return datasets, [layer for layers in found for layer in layers]
+
+
+async def _layers(view: View, dataset: DatasetId) -> list[Layer]:
+    return [each for each in await view.layers(dataset) if isinstance(each, Layer)]
+
+
+async def _layers_or_none(view: View, dataset: DatasetId) -> list[Layer]:
+    try:
+        return await _layers(view, dataset)
+    except NotFound:
+        return []
+
+
+async def _layer(view: View, words: Sequence[str]) -> tuple[Layer, str]:
+    """Return the layer in whose folder a key lies, and the rest of the key."""
+    depth = 5 if words[3:4] == ["labels"] else 3
+    if len(words) <= depth:
+        raise _absent("/".join(words))
+    try:
+        layer_id = LayerId(words[0], words[1], words[depth - 1])
+        check_name(words[2])
+    except InputError:
+        raise _absent("/".join(words)) from None
+    layer = await view.layer(layer_id)
+    # A label has an address of its own, but lies below its image.
+    if layer.path != "/".join(words[:depth]):
+        raise _absent("/".join(words))
+    return layer, "/".join(words[depth:])
+
+
+def _in_layer(files: LayerFiles, rest: str) -> Document | Shard:
+    for level, array in enumerate(files.arrays):
+        key = rest.removeprefix(f"{array.folder}/")
+        if key == rest:
+            continue
+        if key in array.documents:
+            return Document(array.documents[key])
+        index = array.parse(key)
+        if index is not None:
+            return Shard(files.layer, level, index, array)
+    if rest.startswith(f"{labelled.FOLDER}/"):
+        return _in_labelled(files, rest)
+    return _folder(files, rest.removesuffix(f"/{ZARR_3}"))
+
+
+def _in_labelled(files: LayerFiles, path: str) -> Document | Shard:
+    """Return what lies in a level that xarray opens, such as ``0/zarr.json`` or ``0/z/c/0``."""
+    info = files.layer.info
+    _, number, name, key = [*path.split("/", 3), "", ""][:4]
+    # Numbers are compared as words, so that each object has one name.
+    level = next((n for n in range(len(files.arrays)) if str(n) == number), None)
+    metadata = None if level is None else files.arrays[level].metadata
+    if level is None or metadata is None or path.endswith("/"):
+        raise _absent(path)
+    below = labelled.level_group(info, level, metadata)
+    if (name, key) == (ZARR_3, ""):
+        return Document(_dump(_with_members(_group({"layer": info.id}), below)))
+    if name in below and key == ZARR_3:
+        return Document(_dump(below[name]))
+    if name == info.kind and (index := files.arrays[level].parse(key)) is not None:
+        return Shard(files.layer, level, index, files.arrays[level])
+    coordinates = labelled.coordinate_bytes(info, level, name) if key == "c/0" else None
+    if coordinates is None:
+        raise _absent(path)
+    return Document(coordinates, "application/octet-stream")
+
+
+def _folder(files: LayerFiles, folder: str) -> Document:
+    """Return a folder that holds the arrays of a later version as the group that it is."""
+    below = {
+        array.folder.removeprefix(f"{folder}/"): array.metadata
+        for array in files.arrays
+        if array.folder.startswith(f"{folder}/") and array.metadata is not None
+    }
+    if not below:
+        raise _absent(folder)
+    return Document(_dump(_with_members(_group({}), below)))
+
+
+def _consolidated(
+    path: str, datasets: Iterable[DatasetId], found: Iterable[LayerFiles]
+) -> dict[str, Any]:
+    """Return the metadata of every group and array below a path, by their path relative to it."""
+    documents: dict[str, Any] = {}
+    layers = [files.layer for files in found]
+    for full in (str(dataset) for dataset in datasets):
+        for above in _ancestors(full, path):
+            documents[above] = _group({})
+    for files in found:
+        for above in _ancestors(files.layer.path.rpartition("/")[0], path):
+            inside = [layer for layer in layers if layer.path.startswith(f"{above}/")]
+            documents.setdefault(above, _group(_group_attributes(above, inside)))
+        documents[files.layer.path] = _group(attributes(files.layer.document))
+        for array in files.arrays:
+            if (metadata := array.metadata) is not None:
+                documents[f"{files.layer.path}/{array.folder}"] = metadata
+                for above in _ancestors(f"{files.layer.path}/{array.folder}", files.layer.path):
+                    documents.setdefault(above, _group({}))
+    documents.pop(path, None)
+    start = len(path) + 1 if path else 0
+    return {full[start:]: documents[full] for full in sorted(documents)}
+
+
+def _ancestors(full: str, path: str) -> Iterator[str]:
+    """Yield `full` and the folders above it, as far down as below `path`."""
+    while len(full) > len(path):
+        yield full
+        full = full.rpartition("/")[0]
+
+
+def _dataset(collection: str, dataset: str) -> DatasetId:
+    try:
+        return DatasetId(collection, dataset)
+    except InputError:
+        raise _absent(f"{collection}/{dataset}") from None
+
+
+def _group(attributes: object) -> dict[str, Any]:
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def _with_members(group: dict[str, Any], below: dict[str, Any]) -> dict[str, Any]:
+    """Return a group with the metadata of what lies below it, in zarr-python's form."""
+    inline = {"kind": "inline", "must_understand": False, "metadata": below}
+    return {**group, "consolidated_metadata": inline}
+
+
+def _dump(group: dict[str, Any]) -> bytes:
+    return json.dumps(group).encode()
+
+
+def _absent(path: str) -> NotFound:
+    return NotFound(f"nothing lies at {path[:200]!r}")
+
+
+def _unreadable(what: str) -> Unreadable:
+    return Unreadable(f"{what}: storage failed or holds damaged data")
