@@ -23,6 +23,7 @@ def run(words: Sequence[str]) -> None:
     settings = Settings(root=root, cache_bytes=int(cache))
     app = create_app(settings, Store(root, StorageOptions(cache_bytes=int(cache))))
     app.router.routes.insert(0, Route("/benchmark/body/{size:int}/{number:int}", _body))
+    app.router.routes.insert(0, Route("/benchmark/empty", _empty))
     uvicorn.run(
         app, host="127.0.0.1", port=int(port), http="httptools", loop="uvloop", log_level="warning",
         access_log=False,
@@ -37,6 +38,10 @@ async def _body(request: Request) -> Response:
     if key not in _BODIES:
         _BODIES[key] = np.random.default_rng(number).integers(0, 255, size, "uint8").data
     return BodyResponse((_BODIES[key],), "application/octet-stream", {}, None)
+
+
+async def _empty(_: Request) -> Response:
+    return Response(b"")
 
 
 if __name__ == "__main__":
