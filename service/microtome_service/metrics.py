@@ -7,11 +7,12 @@ prometheus_client adds up for whoever asks (its "multiprocess mode").
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter
 
 import tensorstore as ts
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -122,6 +123,10 @@ class Metrics:
             now = _engine(f"/tensorstore/cache/{name}")
             self.cache.labels(name.removesuffix("_count")).inc(max(0, now - self._seen[name]))
             self._seen[name] = now
+
+    def collect(self) -> Iterable[Metric]:
+        """Return every metric of this process."""
+        return self._registry.collect()
 
     def text(self) -> bytes:
         """Return the numbers of this process, or of all workers together."""

@@ -4,26 +4,41 @@ import re
 from dataclasses import MISSING, fields
 from pathlib import Path
 
+from microtome_service.metrics import Metrics
 from microtome_service.settings import Settings
 
-PAGE = (Path(__file__).parents[2] / "docs/http.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/settings.md").read_text()
 
 
 def test_every_setting_is_documented_and_no_other() -> None:
     """The page names each MICROTOME_ variable that the service reads, and only those."""
     named = set(re.findall(r"MICROTOME_[A-Z_]+", PAGE))
-    assert named == {f"MICROTOME_{f.name.upper()}" for f in fields(Settings)}
+    read = {f"MICROTOME_{f.name.upper()}" for f in fields(Settings)}
+    # The file that holds the others, and a prefix.
+    assert named - {"MICROTOME_SETTINGS", "MICROTOME_"} == read
 
 
 def test_documented_defaults_are_the_real_ones() -> None:
-    """Each row's numbers are the fields' defaults."""
-    units = {"GiB": 2**30, "MiB": 2**20}
-    for names, shown in re.findall(r"^\| (`MICROTOME[^|]*) \| ([^|]*) \|", PAGE, re.MULTILINE):
-        fields_named = [n.strip("` ").removeprefix("MICROTOME_").lower() for n in names.split(",")]
-        for name, text in zip(fields_named, shown.split(","), strict=False):
-            number, _, unit = text.strip("` ").partition(" ")
-            default = next(f.default for f in fields(Settings) if f.name == name)
-            if isinstance(default, int | float) and not isinstance(default, bool):
-                assert float(number) * units.get(unit, 1) == default, name
-            elif default is not MISSING and default:
-                assert number in str(default)
+    """Each row gives its field's default, in units that people read."""
+    units = {"": 1, "GiB": 2**30, "MiB": 2**20}
+    rows = re.findall(r"^\| `MICROTOME_(\w+)` \|([^|]*)\|", PAGE, re.MULTILINE)
+    assert len(rows) == len(fields(Settings))
+    defaults = {f.name: f.default for f in fields(Settings)}
+    for name, shown in rows:
+        default, text = defaults[name.lower()], shown.strip("` ")
+        number, _, unit = text.partition(" ")
+        if default is MISSING or default == "":
+            assert text == "", name
+        elif isinstance(default, int | float) and not isinstance(default, bool):
+            assert float(number) * units[unit] == default, name
+        elif isinstance(default, tuple):
+            assert text == ",".join(default), name
+        else:
+            assert text == str(default).lower(), name
+
+
+def test_every_metric_is_documented() -> None:
+    """The page names each metric that the service counts, and no other."""
+    counted = {metric.name for metric in Metrics().collect()}
+    named = {n.removesuffix("_total") for n in re.findall(r"`(microtome_[a-z_]+)", PAGE)}
+    assert named == counted

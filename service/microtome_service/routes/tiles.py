@@ -29,6 +29,7 @@ from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
 from microtome_service.state import Service
 from microtome_service.thumbnail import choose_view, fit, project, project_labels, view_region
+from microtome_service.versions import Version, cache_control, check_version
 from microtome_service.view import View
 
 _MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -116,6 +117,7 @@ class TileQuery:
         Blend,
         Query(description="How channels are put together.", examples=["additive"]),
     ] = "additive"
+    version: Version = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class ThumbnailQuery:
     size: Annotated[
         int, Query(ge=16, le=1024, description="Pixels of the longer side.", examples=[256])
     ] = 256
+    version: Version = None
 
 
 async def get_tile(
@@ -141,6 +144,7 @@ async def get_tile(
     """
     view = await service.view(request)
     layer = await view.layer(path.id)
+    check_version(layer.info, query.version)
     level = find_level(layer.info, tile.level)
     address = Tile(tile.plane, tile.index, tile.row, tile.col, query.size)
     ranges = tile_ranges(layer.info, level, address)
@@ -175,6 +179,7 @@ async def get_thumbnail(
     """
     view = await service.view(request)
     layer = await view.layer(path.id)
+    check_version(layer.info, query.version)
     headers = _headers(service, layer.info, "thumbnail", query)
     early = _early(request, headers, "image/png")
     if early is not None:
@@ -228,10 +233,14 @@ def _picture(planes: list[NDArray[Any]], kind: str, look: Appearance) -> NDArray
     return render(planes, look.shown, look.gamma, look.blend)
 
 
-def _headers(service: Service, info: LayerInfo, what: object, query: object) -> dict[str, str]:
+def _headers(
+    service: Service, info: LayerInfo, what: object, query: TileQuery | ThumbnailQuery
+) -> dict[str, str]:
     return {
         "ETag": entity_tag(__version__, info.id, info.version, what, query),
-        "Cache-Control": f"public, max-age={service.settings.tile_max_age}",
+        "Cache-Control": cache_control(
+            query.version, f"public, max-age={service.settings.tile_max_age}"
+        ),
         "X-Microtome-Version": info.version,
     }
 
@@ -252,7 +261,7 @@ def _documented(*media_types: str) -> dict[int | str, dict[str, Any]]:
     return {
         200: {"description": "The picture.", "content": dict.fromkeys(media_types, binary)},
         304: {"description": "The caller has it already."},
-        **responses(400, 404, 413, 422, 503),
+        **responses(400, 404, 409, 413, 422, 429, 503),
     }
 
 
