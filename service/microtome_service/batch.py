@@ -34,7 +34,7 @@ class Listed:
         Field(
             min_length=1,
             description="Of each box, `[start, stop]` for each axis of the layer, in order.",
-            examples=[[[[0, 2], [0, 4], [0, 8], [0, 8]], [[0, 2], [1, 5], [2, 10], [3, 11]]]],
+            examples=[[[[0, 2], [0, 2], [0, 8], [0, 8]], [[0, 2], [0, 2], [8, 16], [3, 11]]]],
         ),
     ]
 

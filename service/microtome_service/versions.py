@@ -13,6 +13,7 @@ Version = Annotated[
         max_length=64,
         description="Version of the layer, as its JSON and `X-Microtome-Version` say. The answer "
         "may then be kept for ever; once the layer has another version, it is 409.",
+        examples=["0123456789abcdef"],
     ),
 ]
 _FOR_EVER = "public, max-age=31536000, immutable"

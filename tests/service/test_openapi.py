@@ -26,11 +26,14 @@ PATHS = [
     "/api/datasets/{collection}/{dataset}",
     LAYER,
     f"{LAYER}/cutout",
+    f"{LAYER}/cutouts",
     f"{LAYER}/tiles/{{plane}}/{{level}}/{{index}}/{{row}}/{{col}}.{{extension}}",
     f"{LAYER}/thumbnail.png",
     "/health/live",
     "/health/ready",
+    "/metrics",
 ]
+METHODS = {f"{LAYER}/cutouts": "POST"}
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -73,16 +76,18 @@ def test_answers_are_as_documented(
     openapi_schema: Any,  # noqa: ANN401 - schemathesis' own
 ) -> None:
     """For examples and random input: no 5xx, only documented statuses, content types and JSON."""
-    _check(openapi_schema[path]["GET"].as_strategy(), {}, 40)
+    _check(openapi_schema[path][METHODS.get(path, "GET")].as_strategy(), {}, 40)
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if "health" not in path])
+@pytest.mark.parametrize("path", [path for path in PATHS if path.startswith("/api/")])
 def test_wrong_input_is_answered_as_documented(
     path: str,
     openapi_schema: Any,  # noqa: ANN401 - schemathesis' own
 ) -> None:
     """The same holds for input that breaks the document's own rules."""
-    wrong = openapi_schema[path]["GET"].as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    wrong = openapi_schema[path][METHODS.get(path, "GET")].as_strategy(
+        generation_mode=GenerationMode.NEGATIVE
+    )
     _check(wrong, {}, 40)
 
 
@@ -98,7 +103,9 @@ def test_queries_of_a_layer_that_is_there_are_answered_as_documented(
     if "plane" in path:
         there |= {"plane": "xz", "level": "1", "index": "3", "row": "0", "col": "0"}
         there |= {"extension": "png"}
-    _check(openapi_schema[path]["GET"].as_strategy(generation_mode=mode), there, 80)
+    _check(
+        openapi_schema[path][METHODS.get(path, "GET")].as_strategy(generation_mode=mode), there, 80
+    )
 
 
 def test_these_are_all_operations(openapi_schema: Any) -> None:  # noqa: ANN401 - schemathesis' own
@@ -112,7 +119,7 @@ def test_every_operation_is_described_in_full(openapi_address: str) -> None:
     """
     document = httpx.get(f"{openapi_address}/openapi.json").json()
     operations = [o for methods in document["paths"].values() for o in methods.values()]
-    assert len(operations) == 8
+    assert len(operations) == 10
     for operation in operations:
         assert operation["summary"]
         assert operation["description"]
@@ -126,7 +133,9 @@ def test_every_operation_is_described_in_full(openapi_address: str) -> None:
 
 
 def test_the_examples_of_the_document_work(openapi_address: str) -> None:
-    """A cutout and a tile by the document's own examples are 200."""
+    """A cutout, a batch and a tile by the document's own examples are 200."""
     api = f"{openapi_address}/api/datasets/demo/brainbow/brain"
     assert httpx.get(f"{api}/cutout?level=0&c=0:2&z=0:8").status_code == 200
+    boxes = {"boxes": [[[0, 2], [0, 2], [0, 8], [0, 8]], [[0, 2], [0, 2], [8, 16], [3, 11]]]}
+    assert httpx.post(f"{api}/cutouts", json=boxes).status_code == 200
     assert httpx.get(f"{api}/tiles/xy/0/0/0/0.png?channels=0&window=0:4095").status_code == 200
