@@ -1,4 +1,4 @@
-"""HTTP GET that either gives the whole answer or raises: time-outs, repeats, checks of length.
+"""HTTP that either gives the whole answer or raises: time-outs, repeats, checks of length.
 
 Rules: RFC 9110 (Retry-After, Content-Length), RFC 9457 (problem details).
 """
@@ -126,11 +126,32 @@ class Transport:
         WrongAnswer
             What `receive` makes of a body that is not what was asked for.
         """
-        patience, stop = patience or self.patience, stop or threading.Event()
+        return self._ask(url, None, receive, stop, patience or self.patience)
+
+    def post(
+        self,
+        url: str,
+        document: bytes,
+        receive: Callable[[Body], T],
+        *,
+        stop: threading.Event | None = None,
+    ) -> T:
+        """POST a JSON document that asks for something and changes nothing; else as `get`."""
+        return self._ask(url, document, receive, stop, self.patience)
+
+    def _ask(
+        self,
+        url: str,
+        document: bytes | None,
+        receive: Callable[[Body], T],
+        stop: threading.Event | None,
+        patience: Patience,
+    ) -> T:
+        stop = stop or threading.Event()
         tries = 0
         while True:
             try:
-                return self._once(url, receive, patience, stop)
+                return self._once(url, document, receive, patience, stop)
             except (Unavailable, BrokenConnection, TimedOut) as error:
                 tries += 1
                 wait = _wait(error, tries)
@@ -144,12 +165,17 @@ class Transport:
         return self.get(url, lambda body: body.json(_JSON_LIMIT))
 
     def _once(
-        self, url: str, receive: Callable[[Body], T], patience: Patience, stop: threading.Event
+        self,
+        url: str,
+        document: bytes | None,
+        receive: Callable[[Body], T],
+        patience: Patience,
+        stop: threading.Event,
     ) -> T:
         if stop.is_set():
             raise Cancelled(url)
         try:
-            response = self._request(url, patience)
+            response = self._request(url, document, patience)
             try:
                 result = _received(response, url, receive, patience, stop)
             except BaseException:
@@ -161,14 +187,17 @@ class Transport:
             _reraise(error, url, patience)
         return result
 
-    def _request(self, url: str, patience: Patience) -> urllib3.BaseHTTPResponse:
+    def _request(
+        self, url: str, document: bytes | None, patience: Patience
+    ) -> urllib3.BaseHTTPResponse:
         if self._pid != os.getpid():
             # A forked child must not talk on the connections of its parent.
             self._connect()
         return self._pool.request(
-            "GET",
+            "GET" if document is None else "POST",
             url,
-            headers=self._headers(),
+            body=document,
+            headers=self._headers(document),
             preload_content=False,
             decode_content=False,
             timeout=urllib3.Timeout(connect=patience.timeout, read=patience.timeout),
@@ -179,9 +208,11 @@ class Transport:
         self._pool = urllib3.PoolManager(maxsize=self.patience.parallel)
         self._pid = os.getpid()
 
-    def _headers(self) -> Mapping[str, str]:
+    def _headers(self, document: bytes | None) -> Mapping[str, str]:
         # Voxels are sent as they are: a body's length is then known before it is read.
         headers = {"User-Agent": f"microtome/{__version__}", "Accept-Encoding": "identity"}
+        if document is not None:
+            headers["Content-Type"] = "application/json"
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         return headers
