@@ -89,7 +89,9 @@ class Operation:
     @property
     def writes(self) -> bool:
         """It changes something."""
-        return self.method not in ("GET", "HEAD", "OPTIONS")
+        # A list of boxes is too long for an address: it is asked for by POST.
+        reads = self.template.endswith("/cutouts")
+        return not reads and self.method not in ("GET", "HEAD", "OPTIONS")
 
     def address(self, dataset: str, layer: str = "neurons") -> str:
         """Return the address for a dataset."""

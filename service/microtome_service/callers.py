@@ -3,13 +3,13 @@
 from ipaddress import IPv6Address, ip_address
 
 from microtome_service.exchange import current
-from microtome_service.principal import ANONYMOUS, Principal
+from microtome_service.principal import Principal
 
 
 def caller_of(principal: Principal) -> str:
     """Return what the answers of one caller have in common."""
     exchange = current()
-    if principal.name != ANONYMOUS.name:
+    if not principal.anonymous:
         return f"principal {principal.name}"
     return f"address {_network(exchange.client)}" if exchange else "anonymous"
 
