@@ -258,6 +258,20 @@ def test_scripts_of_other_origins_may_send_keys(file_desk: Desk) -> None:
     assert "access-control-allow-credentials" not in answer.headers
 
 
+def test_the_description_says_that_credentials_may_be_sent(file_desk: Desk) -> None:
+    """Any operation takes a bearer or nobody, and tells of 401; probes ask nobody."""
+    document = file_desk.get("/openapi.json").json()
+    (name,) = document["components"]["securitySchemes"]
+    assert document["security"] == [{}, {name: []}]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            asks = not path.startswith(("/health/", "/metrics"))
+            assert ("401" in operation["responses"]) == asks, path
+            assert operation.get("security", document["security"]) == (
+                document["security"] if asks else []
+            )
+
+
 def test_everything_may_be_private_by_default(
     make_desk: Callable[[str], Desk], tmp_path: Path
 ) -> None:
