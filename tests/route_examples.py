@@ -32,7 +32,7 @@ WHOLE: Mapping[str, Sequence[str]] = {
         "/zarr/{c}/{d}/{l}/0/zarr.json",
         "/zarr/{c}/{d}/{l}/0/c/0/0/0",
     ),
-    "/v1/coord/{frame}": ("/v1/coord/{c}.{d}",),
+    "/v1/coord/{frame}": ("/v1/coord/CF_{c}_{d}",),
     **{
         f"/v1/{what}/{{collection}}/{{experiment}}/{{channel}}/{{plane}}/{words}": (
             f"/v1/{what}/{{c}}/{{d}}/{{l}}/xy/{filled}",
