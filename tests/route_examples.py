@@ -32,7 +32,7 @@ WHOLE: Mapping[str, Sequence[str]] = {
         "/zarr/{c}/{d}/{l}/0/zarr.json",
         "/zarr/{c}/{d}/{l}/0/c/0/0/0",
     ),
-    "/v1/coord/{frame}": ("/v1/coord/{c}.{d}",),
+    "/v1/coord/{frame}": ("/v1/coord/CF_{c}_{d}",),
     **{
         f"/v1/{what}/{{collection}}/{{experiment}}/{{channel}}/{{plane}}/{words}": (
             f"/v1/{what}/{{c}}/{{d}}/{{l}}/xy/{filled}",
@@ -44,6 +44,15 @@ WHOLE: Mapping[str, Sequence[str]] = {
             ("tile", "{size}/{resolution}/{x}/{y}/{z}/{t}", "16/0/0/0/0/0"),
         )
     },
+}  # What an image is not asked for: that is 400.
+UNFIT = ("/ids/", "/boundingbox/")
+
+# Operations that read by another method than GET, and what is sent with them.
+READS: Mapping[tuple[str, str], bytes] = {
+    (
+        "POST",
+        "/api/datasets/{collection}/{dataset}/{layer}/cutouts",
+    ): b'{"boxes": [[[0, 1], [0, 1], [0, 1]]]}',
 }
 # What the layers of the tests do not have: of these it is looked at alone that nothing leaks.
 NOT_THERE = ("/segment_properties/", "/annotations/")
@@ -87,11 +96,20 @@ class Operation:
         return any(word in self.template for word in NOT_THERE)
 
     @property
+    def unfit(self) -> bool:
+        """It asks of labels."""
+        return any(word in self.template for word in UNFIT)
+
+    @property
     def writes(self) -> bool:
         """It changes something."""
-        # A list of boxes is too long for an address: it is asked for by POST.
-        reads = self.template.endswith("/cutouts")
-        return not reads and self.method not in ("GET", "HEAD", "OPTIONS")
+        reads = (self.method, self.template) in READS
+        return self.method not in ("GET", "HEAD", "OPTIONS") and not reads
+
+    @property
+    def body(self) -> bytes | None:
+        """What is sent."""
+        return READS.get((self.method, self.template))
 
     def address(self, dataset: str, layer: str = "neurons") -> str:
         """Return the address for a dataset."""

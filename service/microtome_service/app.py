@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp
 from microtome_core import __version__
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service import problems
+from microtome_service.auth.described import describe_credentials
 from microtome_service.auth.privacy import PrivateAnswers
 from microtome_service.metrics import Metrics
 from microtome_service.pages import Pages
@@ -52,7 +54,16 @@ _EXPOSED = (
 
 
 class App(FastAPI):
-    """FastAPI's own, with `Watch` around even what answers unexpected errors."""
+    """FastAPI's own, with `Watch` around even what answers unexpected errors.
+
+    Its description says how to tell who asks.
+    """
+
+    def openapi(self) -> dict[str, Any]:
+        """Describe the API; made once."""
+        if self.openapi_schema is None:
+            describe_credentials(super().openapi())
+        return super().openapi()
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the whole app; Starlette calls this once."""

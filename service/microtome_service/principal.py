@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from microtome_core.errors import InputError
 from microtome_service.auth.roles import Role
 
 
@@ -36,3 +37,17 @@ class Principal:
 
 
 ANONYMOUS = Principal("anonymous")
+KEY_PREFIX = "key:"
+
+
+def check_free(name: str) -> str:
+    """Return a user's name if no log would take it for nobody's or a key's.
+
+    Raises
+    ------
+    InputError
+        It is one of the service's own.
+    """
+    if name == ANONYMOUS.name or name.startswith(KEY_PREFIX):
+        raise InputError(f"user {name[:80]!r}: the name is the service's own")
+    return name

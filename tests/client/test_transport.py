@@ -107,6 +107,17 @@ def test_a_token_is_sent_and_never_shown(server: Any, where: str) -> None:  # no
     assert "s3cret" not in f"{caught.value!r}{transport!r}{transport.patience!r}"
 
 
+def test_a_token_does_not_follow_to_another_host(server: Any, where: str) -> None:  # noqa: ANN401
+    """A service that redirects elsewhere does not hand on what was meant for it alone."""
+    transport = Transport("s3cret", Patience(retries=0))
+    server.fail(307, Location=where.replace("127.0.0.1", "localhost"))
+    transport.json(where)
+    first, second = server.headers[-2:]
+    assert first["Authorization"] == "Bearer s3cret"
+    assert second["Host"].startswith("localhost")
+    assert "Authorization" not in second
+
+
 def test_no_token_no_header(server: Any, transport: Transport, where: str) -> None:  # noqa: ANN401
     """Without a token nothing is said of one."""
     transport.json(where)

@@ -58,7 +58,9 @@ def _ingest(folder: Path, source: Path, root: str, layer: str, *options: str) ->
 
 def _serve(root: Path, port: int) -> "subprocess.Popen[bytes]":
     words = [sys.executable, "-m", "microtome_cli", "serve", str(root), "--port", str(port)]
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    # What one command changes the next one sees.
+    environment = {**os.environ, "MICROTOME_RECHECK_SECONDS": "0"}
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, env=environment)
 
 
 def _wait(url: str) -> None:

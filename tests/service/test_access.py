@@ -217,6 +217,36 @@ def test_lists_and_pages_leave_out_what_may_not_be_seen(file_desk: Desk) -> None
     assert file_desk.get("/api/datasets", key).json()["total"] == 2
 
 
+@pytest.mark.parametrize("path", ["secret", "secret/neurons", "secret/neurons/cutout"])
+def test_what_is_hidden_takes_the_same_look_at_storage_as_what_is_absent(
+    file_desk: Desk, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the time of an answer does not tell them apart, nor a failure of storage."""
+    looks: list[str] = []
+    for name in ("read", "children"):
+        kept = getattr(Store, name)
+
+        def look(store: Store, path: str = "", *, kept: Any = kept, name: str = name) -> Any:  # noqa: ANN401
+            looks.append(f"{name} of depth {path.count('/')}")
+            return kept(store, path)
+
+        monkeypatch.setattr(Store, name, look)
+    assert file_desk.get(f"/api/datasets/demo/{path}").status_code == 404
+    hidden, looks[:] = list(looks), []
+    absent = path.replace("secret", "absent")
+    assert file_desk.get(f"/api/datasets/demo/{absent}").status_code == 404
+    assert hidden == looks != []
+
+    def fail(*_: object) -> None:
+        raise StorageError("the disk is on fire")
+
+    monkeypatch.setattr(Store, "children", fail)
+    monkeypatch.setattr(Store, "read", fail)
+    one, two = (file_desk.get(f"/api/datasets/demo/{p}") for p in (path, absent))
+    assert one.status_code == two.status_code == 503
+    assert one.text.replace("secret", "absent") == two.text
+
+
 @pytest.mark.parametrize("path", ["", "/cutout?z=0:1", "/tiles/xy/0/0/0/0.png", "/thumbnail.png"])
 def test_answers_to_those_with_credentials_are_not_for_shared_caches(
     file_desk: Desk, path: str
@@ -256,6 +286,20 @@ def test_scripts_of_other_origins_may_send_keys(file_desk: Desk) -> None:
     assert answer.status_code == 200
     assert "authorization" in answer.headers["access-control-allow-headers"].lower()
     assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_the_description_says_that_credentials_may_be_sent(file_desk: Desk) -> None:
+    """Any operation takes a bearer or nobody, and tells of 401; probes ask nobody."""
+    document = file_desk.get("/openapi.json").json()
+    (name,) = document["components"]["securitySchemes"]
+    assert document["security"] == [{}, {name: []}]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            asks = not path.startswith(("/health/", "/metrics"))
+            assert ("401" in operation["responses"]) == asks, path
+            assert operation.get("security", document["security"]) == (
+                document["security"] if asks else []
+            )
 
 
 def test_everything_may_be_private_by_default(

@@ -100,6 +100,8 @@ def now(seconds: int) -> int:
         {"sub": ""},
         {"sub": "two\nlines"},
         {"sub": 7},
+        {"sub": "anonymous"},
+        {"sub": "key:ci"},
     ],
     ids=str,
 )

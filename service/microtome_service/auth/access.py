@@ -16,7 +16,7 @@ from microtome_service.auth.keys import Key, split
 from microtome_service.auth.oidc import Issuer, looks_like_jwt
 from microtome_service.auth.rules import Rules
 from microtome_service.errors import Unauthenticated, Unreadable
-from microtome_service.principal import ANONYMOUS, Principal
+from microtome_service.principal import ANONYMOUS, KEY_PREFIX, Principal
 from microtome_service.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Access:
         if key is None or not key.fits(secret) or not key.holds(now):
             raise Unauthenticated("the key is unknown, expired or revoked", invalid=True)
         self._note_use(key, int(now))
-        return Principal(f"key:{key.name}", own={key.place: key.role})
+        return Principal(f"{KEY_PREFIX}{key.name}", own={key.place: key.role})
 
     def _note_use(self, key: Key, now: int) -> None:
         """Keep when a key was last seen, to some minutes, without making anyone wait."""

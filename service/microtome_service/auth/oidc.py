@@ -19,7 +19,7 @@ from microtome_core.errors import InputError, StorageError
 from microtome_service.auth.addresses import check_issuer_url
 from microtome_service.auth.rules import check_name_of
 from microtome_service.errors import Unauthenticated, Unreadable
-from microtome_service.principal import Principal
+from microtome_service.principal import Principal, check_free
 from microtome_service.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Issuer:
         if self._settings.oidc_name_claim == "email" and claims.get("email_verified") is not True:
             raise _refusal("its e-mail address is not verified")
         try:
-            check_name_of("user", name if isinstance(name, str) else "")
+            check_free(check_name_of("user", name if isinstance(name, str) else ""))
         except InputError as error:
             raise _refusal(f"its claim {self._settings.oidc_name_claim} names nobody") from error
         groups = _claim(claims, self._settings.oidc_groups_claim)
