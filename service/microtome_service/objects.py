@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -26,7 +26,7 @@ T = TypeVar("T")
 PIECE = 1 << 20
 _AHEAD = 7
 _STATS_KEPT = 16384
-# The most that an answer has in memory: one piece is sent, one waits in the socket.
+# The most that an answer has in memory, whatever it is read from.
 SENDING_BYTES = (_AHEAD + 2) * PIECE
 _THREADS = 16
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)  # Linux alone
@@ -176,10 +176,24 @@ class Objects:
             async with self._patience():
                 found = await self._stats.get(path)
             return None if found is None else _Remote(self.store, path, found)
-        return await self.run(self._open_file, file)
+        opening = self._pool.submit(self._open_file, file)
+        try:
+            async with self._patience():
+                return await asyncio.wrap_future(opening)
+        except BaseException:
+            # A caller who goes away, or a time-out, leaves no file open.
+            opening.add_done_callback(_close)
+            raise
 
     def _stat(self, path: str, _: object) -> Stat | None:
         return self.store.stat(path)
+
+    @staticmethod
+    def held(opened: Opened, nbytes: int) -> int:
+        """Return what sending so many bytes of an object has in memory: one piece is being sent,
+        one waits in the socket.
+        """
+        return min(nbytes, (opened.ahead + 2) * PIECE)
 
     async def parts(
         self, opened: Opened, sections: Iterable[Span | bytes]
@@ -230,6 +244,11 @@ class Objects:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
             return _File(file, self._pool, stream)
+
+
+def _close(opening: Future[Opened | None]) -> None:
+    if not opening.cancelled() and not opening.exception() and (opened := opening.result()):
+        opened.close()
 
 
 def _pieces(sections: Iterable[Span | bytes]) -> Iterator[Span | bytes]:
