@@ -37,7 +37,7 @@ class Hierarchy:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._kept: OrderedDict[tuple[str, str], LayerFiles] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Layer, asyncio.Task[LayerFiles]]] = OrderedDict()
 
     async def find(self, view: View, key: str) -> Document | Shard:
         """Return what lies at a key below the root of the store.
@@ -59,18 +59,31 @@ class Hierarchy:
         return await self._group(view, words[:-1]) if rest == ZARR_3 else _in_layer(files, rest)
 
     async def files(self, layer: Layer) -> LayerFiles:
-        """Return what a layer's folder holds."""
-        kept = self._kept.get((layer.path, layer.info.version))
+        """Return what a layer's folder holds, read once for all who ask at one time.
+
+        Raises
+        ------
+        Unreadable
+            Storage failed, or holds metadata that is none.
+        """
+        kept, flight = self._kept.get(layer.path, (None, None))
         # The very layer: its arrays may have been opened anew.
-        if kept is None or kept.layer is not layer:
-            try:
-                kept = await self._objects.run(load_files, self._objects.store, layer)
-            except StorageError as error:
-                raise _unreadable(f"layer {layer.info.id}") from error
-            self._kept[layer.path, layer.info.version] = kept
+        if kept is not layer or flight is None:
+            flight = asyncio.create_task(self._load(layer))
+            self._kept[layer.path] = (layer, flight)
             while len(self._kept) > _LAYERS_KEPT:
                 self._kept.popitem(last=False)
-        return kept
+        # One caller who goes away must not take the answer from the others.
+        return await asyncio.shield(flight)
+
+    async def _load(self, layer: Layer) -> LayerFiles:
+        try:
+            return await self._objects.run(load_files, self._objects.store, layer)
+        except BaseException as error:
+            self._kept.pop(layer.path, None)
+            if isinstance(error, StorageError):
+                raise _unreadable(f"layer {layer.info.id}") from error
+            raise
 
     async def _group(self, view: View, words: Sequence[str]) -> Document:
         path = "/".join(words)

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -17,6 +17,7 @@ from microtome_core.errors import StorageError
 from microtome_core.store.listing import Stat
 from microtome_core.store.location import Store, storage_errors
 from microtome_service.ranges import Span
+from microtome_service.refreshing import Refreshing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,7 +25,8 @@ T = TypeVar("T")
 # Measured over loopback: larger pieces are no faster, and each answer holds some.
 PIECE = 1 << 20
 _AHEAD = 7
-# The most that an answer has in memory: one piece is sent, one waits in the socket.
+_STATS_KEPT = 16384
+# The most that an answer has in memory, whatever it is read from.
 SENDING_BYTES = (_AHEAD + 2) * PIECE
 _THREADS = 16
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)  # Linux alone
@@ -121,12 +123,12 @@ class _Remote:
     ahead, lasting = _AHEAD, True
 
     def __init__(self, store: Store, path: str, found: Stat) -> None:
-        self._store, self._path, self.stat = store, path, found
+        self._store, self.path, self.stat = store, path, found
 
     async def read(self, span: Span) -> bytes:
-        data, tag = await self._store.read_part(self._path, span.start, span.stop)
+        data, tag = await self._store.read_part(self.path, span.start, span.stop)
         if tag != self.stat.tag:
-            raise StorageError(f"{self._path}: replaced while it was read")
+            raise StorageError(f"{self.path}: replaced while it was read")
         return data
 
     def close(self) -> None:
@@ -141,12 +143,15 @@ class Objects:
     store : Store
     seconds : float
         The longest that storage may take for one part.
+    recheck : float
+        How long it is believed what an object in a bucket is: each look is a request of its own.
     """
 
-    def __init__(self, store: Store, seconds: float) -> None:
+    def __init__(self, store: Store, seconds: float, recheck: float = 0.0) -> None:
         self.store = store
         self._seconds = seconds
         self._pool = ThreadPoolExecutor(_THREADS, "objects")
+        self._stats = Refreshing(self._stat, self._pool, recheck, _STATS_KEPT)
 
     def close(self) -> None:
         """Let the threads go."""
@@ -168,9 +173,27 @@ class Objects:
         """
         file = self.store.local(path)
         if file is None:
-            found = await self.run(self.store.stat, path)
+            async with self._patience():
+                found = await self._stats.get(path)
             return None if found is None else _Remote(self.store, path, found)
-        return await self.run(self._open_file, file)
+        opening = self._pool.submit(self._open_file, file)
+        try:
+            async with self._patience():
+                return await asyncio.wrap_future(opening)
+        except BaseException:
+            # A caller who goes away, or a time-out, leaves no file open.
+            opening.add_done_callback(_close)
+            raise
+
+    def _stat(self, path: str, _: object) -> Stat | None:
+        return self.store.stat(path)
+
+    @staticmethod
+    def held(opened: Opened, nbytes: int) -> int:
+        """Return what sending so many bytes of an object has in memory: one piece is being sent,
+        one waits in the socket.
+        """
+        return min(nbytes, (opened.ahead + 2) * PIECE)
 
     async def parts(
         self, opened: Opened, sections: Iterable[Span | bytes]
@@ -197,8 +220,14 @@ class Objects:
 
     async def read(self, opened: Opened, span: Span) -> bytes | memoryview:
         """Return bytes of an object; raises StorageError, too, if it takes too long."""
-        async with self._patience():
-            return await opened.read(span)
+        try:
+            async with self._patience():
+                return await opened.read(span)
+        except StorageError:
+            # It may have been replaced: whoever asks again gets the new one.
+            if isinstance(opened, _Remote):
+                self._stats.forget(opened.path)
+            raise
 
     @asynccontextmanager
     async def _patience(self) -> AsyncIterator[None]:
@@ -215,6 +244,11 @@ class Objects:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
             return _File(file, self._pool, stream)
+
+
+def _close(opening: Future[Opened | None]) -> None:
+    if not opening.cancelled() and not opening.exception() and (opened := opening.result()):
+        opened.close()
 
 
 def _pieces(sections: Iterable[Span | bytes]) -> Iterator[Span | bytes]:

@@ -62,6 +62,10 @@ class Refreshing(Generic[Key, Value]):
         # One caller who goes away must not take the answer from the others.
         return await asyncio.shield(flight)
 
+    def forget(self, key: Key) -> None:
+        """Believe the value of `key` no longer."""
+        self._entries.pop(key, None)
+
     async def _refresh(self, key: Key) -> Value:
         entry = self._entries.pop(key, None)
         old = entry.value if entry else None

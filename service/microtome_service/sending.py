@@ -68,14 +68,16 @@ async def started(pieces: Pieces) -> Pieces:
     ------
     StorageError
     """
-    first = await anext(pieces, None)
+    # A list, so that the piece is let go once it is sent.
+    first = [piece] if (piece := await anext(pieces, None)) is not None else []
+    del piece
 
     async def resumed() -> Pieces:
         try:
-            if first is not None:
-                yield first
-            async for piece in pieces:
-                yield piece
+            while first:
+                yield first.pop()
+            async for each in pieces:
+                yield each
         finally:
             await pieces.aclose()
 

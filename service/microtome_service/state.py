@@ -62,7 +62,7 @@ class Service:
         self.metrics = metrics or Metrics()
         self.draining = Draining(settings.drain_seconds, settings.grace_seconds)
         self.tracing = open_tracing(settings.otlp_endpoint)
-        self.objects = Objects(store, settings.read_seconds)
+        self.objects = Objects(store, settings.read_seconds, settings.recheck_seconds)
         self.hierarchy = Hierarchy(self.objects)
         self.indexes = Indexes(self.objects, _INDEX_BYTES)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encode")

@@ -1,5 +1,6 @@
 """What is visible of a store: groups that name what lies below them, and nothing else at all."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable
@@ -7,12 +8,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 import zarr
 from numpy.typing import NDArray
 
+from microtome_core.errors import StorageError
 from microtome_core.names import LayerId
 from microtome_core.store.layer import labels_path, publish_layer
 from microtome_core.store.location import Store
+from microtome_service.errors import Unreadable
 
 NEURONS = "/zarr/demo/brain/neurons"
 SHARD = f"{NEURONS}/0/c/0/0/0"
@@ -202,3 +206,31 @@ def test_keys_of_other_writers_are_understood(
         )  # fmt: skip
         assert call.get(f"{NEURONS}/0/{there}").content == (root / "0" / there).read_bytes()
         assert call.get(f"{NEURONS}/0/{gone}").status_code == 404
+
+
+def test_metadata_is_read_once_for_all_who_ask(
+    volume: tuple[Any, NDArray[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many at one time wait for the same look at storage; one that failed is not believed."""
+    service = volume[0].app.state.service
+    reads: list[str] = []
+    read = Store.read
+
+    def counted(store: Store, path: str) -> bytes | None:
+        reads.append(path)
+        return read(store, path)
+
+    def failing(_: Store, __: str) -> bytes | None:
+        raise StorageError("gone")
+
+    async def ask(count: int) -> None:
+        layer = await service.catalog.layer(LayerId("demo", "brain", "neurons"))
+        await asyncio.gather(*(service.hierarchy.files(layer) for _ in range(count)))
+
+    layer = asyncio.run(service.catalog.layer(LayerId("demo", "brain", "neurons")))
+    monkeypatch.setattr(Store, "read", failing)
+    with pytest.raises(Unreadable):
+        asyncio.run(service.hierarchy.files(layer))
+    monkeypatch.setattr(Store, "read", counted)
+    asyncio.run(ask(30))
+    assert reads.count("demo/brain/neurons/0/zarr.json") == 1

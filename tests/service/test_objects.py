@@ -86,6 +86,22 @@ def test_parts_are_of_one_state(objects: Objects, store: Store) -> None:
             asyncio.run(run())
 
 
+def test_a_replaced_object_is_read_by_who_asks_again(s3_store: Store) -> None:
+    """What an object in a bucket is, is believed for a while, but not against what is read."""
+    s3_store.write("a/b", BODY)
+    objects = Objects(s3_store, 20.0, 600.0)
+    assert asyncio.run(read_all(objects, [Span(0, 9)])) == BODY[:9]
+    s3_store.write("a/b", BODY[::-1])
+    with pytest.raises(StorageError, match="replaced"):
+        asyncio.run(read_all(objects, [Span(0, 9)]))
+    assert asyncio.run(read_all(objects, [Span(0, 9)])) == BODY[::-1][:9]
+    s3_store.remove("a/b")
+    with pytest.raises(StorageError):
+        asyncio.run(read_all(objects, [Span(0, 9)]))
+    assert asyncio.run(objects.open("a/b")) is None
+    objects.close()
+
+
 def test_bytes_beyond_the_end_are_an_error(objects: Objects) -> None:
     """A short read is never given out as if it were whole."""
     with pytest.raises(StorageError):

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from microtome_core.errors import NotFound
 from microtome_core.store.listing import Stat
 from microtome_service.negotiate import entity_tag
-from microtome_service.objects import SENDING_BYTES, Held, Objects, Opened
+from microtome_service.objects import Held, Objects, Opened
 from microtome_service.ranges import Span, Validators, in_range, not_modified, parse_ranges
 from microtome_service.sending import StreamedResponse, started
 from microtome_service.shards import open_shard, reading
@@ -100,7 +100,7 @@ def _partial(whole: _Message, spans: Sequence[Span], size: int) -> _Message:
 
 
 async def _response(service: Service, view: View, opened: Opened, message: _Message) -> Response:
-    lease = await service.admit(view, min(message.length, SENDING_BYTES))
+    lease = await service.admit(view, service.objects.held(opened, message.length))
 
     def done() -> None:
         opened.close()
