@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from microtome_service.errors import PreconditionFailed, RangeNotSatisfiable
 from microtome_service.ranges import Span, Validators, in_range, not_modified, parse_ranges
 
-OLD = time.time() - 1000
+OLD = 1_700_000_000.25
 HELD = Validators('"a"', OLD)
 
 
