@@ -15,7 +15,11 @@ _SAMPLES = (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"), ("alpha"
 
 
 def resolve_channels(
-    found: Sequence[SourceChannel], count: int, options: SourceOptions, *, samples: bool = False
+    found: Sequence[SourceChannel],
+    count: int,
+    options: SourceOptions,
+    *,
+    samples: str | None = None,
 ) -> tuple[SourceChannel, ...]:
     """Return `count` channels, each with a name and a colour.
 
@@ -23,8 +27,9 @@ def resolve_channels(
     ----------
     found : sequence of SourceChannel
         What the file says; left alone where it does not fit `count`.
-    samples : bool
-        The channels are the samples of colour pixels: red, green, blue and alpha.
+    samples : str, optional
+        The type of voxels where channels are the samples of colour pixels: red, green, blue and
+        alpha. Bytes of colours are shown as they are: a range for each would change the hue.
 
     Raises
     ------
@@ -37,7 +42,9 @@ def resolve_channels(
         raise InputError(f"channel names {', '.join(options.channels)}: expected each once")
     known = list(found) if len(found) == count else [SourceChannel()] * count
     if samples and count in (3, 4):
-        known = [SourceChannel(name, color) for name, color in _SAMPLES[:count]]
+        full = (0.0, 255.0) if samples == "uint8" else None
+        known = [SourceChannel(name, color, full) for name, color in _SAMPLES[:3]]
+        known += [SourceChannel(*_SAMPLES[3])] * (count - 3)
     defaults = [WHITE] if count == 1 else [CYCLE[i % len(CYCLE)] for i in range(count)]
     names = options.channels or [c.name or f"channel-{i}" for i, c in enumerate(known)]
     colors = options.colors or [c.color or d for c, d in zip(known, defaults, strict=True)]

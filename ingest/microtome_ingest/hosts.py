@@ -95,8 +95,8 @@ class Hosts:
             self.check_address(host, address)
         return addresses
 
-    def check_url(self, url: str) -> None:
-        """Check where a URL leads now, for libraries that connect by themselves.
+    def check_url(self, url: str) -> list[str]:
+        """Return the addresses to which a URL leads now, for libraries that connect by themselves.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class Hosts:
         if not parts.hostname or "@" in parts.netloc:
             raise SourceError(url, "expected http(s)://host/path, without a user or password")
         try:
-            self.addresses(parts.hostname, parts.port or 0)
+            return self.addresses(parts.hostname, parts.port or 0)
         except HostRefused as error:
             raise SourceError(url, str(error)) from error
         except OSError as error:

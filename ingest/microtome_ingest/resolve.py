@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from microtome_core.axes import ORDER, SPATIAL, check_axes
 from microtome_core.dtypes import check_dtype
-from microtome_core.errors import InputError, MissingMetadata
+from microtome_core.errors import InputError, MissingMetadata, SourceError
 from microtome_core.units import LENGTHS, convert, unit_name
 from microtome_ingest.answers import EXAMPLE, positive, voxel_size_by_axis
 from microtome_ingest.channels import resolve_channels
@@ -59,7 +59,8 @@ def resolve(description: Description, options: SourceOptions) -> Resolution:
     order = tuple(stored.index(axis) for axis in axes)
     spec = _spec(description, options, letters, order)
     count = dict(zip(axes, spec.shape, strict=True)).get("c", 1)
-    channels = resolve_channels(description.channels, count, options, samples="s" in letters)
+    samples = spec.dtype if "s" in letters else None
+    channels = resolve_channels(description.channels, count, options, samples=samples)
     return Resolution(spec, channels, order)
 
 
@@ -75,11 +76,18 @@ def _spec(
     return VolumeSpec(
         axes=axes,
         shape=tuple(description.shape[i] for i in order),
-        dtype=check_dtype(description.dtype).name,
+        dtype=_dtype(description),
         scale=tuple(sizes.get(axis, 1.0) for axis in axes),
         units=tuple(units.get(axis) for axis in axes),
         block=tuple(description.block[i] for i in order),
     )
+
+
+def _dtype(description: Description) -> str:
+    try:
+        return check_dtype(description.dtype).name
+    except InputError as error:
+        raise SourceError(description.name, f"has {error}") from error
 
 
 def missing(description: Description) -> tuple[str, ...]:
@@ -199,7 +207,7 @@ def _voxel_size(
     }
     absent = [axis for axis in axes if axis not in given and axis not in from_file]
     if absent:
-        raise MissingMetadata(description.name, _size_question(absent, axes))
+        raise MissingMetadata(description.name, _size_question(absent))
     # A unit that comes with sizes is theirs; alone, it is that of the file's numbers.
     file_unit = description.unit if given else answer or description.unit
     if from_file and file_unit is None:
@@ -218,8 +226,8 @@ def _length(text: str) -> str:
     return name
 
 
-def _size_question(absent: list[str], axes: str) -> str:
-    example = ",".join(part for part in EXAMPLE.split(",") if part[0] in axes)
+def _size_question(absent: list[str]) -> str:
+    example = ",".join(part for part in EXAMPLE.split(",") if part[0] in absent)
     return (
         f"does not say how large a voxel is along {', '.join(absent)}: "
         f"pass --voxel-size {example} (micrometers, or another --unit), "

@@ -27,7 +27,7 @@ def kept(folder: Path) -> Path:
 
 
 def test_info_tells_of_a_skeleton(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nodes, roots, types, box and unit, as text and as JSON."""
+    """Nodes, roots, types, box and unit, as text and as JSON; of several once what is missing."""
     path = str(folder / "Cell 1.swc")
     assert main(["info", path]) == 0
     lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
@@ -39,7 +39,13 @@ def test_info_tells_of_a_skeleton(folder: Path, capsys: pytest.CaptureFixture[st
     (told,) = json.loads(capsys.readouterr().out)
     assert told["bounding_box"] == [[0, -2, 0], [4, 5, 6]]
     assert main(["info", str(folder)]) == 0
-    assert "2 skeletons" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "2 skeletons" in text
+    assert "missing" not in text
+    for name in ("Cell 1.swc", "Cell 2.swc"):
+        (folder / name).write_bytes(TREE.partition(b"\n")[2])
+    assert main(["info", str(folder)]) == 0
+    assert capsys.readouterr().out.count("missing") == 1
 
 
 def test_a_skeleton_is_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,11 +157,16 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path, inside: str, reason
 
 
 def test_a_file_without_images_says_what_it_holds(tmp_path: Path) -> None:
-    """The error lists the arrays that are there."""
+    """The error lists the arrays that are there, and why the first that could be one is none."""
     path = saved(tmp_path, lambda file: file.create_dataset("times", data=np.arange(7.0)))
     for call in (open_source, scenes):
-        with pytest.raises(SourceError, match=r"two axes or more; it holds /times \(7,\) float64"):
+        with pytest.raises(SourceError, match=r"two axes or more; it holds /times \(7,\) float64$"):
             call(path)
+    half = saved(tmp_path, lambda file: file.create_dataset("a", data=ARRAY.astype("float16")))
+    with pytest.raises(
+        SourceError, match=r"; it holds /a .* float16; /a has dtype float16: expected"
+    ):
+        open_source(half)
 
 
 def test_axes_are_named_by_labels_and_scales(tmp_path: Path) -> None:

@@ -171,3 +171,24 @@ def test_a_closed_source_reads_again(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(SourceError, match="changed"):
         source.read(Region("qij", (1, 1, 1), (2, 2, 2)))
+
+
+def test_what_lies_beside_the_images_of_an_archive_is_told(tmp_path: Path) -> None:
+    """Single numbers, texts and masks of truth values are no images; a note names them."""
+    path = str(tmp_path / "a.npz")
+    more = {f"n{i}": np.float64(i) for i in range(5)}
+    np.savez(path, rate=30.0, stack=ARRAY, names=np.array(["a", "b"]), mask=ARRAY > 9, **more)
+    assert [scene.name for scene in scenes(path)] == ["stack"]
+    source = open_image(path)
+    np.testing.assert_array_equal(source.read(Region.whole("qij", ARRAY.shape)), ARRAY)
+    notes = source.description.notes
+    assert len(notes) == 6
+    assert notes[0].startswith(f"no image: {path}::rate: shape ()")
+    assert notes[-1] == "no image: and 3 more"
+    with pytest.raises(SourceError, match=r"a\.npz::mask: dtype bool"):
+        open_image(f"{path}::mask")
+    assert open_image(f"{path}::stack").description.notes == ()
+    np.savez(path, rate=30.0, names=np.array(["a", "b"]))
+    for call in (open_image, scenes):
+        with pytest.raises(SourceError, match=r"a\.npz::rate: shape \(\)"):
+            call(path)

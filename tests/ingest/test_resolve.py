@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from microtome_core.errors import InputError, MissingMetadata, RegionError
+from microtome_core.errors import InputError, MissingMetadata, RegionError, SourceError
 from microtome_core.region import Region
 from microtome_ingest.answers import parse_voxel_size
 from microtome_ingest.canonical import canonical_source
@@ -122,6 +122,12 @@ def test_colour_samples_become_channels() -> None:
     assert resolution.spec.axes == "cyx"
     named = [(channel.name, channel.color) for channel in resolution.channels]
     assert named == [("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF")]
+    # Ranges of their own would change the hue.
+    assert {channel.window for channel in resolution.channels} == {None}
+    for count in (3, 4):
+        photo = described("yxs", shape=(5, 6, count), dtype="uint8")
+        windows = [channel.window for channel in resolve(photo, SourceOptions()).channels]
+        assert windows == [*[(0.0, 255.0)] * 3, None][:count]
     with pytest.raises(InputError, match="2 channels of 3 colour samples"):
         resolve(described("cyxs"), SourceOptions())
 
@@ -202,7 +208,7 @@ def test_voxel_sizes_come_from_the_user_or_the_file(
     ("found", "unit", "reason"),
     [
         ({}, None, "along z, y, x: pass --voxel-size z=2,y=0.5,x=0.5"),
-        ({"y": 1.0, "x": 1.0}, "micrometer", "along z: pass --voxel-size"),
+        ({"y": 1.0, "x": 1.0}, "micrometer", r"along z: pass --voxel-size z=2 \("),
         (SIZES, None, "without a unit .*: pass --unit micrometer"),
         ({**SIZES, "z": float("inf")}, "micrometer", "along z"),
         ({**SIZES, "z": float("nan")}, "micrometer", "along z"),
@@ -229,8 +235,8 @@ def test_numbers_without_a_unit_beside_given_ones_are_asked_for() -> None:
 
 @pytest.mark.parametrize("dtype", ["bool", "float16", "complex64"])
 def test_types_that_are_not_stored_are_refused(dtype: str) -> None:
-    """The error names the type."""
-    with pytest.raises(InputError, match=dtype):
+    """The error names the file and the type."""
+    with pytest.raises(SourceError, match=rf"\S+: has dtype {dtype}: expected one of uint8"):
         resolve(described("zyx", dtype=dtype), SourceOptions())
     assert dtype in missing(described("zyx", dtype=dtype))[0]
 

@@ -167,3 +167,15 @@ def test_a_picture_cut_off_or_damaged_is_refused(tmp_path: Path, kind: str, at: 
         (tmp_path / "1.png").write_bytes(flipped)
         with pytest.raises(SourceError, match=r"1\.png"):
             open_image(str(tmp_path))
+
+
+def test_a_folder_without_pictures_names_its_folders(tmp_path: Path) -> None:
+    """Stores often lie a folder deeper than they were looked for."""
+    with pytest.raises(SourceError, match=r"without pictures: holds no files of [^;]*$"):
+        open_image(str(tmp_path))
+    for name in ("mag1", "color", "a", "b", "c", "d"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(
+        SourceError, match=r"\.jpeg; is it in one of its folders: a, b, c, color, d …\?"
+    ):
+        open_image(str(tmp_path))

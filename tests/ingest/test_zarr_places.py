@@ -1,8 +1,11 @@
 """Zarr in zip files, in buckets and behind web servers: read as in a folder."""
 
+import socket
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from microtome_core.region import Region
 from microtome_core.store.location import StorageOptions, Store
 from microtome_ingest.files import Files
 from microtome_ingest.formats import open_source, scenes
+from microtome_ingest.hosts import Hosts
 from microtome_ingest.sources.chunk_folder import Folder
 from tests.http_server import Site, serving
 from tests.ingest.test_zarr_source import ARRAY, grouped, packed, second, third, whole
@@ -116,6 +120,47 @@ def test_a_store_on_the_web_reads_as_here(tmp_path: Path, site: Site, name: str)
         zarr.consolidate_metadata(str(tmp_path / "a"))
     found = open_source(served(site, tmp_path / "a", "more.zarr"), 1, LOCAL)
     np.testing.assert_array_equal(whole(found), ARRAY[:2])
+
+
+def test_chunks_come_from_the_address_that_was_checked(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorStore looks no name up again: it is given the address, and the name for the server."""
+    third(str(tmp_path / "a"), ARRAY)
+    url = served(site, tmp_path / "a", "a.zarr").replace("127.0.0.1", "data.example")
+    real = socket.getaddrinfo
+
+    def look_up(host: str, *rest: Any, **more: Any) -> Any:  # noqa: ANN401
+        return real("127.0.0.1" if host == "data.example" else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    # For this test alone 127.0.0.1 counts as public.
+    monkeypatch.setattr(Hosts, "check_address", lambda _, _host, address: address == "127.0.0.1")
+    np.testing.assert_array_equal(whole(open_source(url)), ARRAY)
+    chunks = [headers for _, path, headers in site.asked if "/c/" in path]
+    assert chunks
+    assert {headers["Host"] for headers in chunks} == {urlsplit(url).netloc}
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("https://8.8.8.8/a", {"base_url": "https://8.8.8.8"}),
+        ("http://8.8.8.8/a", {"base_url": "http://8.8.8.8", "headers": ["Host: 8.8.8.8"]}),
+        (
+            "http://[2001:4860:4860::8888]:81/a",
+            {
+                "base_url": "http://[2001:4860:4860::8888]:81",
+                "headers": ["Host: [2001:4860:4860::8888]:81"],
+            },
+        ),
+    ],
+)
+def test_a_name_is_left_to_tensorstore_where_a_certificate_proves_it(
+    url: str, server: dict[str, Any]
+) -> None:
+    """Only without TLS could another server answer by the same name."""
+    assert Folder(url, Files()).spec() == {"driver": "http", "path": "/a/", **server}
 
 
 def test_chunks_come_from_allowed_hosts_only(tmp_path: Path, site: Site) -> None:

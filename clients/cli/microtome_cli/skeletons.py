@@ -101,6 +101,8 @@ def text_of(told: Sequence[dict[str, Any]]) -> str:
         lines = [
             f"  {name_of(one['file'])}: {_summary(one['nodes'], one['roots'])}" for one in told
         ]
+        reasons = dict.fromkeys(reason for one in told for reason in one["missing"])
+        lines += [f"missing: {reason}" for reason in reasons]
         return "\n".join([f"{len(told)} skeletons, each becomes an annotation:", *lines])
     one = told[0]
     types = ", ".join(f"{type_name(int(kind))} {count}" for kind, count in one["types"].items())

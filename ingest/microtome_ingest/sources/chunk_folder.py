@@ -19,7 +19,7 @@ from microtome_core.errors import MicrotomeError, SourceError, StorageError
 from microtome_core.store import listing
 from microtome_core.store.location import StorageOptions, Store, fsspec_options
 from microtome_ingest.files import Files, is_remote
-from microtome_ingest.hosts import Hosts
+from microtome_ingest.hosts import Hosts, normal
 from microtome_ingest.stream import told
 
 Packed = Literal["", "zip", "ocdbt"]
@@ -288,19 +288,32 @@ def _place(path: str, files: Files) -> dict[str, Any]:
     if not is_remote(path):
         return {"driver": "file", "path": os.path.abspath(path)}
     if parts.scheme in _WEB:
-        # TensorStore follows no redirects, but connects by itself.
-        Hosts(files.options.allowed_hosts).check_url(path)
-        return {
-            "driver": "http",
-            "base_url": f"{parts.scheme}://{parts.netloc}",
-            "path": parts.path,
-        }
+        return {"driver": "http", "path": parts.path, **_server(path, files.options)}
     if parts.scheme == "s3" and parts.netloc:
         root = Store(f"s3://{parts.netloc}", files.options).kvstore("")
         return {**root, "path": parts.path.strip("/")}
     raise SourceError(
         path, "chunked folders are read from local disks, s3://, http:// and https://: copy it"
     )
+
+
+def _server(url: str, options: StorageOptions) -> dict[str, Any]:
+    """Return how TensorStore, which follows no redirects, connects to the server of a URL.
+
+    It would look the name up again, and that may lead elsewhere by then. Without TLS it is given
+    an address that was checked; with TLS the certificate proves who answers.
+    """
+    parts = urlsplit(url)
+    addresses = Hosts(options.allowed_hosts).check_url(url)
+    if parts.scheme == "https" or options.allowed_hosts:
+        return {"base_url": f"{parts.scheme}://{parts.netloc}"}
+    name, address = map(_bracketed, (normal(parts.hostname or ""), addresses[0]))
+    port = f":{parts.port}" if parts.port else ""
+    return {"base_url": f"http://{address}{port}", "headers": [f"Host: {name}{port}"]}
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _context(options: StorageOptions) -> ts.Context:

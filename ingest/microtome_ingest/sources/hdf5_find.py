@@ -66,7 +66,11 @@ def refusal(dataset: Any, *, links: bool = True) -> str | None:  # noqa: ANN401
 
 def nothing(file: Any, name: str) -> SourceError:  # noqa: ANN401
     """Return the error of a file without images."""
-    return SourceError(name, f"holds no array of numbers with two axes or more; {listing(file)}")
+    what = "holds no array of numbers with two axes or more"
+    found = [dataset for dataset in _arrays(file).values() if len(dataset.shape or ()) > 1]
+    reason = refusal(found[0], links=False) if found else None
+    more = f"; {found[0].name} {reason}" if reason else ""
+    return SourceError(name, f"{what}; {listing(file)}{more}")
 
 
 def _elsewhere(dataset: Any) -> str | None:  # noqa: ANN401

@@ -17,6 +17,7 @@ from microtome_ingest.source import Description
 from microtome_ingest.sources.damage import strict
 from microtome_ingest.sources.hdf5_chunks import Raw, inflated, stored
 from microtome_ingest.sources.hdf5_file import Hdf5File, Hdf5Files
+from microtome_ingest.sources.hdf5_heads import check_lengths
 from microtome_ingest.sources.hdf5_storage import MOST_PLACES, Piece, Places, places
 from microtome_ingest.sources.parallel import run
 
@@ -101,10 +102,15 @@ class Hdf5Source:
         result: NDArray[Any],
     ) -> None:
         """Let HDF5 read boxes of a region."""
+        # Those of chunks that are inflated here were looked at there.
+        chunks = None if piece.deflated else self._grid(piece)
         with file.lock:  # what was fetched for a box must stay until it is read
             for part in parts:
                 target = result[part.relative_to(region.start).slices]
-                file.call(partial(_copy, piece.path, part, target), f"{piece.path}, {part}")
+                touched = map(chunks.region, chunks.touched(part)) if chunks else ()
+                corners = [chunk.start for chunk in touched]
+                copy = partial(_copy, piece.path, part, target, corners)
+                file.call(copy, f"{piece.path}, {part}")
 
     def _inflate(
         self, file: Hdf5File, piece: Piece, region: Region, chunks: Grid, result: NDArray[Any]
@@ -187,9 +193,16 @@ def _look(path: str, cell: Sequence[int], file: Any) -> Places:  # noqa: ANN401 
     return places(file[path], cell)
 
 
-def _copy(path: str, part: Region, target: NDArray[Any], file: Any) -> None:  # noqa: ANN401
-    """Read a box, in the type of `target`."""
+def _copy(
+    path: str,
+    part: Region,
+    target: NDArray[Any],
+    corners: Sequence[tuple[int, ...]],
+    file: Any,  # noqa: ANN401
+) -> None:
+    """Read a box, in the type of `target`, of chunks that are as long as they must be."""
     dataset = file[path]
+    check_lengths(dataset, corners)
     if target.flags.c_contiguous:
         dataset.read_direct(target, part.slices)
         return

@@ -37,6 +37,7 @@ _MOST_RATIO = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_RATIO}
 _OTHER_RATIO = 100_000
 # numpy refuses longer headers.
 _MOST_HEADER = 10_000
+_MOST_NOTES = 5
 _LONG = re.compile(rb"(\d)L\b")
 
 
@@ -57,6 +58,10 @@ class _Header:
     def turned(self, of_axes: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return what is given for each axis in the order of `array`."""
         return of_axes[::-1] if self.fortran else of_axes
+
+
+class NoImageError(SourceError):
+    """A whole array that is no image: a single number, texts, truth values."""
 
 
 class NpySource:
@@ -133,7 +138,7 @@ def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     """List the arrays: one of an NPY file, every member of an NPZ file."""
     files = files or Files()
     file, name = split(path, files)
-    members = [name] if name else _members(file, files)
+    members = [name] if name else _images(file, files)[0]
     found = [source.description for source in _open(file, members, files)]
     return tuple(
         Scene(i, member or "", d.axes, d.shape, d.dtype)
@@ -152,9 +157,9 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
     """
     files = files or Files()
     file, name = split(path, files)
-    members = [name] if name else _members(file, files)
+    members, notes = ([name], ()) if name else _images(file, files)
     number = choose(file, [member or "" for member in members], scene)
-    return next(_open(file, members[number : number + 1], files))
+    return next(_open(file, members[number : number + 1], files, notes))
 
 
 def open_within(file: str, offset: int, size: int, files: Files) -> NpySource:
@@ -180,6 +185,27 @@ def open_within(file: str, offset: int, size: int, files: Files) -> NpySource:
     return NpySource(_describe("NPY", file, header), files, header)
 
 
+def _images(file: str, files: Files) -> tuple[list[str | None], tuple[str, ...]]:
+    """Return the members that are images, and notes of the others; a single one must be."""
+    members = _members(file, files)
+    if len(members) == 1:
+        return members, ()
+    found: list[str | None] = []
+    others: list[NoImageError] = []
+    with files.open(file) as data, strict(file), _archive(data) as archive:
+        for member in members:
+            try:
+                _member(archive, file, str(member), files)
+            except NoImageError as error:
+                others.append(error)
+            else:
+                found.append(member)
+    if not found:
+        raise others[0]
+    more = [f"and {len(others) - _MOST_NOTES} more"] if len(others) > _MOST_NOTES else []
+    return found, tuple(f"no image: {text}" for text in [*map(str, others[:_MOST_NOTES]), *more])
+
+
 def _members(file: str, files: Files) -> list[str | None]:
     with files.open(file) as data:
         if bytes(data.read(0, min(2, data.stamp.size))) != b"PK":
@@ -199,7 +225,9 @@ def _archive(data: Bytes) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _open(file: str, members: Sequence[str | None], files: Files) -> Iterator[NpySource]:
+def _open(
+    file: str, members: Sequence[str | None], files: Files, notes: tuple[str, ...] = ()
+) -> Iterator[NpySource]:
     """Yield the array of an NPY file, or those of an archive, whose directory is read once."""
     with files.open(file) as data, strict(file):
         if None in members:
@@ -209,10 +237,12 @@ def _open(file: str, members: Sequence[str | None], files: Files) -> Iterator[Np
             return
         with _archive(data) as archive:
             for member in members:
-                yield _member(archive, file, str(member), files)
+                yield _member(archive, file, str(member), files, notes)
 
 
-def _member(archive: zipfile.ZipFile, file: str, member: str, files: Files) -> NpySource:
+def _member(
+    archive: zipfile.ZipFile, file: str, member: str, files: Files, notes: tuple[str, ...] = ()
+) -> NpySource:
     where = f"{file}{SEPARATOR}{member}"
     with strict(where):
         info = archive.getinfo(f"{member}.npy")
@@ -220,7 +250,8 @@ def _member(archive: zipfile.ZipFile, file: str, member: str, files: Files) -> N
         check_ratio(where, info.file_size, info.compress_size, ratio)
         with archive.open(info) as inflated:
             header = _header(inflated, where, info.file_size)
-    return NpySource(replace(_describe("NPZ", file, header), image=member), files, header)
+    described = replace(_describe("NPZ", file, header), image=member, notes=notes)
+    return NpySource(described, files, header)
 
 
 def _header(stream: IO[bytes], where: str, size: int) -> _Header:
@@ -254,11 +285,11 @@ def _check_image(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> No
     try:
         check_dtype(dtype)
     except InputError as error:
-        raise SourceError(where, str(error)) from error
+        raise NoImageError(where, str(error)) from error
     if len(shape) < 2 or 0 in shape:
-        raise SourceError(where, f"shape {shape}: an image needs y and x at least, and voxels")
+        raise NoImageError(where, f"shape {shape}: an image needs y and x at least, and voxels")
     if len(shape) > 6:
-        raise SourceError(where, f"shape {shape}: expected no more than 6 axes")
+        raise NoImageError(where, f"shape {shape}: expected no more than 6 axes")
 
 
 def _describe(name: str, file: str, header: _Header) -> Description:

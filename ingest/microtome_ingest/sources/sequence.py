@@ -1,5 +1,6 @@
 """A folder of pictures as one array: TIFF, PNG or JPEG files, numbered by name."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -24,6 +25,8 @@ _TIFF, _PICTURE = (".tif", ".tiff"), (".png", ".jpg", ".jpeg")
 _KEPT_PLANES = 4096
 # Files asked for at once where each waits for a network.
 _REQUESTS = 16
+# Folders that a message names.
+_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +156,21 @@ def _found(path: str, files: Files) -> dict[str, Stamp]:
     if not pictures:
         endings = ", ".join(_TIFF + _PICTURE)
         what = "a folder without pictures" if folder else "a pattern that finds nothing"
-        raise SourceError(path, f"{what}: holds no files of {endings}")
+        raise SourceError(path, f"{what}: holds no files of {endings}{_folders(path)}")
     kinds = sorted({_ending(file).replace("jpeg", "jpg")[:4] for file in pictures})
     if len(kinds) > 1:
         raise SourceError(path, f"holds files of {' and '.join(kinds)}: choose with a pattern")
     return pictures
+
+
+def _folders(path: str) -> str:
+    """Say which folders are in one, since an image may lie deeper than it was looked for."""
+    if is_remote(path) or not os.path.isdir(path):
+        return ""
+    with os.scandir(path) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir())
+    more = " …" if len(names) > _LISTED else ""
+    return f"; is it in one of its folders: {', '.join(names[:_LISTED])}{more}?" if names else ""
 
 
 def _pictures(files: Iterable[str]) -> list[str]:
