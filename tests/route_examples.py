@@ -47,7 +47,8 @@ WHOLE: Mapping[str, Sequence[str]] = {
 }  # What an image is not asked for: that is 400.
 UNFIT = ("/ids/", "/boundingbox/")
 
-# Operations that read by another method than GET, and what is sent with them.
+# Operations that read by another method than GET, and what is sent with them: a list of boxes is
+# too long for an address.
 READS: Mapping[tuple[str, str], bytes] = {
     (
         "POST",
