@@ -44,10 +44,12 @@ WHOLE: Mapping[str, Sequence[str]] = {
             ("tile", "{size}/{resolution}/{x}/{y}/{z}/{t}", "16/0/0/0/0/0"),
         )
     },
-}  # What an image is not asked for: that is 400.
+}
+# What an image is not asked for: that is 400.
 UNFIT = ("/ids/", "/boundingbox/")
 
-# Operations that read by another method than GET, and what is sent with them.
+# Operations that read by another method than GET, and what is sent with them: a list of boxes is
+# too long for an address.
 READS: Mapping[tuple[str, str], bytes] = {
     (
         "POST",

@@ -209,8 +209,13 @@ def test_a_server_that_stops_and_comes_back(postgres: "Cluster") -> None:
         database.check()
 
 
-def test_the_default_lies_beside_the_folder() -> None:
-    """Of a folder it is the sibling named after it; other stores have none."""
+def test_the_default_lies_beside_the_folder(tmp_path: Path) -> None:
+    """Of a folder it is its sibling, whichever links lead there; other stores have none."""
+    (tmp_path / "real/brains").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real/brains")
+    beside = f"sqlite:///{tmp_path.resolve()}/real/brains.access.sqlite"
+    assert default_url(f"file://{tmp_path}/link") == beside
+    assert default_url(f"file://{tmp_path}/real/../link/") == beside
     assert default_url("file:///data/brains/") == "sqlite:////data/brains.access.sqlite"
     assert default_url("s3://bucket/brains") is None
     assert default_url("file:///") is None

@@ -165,11 +165,17 @@ class Database:
 def default_url(root: str) -> str | None:
     """Return the database of a store's folder, which lies beside it; None for other stores.
 
+    By whichever links a folder is reached, it is the same database: another one, or none, would
+    open what is private.
+
     >>> default_url("file:///data/brains")
     'sqlite:////data/brains.access.sqlite'
     """
-    folder = root.removeprefix("file://").rstrip("/")
-    return f"sqlite:///{folder}{_SUFFIX}" if folder and folder != root else None
+    path = root.removeprefix("file://").rstrip("/")
+    if path == root or not path:
+        return None
+    folder = Path(path).resolve()
+    return f"sqlite:///{folder}{_SUFFIX}" if folder.name else None
 
 
 def _parse(url: str) -> URL:
