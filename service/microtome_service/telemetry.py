@@ -35,13 +35,14 @@ class Tracing:
         with self._tracer.start_as_current_span(
             scope["method"], context=extract(headers), kind=SpanKind.SERVER
         ) as span:
-            yield
-            route = exchange.route
-            span.update_name(f"{scope['method']} {route}")
-            span.set_attribute("http.route", route)
-            span.set_attribute("http.response.status_code", exchange.status)
-            span.set_attribute("http.response.body.size", exchange.sent)
-            span.set_attribute("microtome.request_id", exchange.id)
+            try:
+                yield
+            finally:
+                span.update_name(f"{scope['method']} {exchange.route}")
+                span.set_attribute("http.route", exchange.route)
+                span.set_attribute("http.response.status_code", exchange.status)
+                span.set_attribute("http.response.body.size", exchange.sent)
+                span.set_attribute("microtome.request_id", exchange.id)
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:

@@ -1,13 +1,17 @@
 """Room in memory is given in the order of asking, and comes back whatever happens."""
 
 import asyncio
+import contextvars
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microtome_service.admission import Admission
-from microtome_service.errors import Busy
+from microtome_service.callers import caller_of
+from microtome_service.errors import Busy, TooMany
+from microtome_service.exchange import Exchange, begin
+from microtome_service.principal import ANONYMOUS, Principal
 
 
 def test_answers_wait_for_room_in_their_order() -> None:
@@ -91,3 +95,75 @@ def test_room_is_never_overdrawn_nor_lost(plan: list[tuple[int, int, bool]]) -> 
         (await gate.admit(10)).release()
 
     asyncio.run(scene())
+
+
+def test_one_caller_cannot_take_all_the_room() -> None:
+    """Beyond its share a caller waits for its own answers, and others pass it meanwhile."""
+
+    async def scene() -> None:
+        gate = Admission(10, 10, 0.05, 0.5)
+        first = await gate.admit(4, "greedy")
+        waiting = asyncio.create_task(gate.admit(3, "greedy"))
+        await asyncio.sleep(0)
+        with await gate.admit(5, "modest"):
+            assert (gate.used, gate.waiting) == (9, 1)
+        with pytest.raises(TooMany, match="share"):
+            await waiting
+        again = asyncio.create_task(gate.admit(3, "greedy"))
+        await asyncio.sleep(0)
+        first.release()
+        (await again).release()
+        assert gate.used == 0
+
+    asyncio.run(scene())
+
+
+def test_one_caller_cannot_fill_the_queue() -> None:
+    """Half of four places are one caller's: its third is refused, another caller's is not."""
+
+    async def scene() -> None:
+        gate = Admission(10, 4, 0.1, 0.5)
+        with await gate.admit(10, "other"):
+            waiting = [asyncio.create_task(gate.admit(1, "greedy")) for _ in range(2)]
+            await asyncio.sleep(0)
+            with pytest.raises(TooMany, match="2 of your requests"):
+                await gate.admit(1, "greedy")
+            waiting.append(asyncio.create_task(gate.admit(1, "modest")))
+            await asyncio.sleep(0)
+            assert gate.waiting == 3
+        for lease in await asyncio.gather(*waiting):
+            lease.release()
+        assert gate.used == 0
+
+    asyncio.run(scene())
+
+
+def test_one_answer_larger_than_the_share_passes() -> None:
+    """Who holds nothing is given one answer of any size, or it would be refused for ever."""
+
+    async def scene() -> None:
+        gate = Admission(10, 4, 0.1, 0.5)
+        with await gate.admit(9, "one"):
+            assert gate.used == 9
+
+    asyncio.run(scene())
+
+
+def test_callers_are_principals_or_addresses() -> None:
+    """An anonymous caller is an address, of IPv6 the network that one caller has."""
+
+    def caller(client: str, principal: Principal = ANONYMOUS) -> str:
+        def ask() -> str:
+            begin(Exchange("id", client))
+            return caller_of(principal)
+
+        return contextvars.copy_context().run(ask)
+
+    assert caller("192.0.2.1") != caller("192.0.2.2")
+    assert caller("2001:db8::1:2:3:4") == caller("2001:db8::5:6:7:8")
+    assert caller("2001:db8::1") != caller("2001:db8:0:1::1")
+    assert caller("no address") == "address no address"
+    someone = Principal("me", signed_in=True)
+    assert caller("192.0.2.1", someone) == caller("192.0.2.2", someone)
+    # Nobody takes the room of others by a name.
+    assert caller("192.0.2.1", Principal("anonymous", signed_in=True)) != caller("192.0.2.1")

@@ -1,5 +1,6 @@
 """Cutouts of any size: streamed piece by piece, whole or visibly broken off."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,34 @@ def test_storage_that_fails_later_never_gives_a_whole_body(
         assert answer.status_code == 200
         with pytest.raises(httpx.RemoteProtocolError):
             answer.read()
+
+
+def test_a_read_decodes_few_chunks_at_a_time(
+    disk_store: Store,
+    neurons: NDArray[Any],
+    connect: Callable[..., Any],
+    decode: Callable[[httpx.Response], NDArray[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A box that touches more chunks than are decoded at one time is put together from parts."""
+    monkeypatch.setattr("microtome_service.reader.DECODED_AT_ONCE", 3 * 8**3 * 2)
+    answer = connect(disk_store).get(f"{CUTOUT}?z=1:9&y=7&x=3:29")
+    np.testing.assert_array_equal(decode(answer), neurons[1:9, 7, 3:29])
+
+
+def test_a_callers_own_share_is_429_and_a_full_service_503(
+    disk_store: Store, make_builder: Callable[..., Any], run_server: Callable[..., Any]
+) -> None:
+    """Either says when to come back."""
+    voxels = np.zeros((64, 512, 512), "uint8")
+    make_builder(disk_store).layer("demo/brain/neurons", "zyx", voxels, chunk=64)
+    path = f"{CUTOUT}?format=raw"
+    for share, status in ((0.5, 429), (1, 503)):
+        limits = {"max_flying_bytes": 2 * voxels.nbytes, "max_share": share, "wait_seconds": 0.2}
+        with run_server(disk_store, **limits) as address, socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", httpx.URL(address).port))
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            assert sock.recv(8, socket.MSG_PEEK)
+            answer = httpx.get(f"{address}{path}")
+            assert (answer.status_code, answer.headers["retry-after"]) == (status, "2")
