@@ -65,9 +65,9 @@ def text_lines(content: bytes) -> Iterator[str]:
 
 
 def parse_nodes(content: bytes, path: str) -> Nodes:
-    """Read the nodes of a file.
+    r"""Read the nodes of a file.
 
-    >>> nodes = parse_nodes(b"1 1 0 0 0 5 -1\\n7 3 1 2 3 1 1\\n", "a.swc")
+    >>> nodes = parse_nodes(b"1 1 0 0 0 5 -1\n7 3 1 2 3 1 1\n", "a.swc")
     >>> nodes.ids.tolist(), nodes.parents.tolist(), nodes.points[1].tolist()
     ([1, 7], [-1, 0], [1.0, 2.0, 3.0])
 

@@ -17,6 +17,8 @@ class LayerLinks:
     """Addresses of a layer on this host; `cutout` and `tiles` are URI templates (RFC 6570).
 
     `zarr` is what readers of OME-Zarr open.
+    `precomputed` is a folder: Neuroglancer and CloudVolume take it with ``precomputed://`` and the
+    host in front.
     """
 
     self: str
@@ -25,6 +27,7 @@ class LayerLinks:
     cutout: str
     tiles: str
     zarr: str
+    precomputed: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +115,7 @@ def layer_links(base: str, layer: Layer) -> LayerLinks:
         "{?size,t,channels,window*,color*,gamma,blend}",
         # Labels lie below their image.
         zarr=f"{base}/zarr/{layer.path}",
+        precomputed=f"{base}/precomputed/{layer.info.id}",
     )
 
 
