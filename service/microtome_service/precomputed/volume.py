@@ -25,8 +25,10 @@ _PICTURES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "jpeg": {"uint8": (1, 3)},
     "png": {"uint8": (1, 2, 3, 4), "uint16": (1,)},
 }
-# Larger chunks than this are of no use to a viewer; the stored ones are cut into equal parts.
+# Larger chunks are of no use to a viewer, and longer ones fit no texture (WebGL 2 grants 2048, and
+# Neuroglancer puts channels one behind the other along z): the stored ones are halved.
 _MOST_BYTES = 16 << 20
+_LONGEST = 2048
 _EDGE = r"(0|-?[1-9][0-9]{0,17})"
 _CHUNK = re.compile("_".join([rf"{_EDGE}-{_EDGE}"] * 3))
 
@@ -113,11 +115,16 @@ class Volume:
     def _chunk(self, stored: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
         """Return the stored chunk, or an equal part of it where it is very large."""
         chunk = [min(pair) for pair in zip(stored, size, strict=True)]
-        voxel = len(self.channels) * np.dtype(self.info.dtype).itemsize
-        while prod(chunk) * voxel > _MOST_BYTES and max(chunk) > 1:
-            longest = chunk.index(max(chunk))
+        deep = (1, 1, len(self.channels))
+        itemsize = np.dtype(self.info.dtype).itemsize
+        while True:
+            sides = [n * each for n, each in zip(chunk, deep, strict=True)]
+            divisible = [side if n > 1 else 0 for side, n in zip(sides, chunk, strict=True)]
+            small = prod(sides) * itemsize <= _MOST_BYTES and max(sides) <= _LONGEST
+            if small or not any(divisible):
+                return tuple(chunk)
+            longest = divisible.index(max(divisible))
             chunk[longest] = -(-chunk[longest] // 2)
-        return tuple(chunk)
 
     def region(self, level: int, name: str) -> Region:
         """Return the voxels of a chunk by its name: ``x0-x1_y0-y1_z0-z1``.

@@ -1,5 +1,6 @@
 """Layers as Neuroglancer's precomputed volumes."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import Handler, LayerPathDep, ServiceDep, add, grouped
 from microtome_service.state import Service
 
+_KEY = re.compile(r"(?:0|[1-9][0-9]?)")
 _LAYER = "/precomputed/{collection}/{dataset}/{layer}"
 
 
@@ -55,7 +57,12 @@ class ChunkPath:
     """Where a chunk lies."""
 
     key: Annotated[
-        str, Path(pattern=r"^(0|[1-9][0-9]?)$", description="Level of the pyramid.", examples=["0"])
+        str,
+        Path(
+            description="Level of the pyramid.",
+            examples=["0"],
+            json_schema_extra={"pattern": _KEY.pattern},
+        ),
     ]
     chunk: Annotated[
         str,
@@ -64,6 +71,19 @@ class ChunkPath:
             examples=["0-16_0-16_0-8"],
         ),
     ]
+
+    @property
+    def level(self) -> int:
+        """The level; clients ask for files that are no chunks, too, and take 404 for an answer.
+
+        Raises
+        ------
+        NotFound
+            No number.
+        """
+        if not _KEY.fullmatch(self.key):
+            raise NotFound(f"no scale {self.key[:40]!r}: expected a level, such as 0")
+        return int(self.key)
 
 
 async def get_info(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
@@ -140,9 +160,10 @@ async def _chunk(
     request: Request, service: Service, layer_id: LayerId, variant: Variant, path: ChunkPath
 ) -> Response:
     check_query(request)
+    level = path.level
     view = await service.view(request)
     layer = await view.layer(layer_id)
-    volume, level = Volume.of(layer.info, variant), int(path.key)
+    volume = Volume.of(layer.info, variant)
     region = volume.region(level, path.chunk)
     check_cost(layer.info, level, [region], service.limits)
     headers = {

@@ -75,17 +75,14 @@ class KindPath:
 class SegmentPath:
     """A skeleton of the source."""
 
-    segment: Annotated[str, Path(pattern=r"^[0-9]{1,20}$", description="Always 1.", examples=["1"])]
+    segment: Annotated[str, Path(description="Always 1.", examples=["1"])]
 
 
 @dataclass(frozen=True, slots=True)
 class NumberPath:
     """An annotation by its id."""
 
-    number: Annotated[
-        str,
-        Path(pattern=r"^[0-9]{1,20}$", description="Number of the node.", examples=["1"]),
-    ]
+    number: Annotated[str, Path(description="Number of the node.", examples=["1"])]
 
 
 AnnotationDep = Annotated[AnnotationPath, grouped(AnnotationPath)]
@@ -117,7 +114,7 @@ async def get_skeleton(
     """Return the skeleton: vertices and radii in nm, edges, types."""
     found = await _found(request, service, path)
     if segment.segment != str(SEGMENT):
-        raise NotFound(f"no skeleton {segment.segment}: valid is {SEGMENT}")
+        raise NotFound(f"no skeleton {segment.segment[:40]!r}: valid is {SEGMENT}")
     factor = nanometers(found.info)
     headers = fresh(path.id, found.info.sha256, factor, "skeleton")
     return await _encoded(
