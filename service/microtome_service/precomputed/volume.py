@@ -115,15 +115,14 @@ class Volume:
     def _chunk(self, stored: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
         """Return the stored chunk, or an equal part of it where it is very large."""
         chunk = [min(pair) for pair in zip(stored, size, strict=True)]
-        deep = (1, 1, len(self.channels))
         itemsize = np.dtype(self.info.dtype).itemsize
         while True:
-            sides = [n * each for n, each in zip(chunk, deep, strict=True)]
-            divisible = [side if n > 1 else 0 for side, n in zip(sides, chunk, strict=True)]
-            small = prod(sides) * itemsize <= _MOST_BYTES and max(sides) <= _LONGEST
-            if small or not any(divisible):
+            sides = (*chunk[:2], chunk[2] * len(self.channels))
+            large = prod(sides) * itemsize > _MOST_BYTES
+            halved = [i for i in range(3) if chunk[i] > 1 and (large or sides[i] > _LONGEST)]
+            if not halved:
                 return tuple(chunk)
-            longest = divisible.index(max(divisible))
+            longest = max(halved, key=lambda i: sides[i])
             chunk[longest] = -(-chunk[longest] // 2)
 
     def region(self, level: int, name: str) -> Region:

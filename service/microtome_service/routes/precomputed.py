@@ -68,7 +68,7 @@ class ChunkPath:
         str,
         Path(
             description="`x0-x1_y0-y1_z0-z1`, in voxels of the level, on the grid of `info`.",
-            examples=["0-16_0-16_0-8"],
+            examples=["0-8_0-8_0-8"],
         ),
     ]
 
