@@ -36,6 +36,7 @@ from microtome_service.routes.answers import (
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import ServiceDep, add, grouped
 from microtome_service.state import Service
+from microtome_service.view import View
 
 _ANNOTATION = "/precomputed/{collection}/{dataset}/annotations/{name}"
 # Of a node in what is sent: ids, and two ends with their properties at most.
@@ -91,7 +92,7 @@ KindDep = Annotated[KindPath, grouped(KindPath)]
 
 async def get_skeleton_info(request: Request, path: AnnotationDep, service: ServiceDep) -> Response:
     """Describe an SWC file as a source of one skeleton, of the number 1."""
-    found = await _found(request, service, path)
+    _, found = await _found(request, service, path)
     headers = fresh(path.id, found.info.sha256, "skeletons")
     return json_answer(request, skeleton_info(found.nodes), headers)
 
@@ -100,7 +101,7 @@ async def get_skeleton_properties(
     request: Request, path: AnnotationDep, service: ServiceDep
 ) -> Response:
     """Name the one skeleton."""
-    found = await _found(request, service, path)
+    _, found = await _found(request, service, path)
     headers = fresh(path.id, found.info.sha256, "skeleton_properties")
     return json_answer(request, skeleton_properties(path.name), headers)
 
@@ -112,13 +113,13 @@ async def get_skeleton(
     service: ServiceDep,
 ) -> Response:
     """Return the skeleton: vertices and radii in nm, edges, types."""
-    found = await _found(request, service, path)
+    view, found = await _found(request, service, path)
     if segment.segment != str(SEGMENT):
         raise NotFound(f"no skeleton {segment.segment[:40]!r}: valid is {SEGMENT}")
     factor = nanometers(found.info)
     headers = fresh(path.id, found.info.sha256, factor, "skeleton")
     return await _encoded(
-        request, service, headers, found, lambda: encode_skeleton(found.nodes, factor)
+        request, service, (view, found), headers, lambda: encode_skeleton(found.nodes, factor)
     )
 
 
@@ -126,7 +127,7 @@ async def get_annotations_info(
     request: Request, path: AnnotationDep, kind: KindDep, service: ServiceDep
 ) -> Response:
     """Describe the nodes of an SWC file, or the lines between them, as annotations."""
-    found = await _found(request, service, path)
+    _, found = await _found(request, service, path)
     headers = fresh(path.id, found.info.sha256, nanometers(found.info), kind.kind)
     return json_answer(request, annotations_info(found.nodes, found.info, kind.kind), headers)
 
@@ -135,10 +136,10 @@ async def get_annotations(
     request: Request, path: AnnotationDep, kind: KindDep, service: ServiceDep
 ) -> Response:
     """Return all nodes or lines: the one cell of the one level of the spatial index."""
-    found = await _found(request, service, path)
+    view, found = await _found(request, service, path)
     headers = fresh(path.id, found.info.sha256, kind.kind, "spatial0")
     return await _encoded(
-        request, service, headers, found, lambda: encode_all(found.nodes, kind.kind)
+        request, service, (view, found), headers, lambda: encode_all(found.nodes, kind.kind)
     )
 
 
@@ -150,24 +151,25 @@ async def get_annotation(
     service: ServiceDep,
 ) -> Response:
     """Return one node or line by the number of its node."""
-    found = await _found(request, service, path)
+    _, found = await _found(request, service, path)
     body = encode_one(found.nodes, kind.kind, number.number)
     return answer(request, body, fresh(path.id, found.info.sha256, kind.kind, number.number))
 
 
-async def _found(request: Request, service: Service, path: AnnotationPath) -> Skeleton:
+async def _found(request: Request, service: Service, path: AnnotationPath) -> tuple[View, Skeleton]:
     check_query(request)
-    return await (await service.view(request)).skeleton(path.id)
+    view = await service.view(request)
+    return view, await view.skeleton(path.id)
 
 
 async def _encoded(
     request: Request,
     service: Service,
+    seen: tuple[View, Skeleton],
     headers: dict[str, str],
-    found: Skeleton,
     work: Callable[[], bytes],
 ) -> Response:
-    view = await service.view(request)
+    view, found = seen
     with await service.admit(view, _NODE_BYTES * len(found.nodes)):
         return answer(request, await service.compute(work), headers)
 
