@@ -14,6 +14,7 @@ from microtome_core.names import LayerId
 from microtome_core.region import Region
 from microtome_core.store.layer import Layer
 from microtome_service.body import BodyResponse
+from microtome_service.exchange import span
 from microtome_service.negotiate import entity_tag, unchanged
 from microtome_service.precomputed.encodings import MEDIA_TYPES, cast, encode
 from microtome_service.precomputed.properties import has_properties, segment_properties
@@ -165,11 +166,12 @@ async def _chunk(
     layer = await view.layer(layer_id)
     volume = Volume.of(layer.info, variant)
     region = volume.region(level, path.chunk)
-    check_cost(layer.info, level, [region], service.limits)
+    cost = check_cost(layer.info, level, [region], service.limits)
     headers = {
         "ETag": entity_tag(__version__, layer.info.id, layer.info.version, variant, level, region),
         "Cache-Control": f"public, max-age={service.settings.tile_max_age}",
         "X-Microtome-Version": layer.info.version,
+        **cost.headers,
     }
     media_type = MEDIA_TYPES[volume.encoding]
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
@@ -177,7 +179,7 @@ async def _chunk(
     if request.method == "HEAD":
         known = voxel_bytes(layer.info, region) if _is_plain(volume) else None
         return head_answer(known, headers, media_type)
-    lease = await service.admit(view, _weight(volume, region))
+    lease = await service.admit(view, cost.held + _widened(volume, region))
     try:
         body = await _voxels(service, layer, volume, level, region)
     except BaseException:
@@ -186,10 +188,9 @@ async def _chunk(
     return BodyResponse((body,), media_type, headers, lease)
 
 
-def _weight(volume: Volume, region: Region) -> int:
-    # What is cast or encoded stands in memory twice, the new one up to eight times as wide.
-    asked = voxel_bytes(volume.info, region)
-    return asked if _is_plain(volume) else asked + 8 * region.size
+def _widened(volume: Volume, region: Region) -> int:
+    """Return the bytes of what is cast or encoded: 8 a voxel at most."""
+    return 0 if _is_plain(volume) else 8 * region.size
 
 
 def _is_plain(volume: Volume) -> bool:
@@ -205,7 +206,8 @@ async def _voxels(
     block = block.reshape([extents.get(axis, 1) for axis in "czyx"])
     if _is_plain(volume):
         return encode(cast(block, volume.dtype), "raw")
-    return await service.compute(_encode, block, volume)
+    with span("encode"):
+        return await service.compute(_encode, block, volume)
 
 
 def _encode(block: NDArray[Any], volume: Volume) -> bytes | memoryview:
@@ -241,5 +243,5 @@ def _add(routes: APIRouter, ending: str, handler: Handler, what: str, *media_typ
         name=f"precomputed {what}",
         summary=f"Precomputed {what}",
         response_class=Response,
-        responses=documented(*media_types) | responses(400, 404, 413, 422, 503),
+        responses=documented(*media_types) | responses(400, 404, 413, 422, 429, 503),
     )

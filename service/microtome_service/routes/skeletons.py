@@ -198,6 +198,6 @@ def router() -> APIRouter:
             name=f"annotation {name}",
             summary=summary,
             response_class=Response,
-            responses=documented(media_type) | responses(400, 404, 422, 503),
+            responses=documented(media_type) | responses(400, 404, 422, 429, 503),
         )
     return routes
