@@ -16,7 +16,12 @@ from microtome_core.axes import check_axes
 from microtome_core.dtypes import check_dtype
 from microtome_core.errors import InputError, MicrotomeError, NotFound, StorageError
 from microtome_core.names import DatasetId, LayerId
-from microtome_core.store.annotations import Annotation, find_annotation, read_annotation
+from microtome_core.store.annotations import (
+    Annotation,
+    find_annotation,
+    list_annotations,
+    read_annotation,
+)
 from microtome_core.store.layer import (
     Layer,
     find_layer,
@@ -83,6 +88,7 @@ class Catalog:
         self._datasets = Refreshing(self._load_datasets, self._pool, seconds, 1)
         self._layer_ids = Refreshing(self._load_layer_ids, self._pool, seconds, _LAYERS_KEPT)
         self._layers = Refreshing(self._load_layer, self._pool, seconds, _LAYERS_KEPT)
+        self._skeleton_ids = Refreshing(self._load_skeleton_ids, self._pool, seconds, _LAYERS_KEPT)
         self._skeletons = Refreshing(self._load_skeleton, self._pool, seconds, _SKELETONS_KEPT)
 
     def close(self) -> None:
@@ -117,6 +123,16 @@ class Catalog:
             Storage failed, or holds metadata that cannot be served.
         """
         return (await self._layers.get(layer_id)).layer
+
+    async def skeletons(self, dataset: DatasetId) -> tuple[LayerId, ...]:
+        """Return the annotations of a dataset, sorted; none if there is no such dataset.
+
+        Raises
+        ------
+        Unreadable
+            Storage failed.
+        """
+        return await self._skeleton_ids.get(dataset)
 
     async def skeleton(self, annotation: LayerId) -> Skeleton:
         """Return an annotation as it is now, give or take `seconds`.
@@ -178,6 +194,10 @@ class Catalog:
             layer = read_layer(self._store, layer_id)
             _check_servable(layer)
         return _Opened(layer, digest)
+
+    def _load_skeleton_ids(self, dataset: DatasetId, _: object) -> tuple[LayerId, ...]:
+        with _unreadable(f"annotations of {dataset}"):
+            return list_annotations(self._store, dataset)
 
     def _load_skeleton(self, annotation: LayerId, old: Skeleton | None) -> Skeleton:
         with _unreadable(f"annotation {annotation}"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from microtome_core.names import DatasetId
+from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
 from microtome_service.catalog import Damaged
@@ -71,13 +71,24 @@ class DatasetLinks:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnotationSummary:
+    """An SWC file of a dataset, and its folders in Neuroglancer's precomputed format."""
+
+    name: str
+    skeletons: str
+    points: str
+    lines: str
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetDocument:
-    """A dataset and its layers."""
+    """A dataset, its layers, and the files that annotate it."""
 
     id: str
     collection: str
     dataset: str
     layers: tuple[LayerSummary | DamagedSummary, ...]
+    annotations: tuple[AnnotationSummary, ...]
     links: DatasetLinks
 
 
@@ -129,9 +140,12 @@ def layer_document(base: str, layer: Layer) -> LayerDocument:
 
 
 def dataset_document(
-    base: str, dataset: DatasetId, layers: Iterable[Layer | Damaged]
+    base: str,
+    dataset: DatasetId,
+    layers: Iterable[Layer | Damaged],
+    annotations: Iterable[LayerId] = (),
 ) -> DatasetDocument:
-    """Return a dataset with its layers in short."""
+    """Return a dataset with its layers in short, and its annotations."""
     return DatasetDocument(
         str(dataset),
         dataset.collection,
@@ -140,6 +154,15 @@ def dataset_document(
         DatasetLinks(
             f"{base}/api/datasets/{dataset}", f"{base}/{dataset}", f"{base}/zarr/{dataset}"
         ),
+        tuple(_annotation(base, annotation) for annotation in annotations),
+        DatasetLinks(f"{base}/api/datasets/{dataset}", f"{base}/{dataset}"),
+    )
+
+
+def _annotation(base: str, annotation: LayerId) -> AnnotationSummary:
+    folder = f"{base}/precomputed/{annotation.parent}/annotations/{annotation.layer}"
+    return AnnotationSummary(
+        annotation.layer, f"{folder}/skeletons", f"{folder}/points", f"{folder}/lines"
     )
 
 

@@ -50,6 +50,12 @@ class View:
             await self._hide_layer(layer_id)
         return await self.catalog.layer(layer_id)
 
+    async def skeletons(self, dataset: DatasetId) -> tuple[LayerId, ...]:
+        """Return the annotations of a visible dataset; raises as `Catalog.layers`."""
+        if not self.sees(dataset):
+            await self._hide_dataset(dataset)
+        return await self.catalog.skeletons(dataset)
+
     async def skeleton(self, annotation: LayerId) -> Skeleton:
         """Return an annotation; raises as `Catalog.skeleton`."""
         if not self.sees(annotation.parent):

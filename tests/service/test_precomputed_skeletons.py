@@ -10,6 +10,8 @@ import pytest
 
 from microtome_cli.main import main
 from microtome_core.store.location import Store
+from microtome_service.auth.database import Database
+from microtome_service.auth.records import set_visibility
 
 URL = "/precomputed/demo/traced/annotations"
 TREE = "1 1 0.5 0 0 5 -1\n2 3 1 2 3 1 1\n5 2 7 8 9 0.5 2\n"
@@ -122,3 +124,34 @@ def test_a_file_that_was_changed_is_503(traced: Traced, disk_store: Store) -> No
     answer = app.get(f"{URL}/cell/skeletons/1")
     assert (answer.status_code, answer.json()["error"]) == (503, "StorageError")
     assert "annotation demo/traced/cell" in answer.json()["detail"]
+
+
+def test_a_dataset_names_its_annotations(traced: Traced) -> None:
+    """Its JSON leads to every folder of each; the folders are those of Neuroglancer's format."""
+    app = traced(TREE)
+    listed = app.get("/api/datasets").json()["datasets"][0]["annotations"]
+    [one] = app.get("/api/datasets/demo/traced").json()["annotations"]
+    assert (listed, one["name"]) == ([one], "cell")
+    kinds = [app.get(f"{one[kind]}/info").json()["@type"] for kind in ("skeletons", "points")]
+    assert kinds == ["neuroglancer_skeletons", "neuroglancer_annotations_v1"]
+    assert app.get(f"{one['lines']}/info").json()["annotation_type"] == "LINE"
+
+
+def test_annotations_of_a_private_dataset_are_absent(
+    traced: Traced, disk_store: Store, connect: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Whoever may not see the dataset is told what is told of annotations that are not there."""
+    traced(TREE)
+    url = f"sqlite:///{tmp_path / 'access.sqlite'}"
+    with Database(url) as database:
+        database.upgrade()
+        with database.write() as connection:
+            set_visibility(connection, "demo/traced", False)
+    app = connect(disk_store, database_url=url)
+    for file in ("skeletons/info", "skeletons/1", "points/info", "lines/by_id/2"):
+        hidden = app.get(f"{URL}/cell/{file}")
+        absent = app.get(f"{URL.replace('traced', 'absent')}/cell/{file}")
+        assert (hidden.status_code, absent.status_code) == (404, 404)
+        assert hidden.json()["detail"] == "no annotation demo/traced/cell"
+        assert hidden.text == absent.text.replace("absent", "traced")
+    assert app.get("/api/datasets").json()["datasets"] == []
