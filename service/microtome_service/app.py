@@ -14,7 +14,16 @@ from microtome_service import problems
 from microtome_service.auth.privacy import PrivateAnswers
 from microtome_service.metrics import Metrics
 from microtome_service.pages import Pages
-from microtome_service.routes import batch, cutout, datasets, health, pages, precomputed, tiles, zarr
+from microtome_service.routes import (
+    batch,
+    cutout,
+    datasets,
+    health,
+    pages,
+    precomputed,
+    tiles,
+    zarr,
+)
 from microtome_service.routes import metrics as metrics_route
 from microtome_service.settings import Settings
 from microtome_service.state import Service

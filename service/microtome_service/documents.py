@@ -151,11 +151,10 @@ def dataset_document(
         dataset.collection,
         dataset.dataset,
         tuple(_summary(base, layer) for layer in layers),
+        tuple(_annotation(base, annotation) for annotation in annotations),
         DatasetLinks(
             f"{base}/api/datasets/{dataset}", f"{base}/{dataset}", f"{base}/zarr/{dataset}"
         ),
-        tuple(_annotation(base, annotation) for annotation in annotations),
-        DatasetLinks(f"{base}/api/datasets/{dataset}", f"{base}/{dataset}"),
     )
 
 
