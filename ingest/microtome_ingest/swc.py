@@ -7,33 +7,27 @@ number of its parent, which is -1 for a root; ``#`` begins a comment.
 
 import json
 import re
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from glob import has_magic
 from hashlib import sha256
-from io import BytesIO, TextIOWrapper
 from math import isfinite
 
 import numpy as np
-from numpy.typing import NDArray
 
 from microtome_core.errors import InputError, MissingMetadata, SourceError
 from microtome_core.store.annotations import Annotation, Box
 from microtome_core.store.record import SourceFile
+from microtome_core.swc import COLUMNS, ROOT, Nodes, parse_nodes, text_lines
 from microtome_core.units import LENGTHS, unit_name
 from microtome_ingest.files import Files, is_remote, name_of
 from microtome_ingest.sources.lengths import length_unit
 
 ENDING = ".swc"
-_COLUMNS = 7
-_ROOT = -1
 # A million nodes take 40 MB, and no neuron has as many.
 _MOST_BYTES = 128 << 20
-_MOST_NUMBER = 1 << 53
 _NOBODY_KNOWS = ("pixel", "pixels", "px", "voxel", "voxels")
-_TYPES = {0: "undefined", 1: "soma", 2: "axon", 3: "dendrite", 4: "apical dendrite"}
 _PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 _UNIT = re.compile(
     r"#\s*(?:coordinate[_ ])?units?\s*[:=]\s*(?:([\d.]+(?:e[+-]?\d+)?)\s*)?([^\s\d;,]+)",
@@ -121,28 +115,18 @@ def parse(content: bytes, path: str) -> Skeleton:
         A line that is no node, a number twice, a parent that is not there, a circle, or a number
         that is not finite; with the line.
     """
-    flat, numbers, wide = array("d"), array("q"), False
-    for number, row, more in _rows(_lines(content), path):
-        flat.extend(row)
-        numbers.append(number)
-        wide = wide or more
-    if not numbers:
-        raise SourceError(path, "holds no nodes")
-    values = np.frombuffer(flat).reshape(-1, _COLUMNS)
-    parents = _parents(values, numbers, path)
-    _check_circles(parents, numbers, path)
-    points = values[:, 2:5]
-    low, high = (tuple(map(float, edge(points, axis=0))) for edge in (np.min, np.max))
-    unit, factor = _unit(_lines(content))
+    nodes = parse_nodes(content, path)
+    low, high = (tuple(map(float, edge(nodes.points, axis=0))) for edge in (np.min, np.max))
+    unit, factor = _unit(text_lines(content))
     return Skeleton(
-        nodes=len(numbers),
-        roots=int((parents == _ROOT).sum()),
-        types=dict(sorted(Counter(values[:, 1].astype(int).tolist()).items())),
+        nodes=len(nodes),
+        roots=int((nodes.parents == ROOT).sum()),
+        types=dict(sorted(Counter(nodes.types.tolist()).items())),
         low=(low[0], low[1], low[2]),
         high=(high[0], high[1], high[2]),
         unit=unit,
         factor=factor,
-        notes=_notes(values, wide),
+        notes=_notes(nodes),
     )
 
 
@@ -180,15 +164,6 @@ def annotation(
     )
 
 
-def type_name(kind: int) -> str:
-    """Return what a type of node is called.
-
-    >>> type_name(1), type_name(6)
-    ('soma', 'type 6')
-    """
-    return _TYPES.get(kind, f"type {kind}")
-
-
 def missing(found: Skeleton) -> str | None:
     """Say what the file leaves open and which option answers it."""
     if found.unit is not None:
@@ -207,59 +182,6 @@ def _answered(found: Skeleton, path: str, unit: str | None) -> tuple[str | None,
     if name not in LENGTHS:
         raise InputError(f"--unit {unit[:40]!r}: expected a length, such as micrometer, or pixel")
     return name, 1.0
-
-
-def _lines(content: bytes) -> Iterator[str]:
-    return iter(TextIOWrapper(BytesIO(content), "utf-8-sig", "replace"))
-
-
-def _rows(lines: Iterable[str], path: str) -> Iterator[tuple[int, list[float], bool]]:
-    """Yield the number of a line, its node, and whether it has more columns than it needs."""
-    for number, line in enumerate(lines, 1):
-        words = line.partition("#")[0].replace(",", " ").split()
-        if not words:
-            continue
-        try:
-            row = [float(word) for word in words[:_COLUMNS]]
-        except ValueError:
-            row = []
-        if len(row) < _COLUMNS:
-            what = f"line {number} is no node: {line.strip()[:60]!r}"
-            raise SourceError(path, f"{what}; expected number, type, x, y, z, radius, parent")
-        if not all(map(isfinite, row)):
-            raise SourceError(path, f"line {number}: a number that is not finite")
-        if any(row[i] != int(row[i]) or abs(row[i]) > _MOST_NUMBER for i in (0, 1, 6)):
-            raise SourceError(path, f"line {number}: number, type and parent are whole numbers")
-        yield number, row, len(words) > _COLUMNS
-
-
-def _parents(values: NDArray[np.float64], numbers: Sequence[int], path: str) -> NDArray[np.int64]:
-    """Return for each node where its parent is among them, -1 for roots."""
-    ids, parents = values[:, 0].astype("int64"), values[:, 6].astype("int64")
-    order = np.argsort(ids, kind="stable")
-    ranked = ids[order]
-    twice = np.flatnonzero(ranked[1:] == ranked[:-1])
-    if len(twice):
-        line = numbers[order[twice[0] + 1]]
-        raise SourceError(path, f"line {line}: node {ranked[twice[0]]} is there twice")
-    places = np.searchsorted(ranked, parents).clip(max=len(ids) - 1)
-    root = parents == _ROOT
-    lost = np.flatnonzero(~root & (ranked[places] != parents))
-    if len(lost):
-        line = numbers[lost[0]]
-        raise SourceError(path, f"line {line}: its parent {parents[lost[0]]} is not there")
-    return np.where(root, _ROOT, order[places])
-
-
-def _check_circles(parents: NDArray[np.int64], numbers: Sequence[int], path: str) -> None:
-    """Go up from all nodes at once, twice as far each time, until all are above a root."""
-    above = np.append(parents, _ROOT)
-    for _ in range(len(parents).bit_length()):
-        above = above[above]
-    astray = np.flatnonzero(above[:-1] != _ROOT)
-    if len(astray):
-        line = numbers[astray[0]]
-        raise SourceError(path, f"line {line}: its parents go round in a circle")
 
 
 def _unit(lines: Iterable[str]) -> tuple[str | None, float]:
@@ -284,11 +206,11 @@ def _words_of_meta(line: str) -> str:
     return f"# units: {found.get('units', '')}" if isinstance(found, dict) else line
 
 
-def _notes(values: NDArray[np.float64], wide: bool) -> tuple[str, ...]:
+def _notes(nodes: Nodes) -> tuple[str, ...]:
     notes = []
-    if wide:
-        notes.append(f"some lines have more than {_COLUMNS} columns: only the file keeps them")
-    count = int((values[:, 5] <= 0).sum())
+    if nodes.wide:
+        notes.append(f"some lines have more than {COLUMNS} columns: only the file keeps them")
+    count = int((nodes.radii <= 0).sum())
     if count:
         notes.append(f"{count} nodes have no radius (0 or less)")
     return tuple(notes)

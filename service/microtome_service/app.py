@@ -16,7 +16,16 @@ from microtome_service.auth.described import describe_credentials
 from microtome_service.auth.privacy import PrivateAnswers
 from microtome_service.metrics import Metrics
 from microtome_service.pages import Pages
-from microtome_service.routes import batch, cutout, datasets, health, pages, tiles, zarr
+from microtome_service.routes import (
+    batch,
+    cutout,
+    datasets,
+    health,
+    pages,
+    precomputed,
+    tiles,
+    zarr,
+)
 from microtome_service.routes import metrics as metrics_route
 from microtome_service.settings import Settings
 from microtome_service.state import Service
@@ -134,7 +143,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def _add_routes(app: FastAPI) -> None:
     # Pages come last: their addresses begin with any name.
-    for room in (cutout, batch, tiles, datasets, zarr, health, metrics_route):
+    for room in (cutout, batch, tiles, datasets, zarr, precomputed, health, metrics_route):
         app.include_router(room.router())
     app.mount("/static", pages.static_files(), "static")
     app.include_router(pages.router())

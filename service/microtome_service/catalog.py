@@ -16,6 +16,12 @@ from microtome_core.axes import check_axes
 from microtome_core.dtypes import check_dtype
 from microtome_core.errors import InputError, MicrotomeError, NotFound, StorageError
 from microtome_core.names import DatasetId, LayerId
+from microtome_core.store.annotations import (
+    Annotation,
+    find_annotation,
+    list_annotations,
+    read_annotation,
+)
 from microtome_core.store.layer import (
     Layer,
     find_layer,
@@ -24,11 +30,13 @@ from microtome_core.store.layer import (
     read_layer,
 )
 from microtome_core.store.location import Store
+from microtome_core.swc import Nodes, parse_nodes
 from microtome_service.errors import Unreadable
 from microtome_service.refreshing import Refreshing
 
 _LOG = logging.getLogger(__name__)
 _LAYERS_KEPT = 4096
+_SKELETONS_KEPT = 8
 _THREADS = 16
 
 
@@ -45,6 +53,20 @@ class Damaged:
 
     id: LayerId
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """An annotation of a dataset, read.
+
+    Parameters
+    ----------
+    info : Annotation
+    nodes : Nodes
+    """
+
+    info: Annotation
+    nodes: Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +88,8 @@ class Catalog:
         self._datasets = Refreshing(self._load_datasets, self._pool, seconds, 1)
         self._layer_ids = Refreshing(self._load_layer_ids, self._pool, seconds, _LAYERS_KEPT)
         self._layers = Refreshing(self._load_layer, self._pool, seconds, _LAYERS_KEPT)
+        self._skeleton_ids = Refreshing(self._load_skeleton_ids, self._pool, seconds, _LAYERS_KEPT)
+        self._skeletons = Refreshing(self._load_skeleton, self._pool, seconds, _SKELETONS_KEPT)
 
     def close(self) -> None:
         """Let the threads go."""
@@ -99,6 +123,28 @@ class Catalog:
             Storage failed, or holds metadata that cannot be served.
         """
         return (await self._layers.get(layer_id)).layer
+
+    async def skeletons(self, dataset: DatasetId) -> tuple[LayerId, ...]:
+        """Return the annotations of a dataset, sorted; none if there is no such dataset.
+
+        Raises
+        ------
+        Unreadable
+            Storage failed.
+        """
+        return await self._skeleton_ids.get(dataset)
+
+    async def skeleton(self, annotation: LayerId) -> Skeleton:
+        """Return an annotation as it is now, give or take `seconds`.
+
+        Raises
+        ------
+        NotFound
+            No such annotation.
+        Unreadable
+            Storage failed, or holds something else.
+        """
+        return await self._skeletons.get(annotation)
 
     async def _entry(self, layer_id: LayerId) -> Layer | Damaged | None:
         try:
@@ -148,6 +194,17 @@ class Catalog:
             layer = read_layer(self._store, layer_id)
             _check_servable(layer)
         return _Opened(layer, digest)
+
+    def _load_skeleton_ids(self, dataset: DatasetId, _: object) -> tuple[LayerId, ...]:
+        with _unreadable(f"annotations of {dataset}"):
+            return list_annotations(self._store, dataset)
+
+    def _load_skeleton(self, annotation: LayerId, old: Skeleton | None) -> Skeleton:
+        with _unreadable(f"annotation {annotation}"):
+            if old is not None and find_annotation(self._store, annotation) == old.info:
+                return old
+            content, info = read_annotation(self._store, annotation)
+            return Skeleton(info, parse_nodes(content, str(annotation)))
 
     def _digest(self, path: str) -> bytes:
         return sha256(self._store.read(f"{path}/zarr.json") or b"").digest()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from microtome_core.names import DatasetId
+from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
 from microtome_service.catalog import Damaged
@@ -17,6 +17,8 @@ class LayerLinks:
     """Addresses of a layer on this host; `cutout` and `tiles` are URI templates (RFC 6570).
 
     `zarr` is what readers of OME-Zarr open.
+    `precomputed` is a folder: Neuroglancer and CloudVolume take it with ``precomputed://`` and the
+    host in front.
     """
 
     self: str
@@ -25,6 +27,7 @@ class LayerLinks:
     cutout: str
     tiles: str
     zarr: str
+    precomputed: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +71,24 @@ class DatasetLinks:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnotationSummary:
+    """An SWC file of a dataset, and its folders in Neuroglancer's precomputed format."""
+
+    name: str
+    skeletons: str
+    points: str
+    lines: str
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetDocument:
-    """A dataset and its layers."""
+    """A dataset, its layers, and the files that annotate it."""
 
     id: str
     collection: str
     dataset: str
     layers: tuple[LayerSummary | DamagedSummary, ...]
+    annotations: tuple[AnnotationSummary, ...]
     links: DatasetLinks
 
 
@@ -112,6 +126,7 @@ def layer_links(base: str, layer: Layer) -> LayerLinks:
         "{?size,t,channels,window*,color*,gamma,blend}",
         # Labels lie below their image.
         zarr=f"{base}/zarr/{layer.path}",
+        precomputed=f"{base}/precomputed/{layer.info.id}",
     )
 
 
@@ -125,17 +140,28 @@ def layer_document(base: str, layer: Layer) -> LayerDocument:
 
 
 def dataset_document(
-    base: str, dataset: DatasetId, layers: Iterable[Layer | Damaged]
+    base: str,
+    dataset: DatasetId,
+    layers: Iterable[Layer | Damaged],
+    annotations: Iterable[LayerId] = (),
 ) -> DatasetDocument:
-    """Return a dataset with its layers in short."""
+    """Return a dataset with its layers in short, and its annotations."""
     return DatasetDocument(
         str(dataset),
         dataset.collection,
         dataset.dataset,
         tuple(_summary(base, layer) for layer in layers),
+        tuple(_annotation(base, annotation) for annotation in annotations),
         DatasetLinks(
             f"{base}/api/datasets/{dataset}", f"{base}/{dataset}", f"{base}/zarr/{dataset}"
         ),
+    )
+
+
+def _annotation(base: str, annotation: LayerId) -> AnnotationSummary:
+    folder = f"{base}/precomputed/{annotation.parent}/annotations/{annotation.layer}"
+    return AnnotationSummary(
+        annotation.layer, f"{folder}/skeletons", f"{folder}/points", f"{folder}/lines"
     )
 
 

@@ -10,7 +10,7 @@ from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.layer import Layer
 from microtome_service.auth.roles import Role
 from microtome_service.auth.rules import Rules
-from microtome_service.catalog import Catalog, Damaged
+from microtome_service.catalog import Catalog, Damaged, Skeleton
 from microtome_service.errors import Forbidden, Unauthenticated, Unreadable
 from microtome_service.principal import Principal
 
@@ -49,6 +49,18 @@ class View:
         if not self.sees(layer_id.parent):
             await self._hide_layer(layer_id)
         return await self.catalog.layer(layer_id)
+
+    async def skeletons(self, dataset: DatasetId) -> tuple[LayerId, ...]:
+        """Return the annotations of a visible dataset; raises as `Catalog.layers`."""
+        if not self.sees(dataset):
+            await self._hide_dataset(dataset)
+        return await self.catalog.skeletons(dataset)
+
+    async def skeleton(self, annotation: LayerId) -> Skeleton:
+        """Return an annotation; raises as `Catalog.skeleton`."""
+        if not self.sees(annotation.parent):
+            await self._hide_skeleton(annotation)
+        return await self.catalog.skeleton(annotation)
 
     def role(self, dataset: DatasetId) -> Role:
         """Return the role in a dataset; of one that is public, everybody is a reader."""
@@ -122,6 +134,12 @@ class View:
         look = self.catalog.layer(LayerId(twin.collection, twin.dataset, layer_id.layer))
         await _absent(look, twin, layer_id.parent)
         raise NotFound(f"no layer {layer_id}")
+
+    async def _hide_skeleton(self, annotation: LayerId) -> Never:
+        twin = _twin(annotation.parent)
+        look = self.catalog.skeleton(LayerId(twin.collection, twin.dataset, annotation.layer))
+        await _absent(look, twin, annotation.parent)
+        raise NotFound(f"no annotation {annotation}")
 
 
 def _twin(dataset: DatasetId) -> DatasetId:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microtome_core.errors import InputError, MissingMetadata, SourceError
+from microtome_core.swc import type_name
 from microtome_ingest.files import Files
-from microtome_ingest.swc import annotation, content_of, parse, skeletons, type_name
+from microtome_ingest.swc import annotation, content_of, parse, skeletons
 from tests.counted import Counted
 
 TREE = b"""# a comment

@@ -21,6 +21,8 @@ from schemathesis.specs.openapi.checks import (
 from microtome_core.store.location import Store
 
 LAYER = "/api/datasets/{collection}/{dataset}/{layer}"
+VOLUME = "/precomputed/{collection}/{dataset}/{layer}"
+SKELETON = "/precomputed/{collection}/{dataset}/annotations/{name}"
 PATHS = [
     "/api/datasets",
     "/api/datasets/{collection}/{dataset}",
@@ -29,6 +31,17 @@ PATHS = [
     f"{LAYER}/cutouts",
     f"{LAYER}/tiles/{{plane}}/{{level}}/{{index}}/{{row}}/{{col}}.{{extension}}",
     f"{LAYER}/thumbnail.png",
+    *[
+        f"{VOLUME}{view}/{file}"
+        for view in ("", "/{variant}")
+        for file in ("info", "segment_properties/info", "{key}/{chunk}")
+    ],
+    f"{SKELETON}/skeletons/info",
+    f"{SKELETON}/skeletons/segment_properties/info",
+    f"{SKELETON}/skeletons/{{segment}}",
+    f"{SKELETON}/{{kind}}/info",
+    f"{SKELETON}/{{kind}}/spatial0/0_0_0",
+    f"{SKELETON}/{{kind}}/by_id/{{number}}",
     "/health/live",
     "/health/ready",
     "/metrics",
@@ -120,6 +133,7 @@ def test_every_operation_is_described_in_full(openapi_address: str) -> None:
     document = httpx.get(f"{openapi_address}/openapi.json").json()
     operations = [o for methods in document["paths"].values() for o in methods.values()]
     assert len(operations) == 10
+    assert len(operations) == len(PATHS)
     for operation in operations:
         assert operation["summary"]
         assert operation["description"]
@@ -139,3 +153,5 @@ def test_the_examples_of_the_document_work(openapi_address: str) -> None:
     boxes = {"boxes": [[[0, 2], [0, 2], [0, 8], [0, 8]], [[0, 2], [0, 2], [8, 16], [3, 11]]]}
     assert httpx.post(f"{api}/cutouts", json=boxes).status_code == 200
     assert httpx.get(f"{api}/tiles/xy/0/0/0/0.png?channels=0&window=0:4095").status_code == 200
+    volume = f"{openapi_address}/precomputed/demo/brainbow/brain"
+    assert httpx.get(f"{volume}/c0-raw/0/0-8_0-8_0-8").status_code == 200

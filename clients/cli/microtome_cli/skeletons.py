@@ -14,6 +14,7 @@ from microtome_core.errors import Conflict, InputError
 from microtome_core.names import LayerId
 from microtome_core.store.annotations import Annotation, annotation_path, write_annotation
 from microtome_core.store.location import StorageOptions, Store
+from microtome_core.swc import type_name
 from microtome_ingest.files import Files, name_of, plain
 from microtome_ingest.swc import (
     ENDING,
@@ -23,7 +24,6 @@ from microtome_ingest.swc import (
     missing,
     parse,
     skeletons,
-    type_name,
 )
 
 # Options that say something of voxels.

@@ -72,6 +72,22 @@ def list_annotations(store: Store, dataset: DatasetId) -> tuple[LayerId, ...]:
     )
 
 
+def find_annotation(store: Store, annotation: LayerId) -> Annotation:
+    """Return what is known of an annotation, without its file.
+
+    Raises
+    ------
+    NotFound
+        No such annotation, or one that is not whole.
+    StorageError
+        Storage failed, or holds something else.
+    """
+    info = _info(store, annotation_path(annotation))
+    if info is None:
+        raise NotFound(f"no annotation {annotation}")
+    return info
+
+
 def read_annotation(store: Store, annotation: LayerId) -> tuple[bytes, Annotation]:
     """Return the file and what is known of it.
 
@@ -83,9 +99,7 @@ def read_annotation(store: Store, annotation: LayerId) -> tuple[bytes, Annotatio
         Storage failed, or the file is not what was written.
     """
     path = annotation_path(annotation)
-    info = _info(store, path)
-    if info is None:
-        raise NotFound(f"no annotation {annotation}")
+    info = find_annotation(store, annotation)
     content = store.read(path)
     if content is None or sha256(content).hexdigest() != info.sha256:
         raise StorageError(f"{store.url}/{path}: is not what was written")

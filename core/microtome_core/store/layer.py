@@ -11,7 +11,7 @@
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -46,6 +46,9 @@ class Layer:
         Its folder below the root.
     document : bytes
         Its ``zarr.json``, as it was when all this was read.
+    segments : list of dict
+        What is known of single ids of labels: OME-Zarr's ``image-label`` properties, as they stand
+        in the file.
     """
 
     info: LayerInfo
@@ -53,6 +56,7 @@ class Layer:
     voxels: tuple[Voxels, ...]
     path: str
     document: bytes = b"{}"
+    segments: Sequence[Mapping[str, Any]] = ()
 
     @property
     def complete(self) -> bool:
@@ -124,7 +128,7 @@ def read_layer(store: Store, layer_id: LayerId) -> Layer:
     kept = attributes.get("microtome", {})
     folder = f"{path}/{kept['version']}".rstrip("/") if "version" in kept else None
     voxels = _voxels(store, info, arrays, folder, int(kept.get("empty_shards", 0)))
-    return Layer(info, arrays, voxels, path, document)
+    return Layer(info, arrays, voxels, path, document, _segments(ome))
 
 
 def publish_layer(store: Store, path: str, attributes: dict[str, Any]) -> None:
@@ -231,6 +235,13 @@ def _info(
         version=version,
         attrs=record,
     )
+
+
+def _segments(ome: Ome) -> list[dict[str, Any]]:
+    """Return the properties of ids; what others wrote and is none is left out."""
+    extra = ome.image_label.model_extra if ome.image_label else None
+    found = (extra or {}).get("properties")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _levels(scales: Multiscale, arrays: tuple[ts.TensorStore, ...]) -> tuple[LevelInfo, ...]:

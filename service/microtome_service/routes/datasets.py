@@ -80,15 +80,18 @@ async def dataset_list(
 
 async def _document_or_none(view: View, base: str, dataset: DatasetId) -> DatasetDocument | None:
     try:
-        return dataset_document(base, dataset, await view.layers(dataset))
+        return dataset_document(
+            base, dataset, await view.layers(dataset), await view.skeletons(dataset)
+        )
     except NotFound:
         return None
 
 
 async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> Response:
-    """Return a dataset with its layers in short."""
-    layers = await (await service.view(request)).layers(path.id)
-    document = dataset_document(request.scope.get("root_path", ""), path.id, layers)
+    """Return a dataset with its layers in short, and its annotations."""
+    view = await service.view(request)
+    layers, annotations = await view.layers(path.id), await view.skeletons(path.id)
+    document = dataset_document(request.scope.get("root_path", ""), path.id, layers, annotations)
     return json_response(document, _FRESH)
 
 
