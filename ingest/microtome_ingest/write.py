@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from microtome_core.grid import Grid
 from microtome_core.heap import trim
 from microtome_core.region import Region
-from microtome_core.store.binning import binned, binned_region, covered_region
+from microtome_core.store.binning import binned, binned_region, made_of_below
 from microtome_core.store.ledger import Ledger
 from microtome_core.store.voxels import Voxels
 from microtome_ingest.plan import Plan
@@ -203,10 +203,7 @@ class Below:
     def __init__(self, plan: Plan, level: int, voxels: Voxels) -> None:
         self._bins, self._method = plan.bins(level), plan.method
         finer = plan.arrays[level - 1]
-        self._shape, self._dtype = finer.shape, np.dtype(finer.dtype)
-        edges = zip(finer.shard, self._bins, strict=True)
-        self._part = tuple(-(-edge // n) for edge, n in edges)
-        self._voxels = voxels
+        self._shape, self._shard, self._voxels = finer.shape, finer.shard, voxels
 
     def read(self, region: Region) -> NDArray[Any]:
         """Return a region of the level.
@@ -216,12 +213,8 @@ class Below:
         StorageError
             The level below cannot be read.
         """
-        block = np.empty(region.shape, self._dtype)
-        for part in region.split(self._part):
-            finer = covered_region(part, self._bins, self._shape)
-            voxels = binned(self._voxels.load(finer), self._bins, self._method)
-            block[part.relative_to(region.start).slices] = voxels
-        return block
+        load = self._voxels.load
+        return made_of_below(load, region, self._bins, self._method, self._shape, self._shard)
 
 
 def write_unit(writer: Writer, plan: Plan, unit: Unit, threads: int) -> None:

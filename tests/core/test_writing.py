@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from microtome_core.errors import Conflict, StorageError
+from microtome_core.errors import Conflict, PreconditionFailed, StorageError
 from microtome_core.names import LayerId
 from microtome_core.region import Region
 from microtome_core.store.create import NewLayer, create_layer
@@ -22,7 +22,7 @@ from microtome_core.store.empty import read_empty
 from microtome_core.store.layer import Layer, read_layer
 from microtome_core.store.location import StorageOptions, Store
 from microtome_core.store.shards import check_shard
-from microtome_core.store.writing import Changed, uncover, write_region
+from microtome_core.store.writing import Edits, uncover, write_region
 
 SEG = LayerId("demo", "brain", "seg")
 SHAPE, CHUNK, SHARD = (20, 36, 36), (4, 8, 8), (8, 16, 16)
@@ -54,6 +54,11 @@ def whole(layer: Layer) -> NDArray[Any]:
     return asyncio.run(layer.voxels[0].read(Region.whole("zyx", SHAPE)))
 
 
+def changed(edits: Edits) -> list[tuple[int, ...]]:
+    """Return the shards that were written."""
+    return [index for index, edit in edits.items() if edit.changed]
+
+
 def noise(region: Region, seed: int) -> NDArray[Any]:
     """Return ids of which a third are 0."""
     return np.random.default_rng(seed).integers(0, 3, region.shape).astype("uint32")
@@ -74,7 +79,11 @@ def test_any_writes_are_what_numpy_makes_of_them(
         block = noise(region, seed)
         old = model[region.slices]
         model[region.slices] = np.where(block != 0, block, old) if merge else block
-        write_region(layer, region, block, merge=merge)
+        before = asyncio.run(layer.voxels[0].state(region))
+        edits = write_region(layer, region, block, merge=merge)
+        after = asyncio.run(layer.voxels[0].state(region))
+        assert {index: edit.before for index, edit in edits.items()} == before
+        assert {index: edit.after for index, edit in edits.items()} == after
         assert np.array_equal(whole(layer), model)
     assert np.array_equal(whole(read_layer(store, SEG)), model)
 
@@ -103,14 +112,14 @@ def test_of_a_shard_that_is_stored_every_chunk_is(seg: Layer, tmp_path: Path) ->
 def test_zeros_leave_an_empty_shard_empty(seg: Layer, tmp_path: Path) -> None:
     """What does not change a voxel writes nothing and changes no state."""
     region = Region.whole("zyx", SHAPE)
-    assert write_region(seg, region, np.zeros(SHAPE, "uint32")) == []
+    assert changed(write_region(seg, region, np.zeros(SHAPE, "uint32"))) == []
     assert not (tmp_path / "demo/brain/seg/0/c").exists()
     block = noise(region, 1)
-    assert len(write_region(seg, region, block)) == 27
-    before = asyncio.run(seg.voxels[0].state(region))  # type: ignore[attr-defined]
-    assert write_region(seg, region, block) == []
-    assert write_region(seg, region, np.zeros(SHAPE, "uint32"), merge=True) == []
-    assert asyncio.run(seg.voxels[0].state(region)) == before  # type: ignore[attr-defined]
+    assert len(changed(write_region(seg, region, block))) == 27
+    before = asyncio.run(seg.voxels[0].state(region))
+    assert changed(write_region(seg, region, block)) == []
+    assert changed(write_region(seg, region, np.zeros(SHAPE, "uint32"), merge=True)) == []
+    assert asyncio.run(seg.voxels[0].state(region)) == before
 
 
 def test_a_shard_that_was_lost_is_an_error_and_never_zeros(seg: Layer, tmp_path: Path) -> None:
@@ -234,13 +243,13 @@ def test_of_many_conditional_writes_one_wins(seg: Layer, at_once: Callable[..., 
     """Whoever expects a state that has passed is told so, and nothing of theirs is seen."""
     region = Region("zyx", (2, 10, 10), (12, 20, 20))  # of eight shards
     for turn in range(1, 4):
-        state = asyncio.run(seg.voxels[0].state(region))  # type: ignore[attr-defined]
+        state = asyncio.run(seg.voxels[0].state(region))
 
         def write(number: int, state: Any = state, turn: int = turn) -> bool:  # noqa: ANN401
             block = np.full(region.shape, turn * 100 + number, "uint32")
             try:
-                return bool(write_region(seg, region, block, expected=state))
-            except Changed:
+                return bool(changed(write_region(seg, region, block, expected=state)))
+            except PreconditionFailed:
                 return False
 
         won = at_once(write, range(8))
@@ -254,11 +263,11 @@ def test_a_conditional_write_that_fails_late_gives_back_what_it_wrote(
     """Where the second shard has changed, the first one holds again what it held."""
     region = Region("zyx", (0, 0, 0), (8, 16, 32))
     write_region(seg, region, noise(region, 1))
-    state = asyncio.run(seg.voxels[0].state(region))  # type: ignore[attr-defined]
+    state = asyncio.run(seg.voxels[0].state(region))
     other = Region("zyx", (0, 0, 20), (1, 1, 21))
     write_region(seg, other, np.full((1, 1, 1), 77, "uint32"))
     before = whole(seg)
-    with pytest.raises(Changed):
+    with pytest.raises(PreconditionFailed):
         write_region(seg, region, noise(region, 2), expected=state)
     assert np.array_equal(whole(seg), before)
 

@@ -222,3 +222,11 @@ def open_snapshot(array: ts.TensorStore, key: str, shard: bytes | None) -> ts.Te
         create=True,
         open=True,
     ).result()
+
+
+def snapshot_bytes(array: ts.TensorStore, key: str) -> bytes:
+    """Return the shard of an array that `open_snapshot` opened."""
+    kvstore = array.kvstore
+    if kvstore is None:
+        raise TypeError("an array without a store")
+    return bytes(kvstore.read(key).result().value)

@@ -1,6 +1,6 @@
 """How a voxel of a level is made of those below it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +26,38 @@ def covered_region(region: Region, bins: Sequence[int], shape: Sequence[int]) ->
     start = tuple(low * n for low, n in zip(region.start, bins, strict=True))
     ends = (high * n for high, n in zip(region.stop, bins, strict=True))
     return Region(region.axes, start, tuple(map(min, ends, shape)))
+
+
+def made_of_below(
+    load: Callable[[Region], NDArray[Any]],
+    region: Region,
+    bins: Sequence[int],
+    method: Method,
+    shape: Sequence[int],
+    shard: Sequence[int],
+) -> NDArray[Any]:
+    """Return a region made of the level below, a shard of that at a time.
+
+    Parameters
+    ----------
+    load : callable
+        Returns a region of the level below.
+    region : Region
+    bins : sequence of int
+    method : str
+    shape, shard : sequence of int
+        Extents of the level below, and of its shards.
+    """
+    step = [-(-edge // n) for edge, n in zip(shard, bins, strict=True)]
+    block: NDArray[Any] | None = None
+    for part in region.split(step):
+        voxels = binned(load(covered_region(part, bins, shape)), bins, method)
+        if block is None:
+            block = np.empty(region.shape, voxels.dtype)
+        block[part.relative_to(region.start).slices] = voxels
+    if block is None:
+        raise ValueError(f"{region} holds nothing")
+    return block
 
 
 def binned(block: NDArray[Any], bins: Sequence[int], method: Method) -> NDArray[Any]:

@@ -6,7 +6,7 @@ there may have.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from threading import Lock
 from typing import Any
 
@@ -21,13 +21,12 @@ from microtome_core.store.array import open_snapshot
 from microtome_core.store.empty import NAME, Empty, pack_empty, unpack_empty
 from microtome_core.store.ledger import shard_key
 from microtome_core.store.location import Store
-from microtome_core.store.voxels import Voxels
+from microtome_core.store.voxels import State, Voxels
 
-# The generation of each shard that a region touches; of one that is empty, no bytes.
-State = Mapping[tuple[int, ...], bytes]
 EMPTY = b""
 _TRIES = 4
 _AT_ONCE = 64
+_LOCKS = 64
 
 
 class Live:
@@ -47,10 +46,15 @@ class Live:
         self._path = f"{folder}/{NAME}"
         self._known: tuple[bytes, list[Empty]] | None = None
         self._clearing = Lock()
+        self._locks = [Lock() for _ in range(_LOCKS)]
 
     def path(self, level: int, index: tuple[int, ...]) -> str:
         """Return the path of a shard below the root."""
         return f"{self.folder}/{shard_key(level, index)}"
+
+    def lock(self, level: int, index: tuple[int, ...]) -> Lock:
+        """Return what threads of one process hold while they change a shard, to waste no work."""
+        return self._locks[hash((level, index)) % _LOCKS]
 
     async def empty(self) -> list[Empty]:
         """Return one array a level; not to be changed."""

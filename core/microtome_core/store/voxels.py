@@ -1,6 +1,6 @@
 """Reading one level: a shard that is empty on purpose is zeros, one that is lost is an error."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from microtome_core.grid import Grid
 from microtome_core.region import Region
 from microtome_core.store.location import storage_errors
+
+# The generation of each shard that a region touches; of one that is empty, no bytes.
+State = Mapping[tuple[int, ...], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,10 @@ class Voxels:
                 voxels = self.array[part.slices].read().result()
                 block[part.relative_to(region.start).slices] = voxels
             return block
+
+    async def state(self, _: Region) -> State | None:
+        """Return what changes whenever voxels of a region may have; None where none ever do."""
+        return None
 
     def _touches_empty(self, region: Region) -> bool:
         if self.empty is None:

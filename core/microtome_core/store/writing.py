@@ -9,14 +9,15 @@ new ones, never a shard that is half written, and never zeros where a shard was 
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_core.errors import Conflict, StorageError
+from microtome_core.errors import Conflict, PreconditionFailed, StorageError
 from microtome_core.region import Region, check_region
-from microtome_core.store.array import open_snapshot
+from microtome_core.store.array import open_snapshot, snapshot_bytes
 from microtome_core.store.layer import Layer
 from microtome_core.store.ledger import shard_key
 from microtome_core.store.live import EMPTY, Live, State
@@ -34,8 +35,24 @@ Voxels = NDArray[Any]
 Change = Callable[[Region, Voxels], Voxels | None]
 
 
-class Changed(Conflict):
-    """A shard is not any more what a conditional write expects it to be."""
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What became of one shard.
+
+    Parameters
+    ----------
+    before, after : bytes
+        Its generations; `EMPTY` of one that is empty.
+    changed : bool
+        Whether it was written.
+    """
+
+    before: bytes
+    after: bytes
+    changed: bool
+
+
+Edits = dict[tuple[int, ...], Edit]
 
 
 def check_writable(layer: Layer) -> Live:
@@ -61,7 +78,7 @@ def write_region(
     *,
     merge: bool = False,
     expected: State | None = None,
-) -> list[tuple[int, ...]]:
+) -> Edits:
     """Write voxels of level 0. Blocks.
 
     Parameters
@@ -78,14 +95,14 @@ def write_region(
 
     Returns
     -------
-    list of tuple of int
-        The shards that are others now; one that was given the voxels that it had is not written.
+    dict
+        What became of each shard; one that was given the voxels that it had is not written.
 
     Raises
     ------
     Conflict
         The layer is not writable.
-    Changed
+    PreconditionFailed
         Not in the state expected. Where shards had been written before that was seen, they were
         given back what they held.
     StorageError
@@ -106,25 +123,21 @@ def write_region(
     return _edit_as_expected(layer, live, region, change, expected)
 
 
-def edit_region(
-    layer: Layer, live: Live, level: int, region: Region, change: Change
-) -> list[tuple[int, ...]]:
-    """Change the part of a region in each shard that it touches; return those that are others now.
+def edit_region(layer: Layer, live: Live, level: int, region: Region, change: Change) -> Edits:
+    """Change the part of a region in each shard that it touches; return what became of each.
 
     Raises
     ------
     StorageError
     """
-    grid = live.grids[level]
-    changed: list[tuple[int, ...]] = []
+    edits: Edits = {}
     try:
-        for index in grid.touched(region):
+        for index in live.grids[level].touched(region):
             part = _part(live, level, index, region)
-            if edit_shard(layer, live, level, index, part, change) is not None:
-                changed.append(index)
+            edits[index] = edit_shard(layer, live, level, index, part, change)
     finally:
-        uncover(live, level, changed)
-    return changed
+        uncover(live, level, [index for index, edit in edits.items() if edit.changed])
+    return edits
 
 
 def edit_shard(
@@ -135,39 +148,55 @@ def edit_shard(
     part: Region,
     change: Change,
     expected: bytes | None = None,
-) -> bytes | None:
-    """Change a part of one shard; return its new generation, None if nothing was to be written.
-
-    One that was empty stays on the list of empty shards.
+) -> Edit:
+    """Change a part of one shard. One that was empty stays on the list of empty shards.
 
     Raises
     ------
-    Changed
+    PreconditionFailed
         The shard is not of the generation `expected`.
     StorageError
         Storage failed, or has lost the shard.
     """
-    path = live.path(level, index)
     for attempt in range(_TRIES):
-        # The list first: who finds a shard off it finds the shard.
-        empty = bool(live.load_empty()[level][index])
-        data, generation = _look(live.store, path)
-        _check_expected(live, level, index, expected, (empty, data, generation))
-        if data is None and not empty:
-            raise StorageError(f"{live.store.url}/{path}: the shard is lost")
-        new = _changed(layer, level, index, part, change, data)
-        if new is None:
-            if data is not None and empty:
-                uncover(live, level, [index])  # what another writer has left at that
-            return None
-        _let_age(generation)
-        written = live.store.replace(path, new, generation)
-        if written is None and _look(live.store, path)[0] == new:
-            written = _look(live.store, path)[1]  # the answer to a write was lost
-        if written is not None:
-            return written
+        with live.lock(level, index):
+            edit = _try(layer, live, level, index, part, change, expected)
+        if edit is not None:
+            return edit
         time.sleep(random.uniform(0, min(_MOST_SECONDS, 0.002 * 2 ** min(attempt, 8))))  # noqa: S311
-    raise StorageError(f"{live.store.url}/{path}: {_TRIES} other writers came between")
+    raise StorageError(f"{live.path(level, index)}: {_TRIES} other writers came between")
+
+
+def _try(
+    layer: Layer,
+    live: Live,
+    level: int,
+    index: tuple[int, ...],
+    part: Region,
+    change: Change,
+    expected: bytes | None,
+) -> Edit | None:
+    """Change a shard unless another writer comes between: then None."""
+    path = live.path(level, index)
+    # The list first: who finds a shard off it finds the shard.
+    empty = bool(live.load_empty()[level][index])
+    data, generation = _look(live.store, path)
+    if data is None and not empty:
+        raise StorageError(f"{live.store.url}/{path}: the shard is lost")
+    if data is not None and empty:
+        uncover(live, level, [index])  # another writer is between its two steps, or ended there
+    before = EMPTY if data is None else generation
+    if expected not in (None, before):
+        raise PreconditionFailed(f"shard {shard_key(level, index)} has changed")
+    new = _changed(layer, level, index, part, change, data)
+    if new is None:
+        return Edit(before, before, False)
+    _let_age(generation)
+    written = live.store.replace(path, new, generation)
+    if written is None:
+        there, generation = _look(live.store, path)
+        written = generation if there == new else None  # the answer to the write was lost
+    return None if written is None else Edit(before, written, True)
 
 
 def uncover(live: Live, level: int, indices: Sequence[tuple[int, ...]]) -> None:
@@ -180,22 +209,24 @@ def uncover(live: Live, level: int, indices: Sequence[tuple[int, ...]]) -> None:
 
 def _edit_as_expected(
     layer: Layer, live: Live, region: Region, change: Change, expected: State
-) -> list[tuple[int, ...]]:
+) -> Edits:
     """Change a region whose every shard is as expected, or give back what was changed of it."""
-    done: dict[tuple[int, ...], tuple[bytes, Voxels]] = {}
+    edits: Edits = {}
+    held: dict[tuple[int, ...], Voxels] = {}
     try:
         for index, generation in expected.items():
             part, before = _part(live, 0, index, region), _Before(change)
-            written = edit_shard(layer, live, 0, index, part, before, generation)
-            if written is not None:
-                done[index] = written, before.voxels
-    except Changed:
-        for index, (generation, voxels) in done.items():
-            _give_back(layer, live, index, _part(live, 0, index, region), voxels, generation)
+            edits[index] = edit_shard(layer, live, 0, index, part, before, generation)
+            held[index] = before.voxels
+    except PreconditionFailed:
+        for index, edit in edits.items():
+            if edit.changed:
+                part = _part(live, 0, index, region)
+                _give_back(layer, live, index, part, held[index], edit.after)
         raise
     finally:
-        uncover(live, 0, list(done))
-    return list(done)
+        uncover(live, 0, [index for index, edit in edits.items() if edit.changed])
+    return edits
 
 
 class _Before:
@@ -214,27 +245,9 @@ def _give_back(
     layer: Layer, live: Live, index: tuple[int, ...], part: Region, voxels: Voxels, own: bytes
 ) -> None:
     try:
-        uncover(live, 0, [index])
         edit_shard(layer, live, 0, index, part, lambda _, __: voxels, own)
-    except Changed:
+    except PreconditionFailed:
         return  # somebody has built on it
-
-
-def _check_expected(
-    live: Live,
-    level: int,
-    index: tuple[int, ...],
-    expected: bytes | None,
-    found: tuple[bool, bytes | None, bytes],
-) -> None:
-    if expected is None:
-        return
-    empty, data, generation = found
-    if empty and data is not None:
-        # Another writer is between its two steps, or ended there: what it wrote counts.
-        uncover(live, level, [index])
-    if expected != (EMPTY if data is None and empty else generation):
-        raise Changed(f"shard {shard_key(level, index)} has changed")
 
 
 def _look(store: Store, path: str) -> tuple[bytes | None, bytes]:
@@ -265,7 +278,7 @@ def _changed(
         if data is None:
             part, new = shard, _padded(shard, part, new)
         array[part.slices].write(new).result()
-        return bytes(array.kvstore.read(key).result().value)
+        return snapshot_bytes(array, key)
 
 
 def _padded(shard: Region, part: Region, block: Voxels) -> Voxels:
