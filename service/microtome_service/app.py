@@ -16,7 +16,7 @@ from microtome_service.auth.described import describe_credentials
 from microtome_service.auth.privacy import PrivateAnswers
 from microtome_service.metrics import Metrics
 from microtome_service.pages import Pages
-from microtome_service.routes import batch, cutout, datasets, health, pages, tiles, zarr
+from microtome_service.routes import batch, cutout, datasets, health, pages, tiles, writes, zarr
 from microtome_service.routes import metrics as metrics_route
 from microtome_service.settings import Settings
 from microtome_service.state import Service
@@ -50,6 +50,8 @@ _EXPOSED = (
     "X-Microtome-Cost-Chunks",
     "X-Microtome-Boxes",
     "X-Request-ID",
+    "X-Microtome-Pyramid",
+    "X-Microtome-Shards-Written",
 )
 
 
@@ -124,7 +126,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+        allow_methods=["GET", "HEAD", "PATCH", "POST", "PUT", "OPTIONS"],
         allow_headers=_ASKED,
         expose_headers=_EXPOSED,
         max_age=86400,
@@ -134,7 +136,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def _add_routes(app: FastAPI) -> None:
     # Pages come last: their addresses begin with any name.
-    for room in (cutout, batch, tiles, datasets, zarr, health, metrics_route):
+    for room in (cutout, writes, batch, tiles, datasets, zarr, health, metrics_route):
         app.include_router(room.router())
     app.mount("/static", pages.static_files(), "static")
     app.include_router(pages.router())

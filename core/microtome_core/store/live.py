@@ -114,7 +114,8 @@ class LiveVoxels(Voxels):
     def __init__(
         self, array: ts.TensorStore, shards: Grid, chunk: tuple[int, ...], live: Live, level: int
     ) -> None:
-        super().__init__(array, shards, None)
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "shards", shards)
         object.__setattr__(self, "_chunks", Grid(shards.axes, shards.shape, chunk))
         object.__setattr__(self, "_live", live)
         object.__setattr__(self, "_level", level)
@@ -123,9 +124,10 @@ class LiveVoxels(Voxels):
     _live: Live
     _level: int
 
-    def now(self) -> Voxels:
-        """Return what can be read without looking at the list of empty shards again. Blocks."""
-        return Voxels(self.array, self.shards, self._live.load_empty()[self._level])
+    @property
+    def empty(self) -> NDArray[np.bool_]:  # type: ignore[override]
+        """Which shards are empty now. Blocks while the list is looked at."""
+        return self._live.load_empty()[self._level]
 
     async def read(self, region: Region) -> NDArray[Any]:
         """Return a region; raises as `Voxels.read`."""
@@ -143,7 +145,7 @@ class LiveVoxels(Voxels):
 
     def load(self, region: Region) -> NDArray[Any]:
         """Return a region, of which each chunk is of one moment; raises as `Voxels.load`."""
-        return self.now().load(region)
+        return Voxels(self.array, self.shards, self.empty).load(region)
 
     async def state(self, region: Region) -> State:
         """Return the state of a region.
