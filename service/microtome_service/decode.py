@@ -4,6 +4,7 @@ The formats are those of answers (see `encode`) that are exact and of any number
 """
 
 import struct
+import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,7 +23,10 @@ from microtome_service.errors import Unsupported
 READABLE: Mapping[str, str] = {name: FORMATS[name] for name in ("npy", "raw", "blosc", "zstd")}
 # A header of .npy is some hundred bytes; NumPy itself refuses longer ones.
 _NPY_HEADER = 10_000
-_NPY_MAGIC = b"\x93NUMPY"
+# What NumPy and the parser behind it raise at text that is no header.
+_NO_HEADER = (
+    ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError,
+)  # fmt: skip
 _ZSTD_MAGIC = 0xFD2FB528
 _ZSTD_SIZES = {0: (0, "", 0), 1: (2, "<H", 256), 2: (4, "<I", 0), 3: (8, "<Q", 0)}
 
@@ -120,7 +124,7 @@ def _npy_header(head: BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(head, _NPY_HEADER)
-    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except _NO_HEADER as error:
         raise InputError("the body is no .npy file of version 1 or 2") from error
     return header
 

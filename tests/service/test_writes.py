@@ -1,11 +1,13 @@
 """PUT and PATCH of cutouts: what is taken, what is refused, and what is seen of it."""
 
 import json
+import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numcodecs
@@ -138,7 +140,7 @@ BAD: dict[str, tuple[str, bytes, int, str]] = {
     "npy of nests": (NPY, BODIES[NPY][:10] + b"(" * 4000, 400, "no .npy file"),
     "pickle": (NPY, npy(np.array([Bomb()], object), allow_pickle=True), 400, "dtype object"),
     "another dtype": (NPY, npy(BLOCK.astype("int16")), 400, "dtype int16: expected uint16"),
-    "floats": (NPY, npy(BLOCK.astype("float32")), 413, "at most|the most"),
+    "floats": (NPY, npy(BLOCK.astype("float32")), 400, "float32: expected uint16"),
     "records": (NPY, npy(np.zeros((4, 17, 16), "u1,u1")), 400, "expected uint16"),
     "another shape": (NPY, npy(BLOCK[:, :16]), 400, "shape 4,16,16: expected 4,17,16"),
     "turned": (NPY, npy(BLOCK.T), 400, "shape 16,17,4: expected 4,17,16"),
@@ -147,7 +149,7 @@ BAD: dict[str, tuple[str, bytes, int, str]] = {
     "raw cut short": (RAW, BODIES[RAW][:-2], 400, "2174 bytes of voxels: expected 2176"),
     "raw and more": (RAW, BODIES[RAW] + b"0", 413, "the most"),
     "zstd bomb": (ZSTD, zstd_bomb(), 413, "decodes to 67108864 bytes: expected 2176"),
-    "zstd that lies": (ZSTD, lying(zstd_bomb(), 5, 2176), 400, "zstd|size"),
+    "zstd that lies": (ZSTD, lying(zstd_bomb(), 6, 2176), 400, "cannot be decoded"),
     "zstd cut short": (ZSTD, BODIES[ZSTD][:-9], 400, "cannot be decoded"),
     "zstd twice": (ZSTD, BODIES[ZSTD] * 2, 400, "cannot be decoded"),
     "zstd of less": (ZSTD, bytes(numcodecs.Zstd(1).encode(b"1" * 2175)), 400, "2175 bytes"),
@@ -268,10 +270,10 @@ def test_a_write_that_names_an_old_tag_writes_nothing(seg: Any) -> None:  # noqa
     assert answer.status_code == 412
     assert answer.json()["error"] == "PreconditionFailed"
     assert np.array_equal(read(seg, BOX), BLOCK)
-    for always in ("*", seg.get(URL + BOX).headers["etag"]):
-        answer = seg(
-            "PUT", URL + BOX, content=npy(BLOCK + 1), headers=headers | {"If-Match": always}
-        )
+    now = seg.get(URL + BOX).headers["etag"]
+    for turn, tag in enumerate((now, "*")):
+        headers["If-Match"] = tag
+        answer = seg("PUT", URL + BOX, content=npy(BLOCK + 2 + turn), headers=headers)
         assert answer.status_code == 204, answer.text
 
 
@@ -370,5 +372,8 @@ def test_a_body_that_never_ends_is_cut_off(
             assert answer.status_code == 413
         except httpx.WriteError:
             pass  # cut off while it still poured
-        told = {"Content-Type": RAW, "Content-Length": "99999999"}
-        assert httpx.put(address + URL + BOX, content=b"1", headers=told).status_code == 413
+        place = urlsplit(address)
+        with socket.create_connection((place.hostname, place.port), 10) as line:
+            words = f"PUT {URL}{BOX} HTTP/1.1\r\nHost: a\r\nContent-Type: {RAW}\r\n"
+            line.sendall(f"{words}Content-Length: 99999999\r\n\r\n".encode())
+            assert line.recv(100).startswith(b"HTTP/1.1 413")
