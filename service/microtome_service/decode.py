@@ -53,6 +53,9 @@ class Expected:
         """Bytes of the voxels."""
         return prod(self.shape) * np.dtype(self.dtype).itemsize
 
+    def __str__(self) -> str:
+        return f"shape {_words(self.shape)} of {self.dtype}"
+
     @property
     def most(self) -> int:
         """Bytes that a body has at most."""
@@ -172,10 +175,7 @@ def _zstd_size(body: bytes | bytearray) -> int:
 
 def _check_size(size: int, expected: Expected) -> None:
     if size != expected.nbytes:
-        raise InputError(
-            f"{size} bytes of voxels: expected {expected.nbytes}, shape {_words(expected.shape)} "
-            f"of {expected.dtype}"
-        )
+        raise InputError(f"{size} bytes of voxels: expected {expected.nbytes}, {expected}")
 
 
 def _native(block: NDArray[Any]) -> NDArray[Any]:

@@ -13,8 +13,16 @@ from microtome_service.errors import SlowCaller
 _LEAST_BYTES_A_SECOND = 16 << 10
 
 
-def check_length(request: Request, most: int) -> None:
+def check_length(request: Request, most: int, expected: str) -> None:
     """Refuse a body that says that it is too long, before any of it is taken in.
+
+    Parameters
+    ----------
+    request : Request
+    most : int
+        Bytes that it may have.
+    expected : str
+        What it is to hold, for the message.
 
     Raises
     ------
@@ -28,7 +36,7 @@ def check_length(request: Request, most: int) -> None:
     if not (told.isascii() and told.isdigit()):
         raise InputError(f"Content-Length {told[:40]!r}: expected a number")
     if len(told) > 18 or int(told) > most:
-        raise TooLarge(f"a body of {told[:40]} bytes: {most} is the most for this region")
+        raise TooLarge(f"a body of {told[:40]} bytes: {most} is the most for {expected}")
 
 
 async def read_body(request: Request, most: int, seconds: float) -> bytearray:

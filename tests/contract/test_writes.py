@@ -158,7 +158,7 @@ def test_disjoint_writes_by_many_threads_are_what_a_serial_model_makes(
     root: Store, unused_port: Callable[[], int]
 ) -> None:
     """Hundreds of PUT and PATCH through both workers, in boxes that share chunks and shards."""
-    boxes = list(WHOLE.split((5, 19, 23)))
+    boxes = list(WHOLE.split((5, 19, 23) if root.url.startswith("file") else (13, 37, 37)))
     model = np.zeros(SHAPE, "uint32")
 
     def write(number: int) -> None:
@@ -172,7 +172,7 @@ def test_disjoint_writes_by_many_threads_are_what_a_serial_model_makes(
             assert answer.status_code == 204, answer.text
             old = model[boxes[number].slices]
             model[boxes[number].slices] = np.where(block != 0, block, old) if step % 2 else block
-            assert np.array_equal(cut(server, boxes[number]), model[boxes[number].slices])
+        assert np.array_equal(cut(server, boxes[number]), model[boxes[number].slices])
 
     with serving(root.url, unused_port()) as server:
         with ThreadPoolExecutor(8) as pool:
@@ -187,36 +187,27 @@ def test_overlapping_writes_leave_each_shard_as_some_order_of_them_does(
     root: Store, unused_port: Callable[[], int]
 ) -> None:
     """And a read during the writes finds a shard that is replaced as a whole of one value."""
-    rng = np.random.default_rng(3)
-    regions = []
-    for _ in range(60):
-        start = [int(rng.integers(0, n - 1)) for n in SHAPE]
-        stop = [int(rng.integers(low + 1, n + 1)) for low, n in zip(start, SHAPE, strict=True)]
-        regions.append(Region("zyx", tuple(start), tuple(stop)))
+    regions = some_regions(40)
     one = Region("zyx", (0, 0, 0), SHARD)
-    ended, torn = threading.Event(), []
+    # Where no smaller write lands, every voxel is of the last write of the whole shard.
+    free = np.ones(SHARD, bool)
+    for region in regions:
+        common = region & one
+        if common is not None:
+            free[common.slices] = False
+    assert free.sum() > 100
+    ended, seen = threading.Event(), []
 
     def write(number: int) -> None:
-        block = np.full(regions[number].shape, number + 1, "uint32")
-        for region, values in ((regions[number], block), (one, np.full(SHARD, 1000 + number))):
-            content = npy(values.astype("uint32"))
+        for region, value in ((regions[number], number + 1), (one, 1000 + number)):
+            content = npy(np.full(region.shape, value, "uint32"))
             answer = httpx.put(server.cutout, params=words(region), content=content, headers=NPY,
                                timeout=60)  # fmt: skip
             assert answer.status_code == 204, answer.text
 
     def read() -> None:
         while not ended.is_set():
-            block = cut(server, one)
-            partly = [r for r in regions if r & one is not None]
-            # Outside of the smaller writes' boxes every voxel is of the last whole write.
-            free = np.ones(SHARD, bool)
-            for region in partly:
-                common = region & one
-                if common is not None:
-                    free[common.slices] = False
-            values = np.unique(block[free])
-            if len(values) > 1:
-                torn.append(values)
+            seen.append(np.unique(cut(server, one)[free]))
 
     with serving(root.url, unused_port()) as server:
         reader = threading.Thread(target=read)
@@ -225,15 +216,24 @@ def test_overlapping_writes_leave_each_shard_as_some_order_of_them_does(
             list(pool.map(write, range(len(regions))))
         ended.set()
         reader.join()
-        assert torn == []
         final = cut(server, WHOLE)
         check_levels(server, root)
-    for index in np.ndindex(3, 3, 3):
-        corner = tuple(int(i) * n for i, n in zip(index, SHARD, strict=True))
-        ends = tuple(min(c + n, s) for c, n, s in zip(corner, SHARD, SHAPE, strict=True))
-        writes = [(region, n + 1) for n, region in enumerate(regions)]
-        writes += [(one, 1000 + n) for n in range(len(regions))]
-        assert is_some_order(final, Region("zyx", corner, ends), writes)
+    assert all(len(values) == 1 for values in seen)
+    assert len({int(values[0]) for values in seen}) > 2
+    writes = [(region, n + 1) for n, region in enumerate(regions)]
+    writes += [(one, 1000 + n) for n in range(len(regions))]
+    for shard in WHOLE.split(SHARD):
+        assert is_some_order(final, shard, writes)
+
+
+def some_regions(count: int) -> list[Region]:
+    """Return boxes that leave a part of the first shard to itself."""
+    rng, regions = np.random.default_rng(3), []
+    for _ in range(count):
+        start = [int(rng.integers(3, n - 1)) for n in SHAPE]
+        stop = [int(rng.integers(low + 1, n + 1)) for low, n in zip(start, SHAPE, strict=True)]
+        regions.append(Region("zyx", tuple(start), tuple(stop)))
+    return regions
 
 
 def is_some_order(final: NDArray[Any], shard: Region, writes: list[tuple[Region, int]]) -> bool:

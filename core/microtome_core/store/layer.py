@@ -81,6 +81,12 @@ def find_layer(store: Store, layer_id: LayerId) -> str | None:
     return None
 
 
+def is_writable(store: Store, path: str) -> bool:
+    """Tell whether the layer in a folder was created to be written."""
+    kept = (_attributes(store, path) or {}).get("microtome", {})
+    return isinstance(kept, dict) and kept.get("writable") is True
+
+
 def labels_path(image: LayerId, name: str) -> str:
     """Return the folder of a label layer that belongs to an image."""
     return f"{image}/labels/{name}"

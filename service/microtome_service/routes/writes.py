@@ -15,6 +15,7 @@ from microtome_core.selection import Selection
 from microtome_core.store.layer import Layer
 from microtome_core.store.writing import check_writable
 from microtome_service.decode import READABLE, Expected, choose_readable, decode
+from microtome_service.exchange import current
 from microtome_service.negotiate import entity_tag
 from microtome_service.problems import responses
 from microtome_service.reader import check_cost, decoded_bytes
@@ -98,7 +99,7 @@ async def _write(
         request.headers.get("content-type"), request.headers.get("content-encoding")
     )
     expected = Expected(selection.shape, layer.info.dtype, media_type)
-    check_length(request, expected.most)
+    check_length(request, expected.most, str(expected))
     with await service.admit(view, _memory(layer, expected)):
         body = await read_body(request, expected.most, service.settings.stalled_seconds)
         block, digest = await service.compute(_decode, body, expected)
@@ -128,7 +129,8 @@ def _decode(body: bytearray, expected: Expected) -> tuple[NDArray[Any], str]:
 def _facts(
     request: Request, view: View, media_type: str, length: int, digest: str
 ) -> dict[str, Any]:
-    asked = request.headers.get("x-request-id", "")
+    exchange = current()
+    asked = exchange.id if exchange else request.headers.get("x-request-id", "")
     return {
         "who": view.principal.name,
         "method": request.method,
