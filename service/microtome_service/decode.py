@@ -114,9 +114,9 @@ def _decode_npy(body: bytes | bytearray, expected: Expected) -> NDArray[Any]:
         raise InputError(f"shape {_words(shape)}: expected {_words(expected.shape)}")
     start = head.tell()
     _check_size(len(body) - start, expected)
-    order = "F" if fortran else "C"
     flat = np.frombuffer(body, dtype, offset=start)
-    return _native(flat.reshape(expected.shape, order=order))
+    turned = flat.reshape(expected.shape[::-1]).T if fortran else flat.reshape(expected.shape)
+    return _native(turned)
 
 
 def _npy_header(head: BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -88,8 +88,9 @@ class Following:
 
     def _do(self, layer: Layer, notes: Sequence[Note]) -> bool:
         done = update_levels(layer, [n.region for n in notes], lambda: not self._closing.is_set())
-        for note in notes if done and layer.live is not None else ():
-            forget(layer.live, note)
+        if done and layer.live is not None:
+            for note in notes:
+                forget(layer.live, note)
         return done
 
     def _due(self, layer: Layer) -> list[Note]:

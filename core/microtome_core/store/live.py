@@ -125,7 +125,7 @@ class LiveVoxels(Voxels):
     _level: int
 
     @property
-    def empty(self) -> NDArray[np.bool_]:  # type: ignore[override]
+    def empty(self) -> NDArray[np.bool_]:
         """Which shards are empty now. Blocks while the list is looked at."""
         return self._live.load_empty()[self._level]
 

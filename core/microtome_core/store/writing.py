@@ -20,8 +20,9 @@ from microtome_core.region import Region, check_region
 from microtome_core.store.array import open_snapshot, snapshot_bytes
 from microtome_core.store.layer import Layer
 from microtome_core.store.ledger import shard_key
-from microtome_core.store.live import EMPTY, Live, State
+from microtome_core.store.live import EMPTY, Live
 from microtome_core.store.location import Store, storage_errors
+from microtome_core.store.voxels import State
 
 _TRIES = 200
 _MOST_SECONDS = 0.1
