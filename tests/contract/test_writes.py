@@ -96,7 +96,7 @@ def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
     raise TimeoutError(url)
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.slow)])
 def root(request: pytest.FixtureRequest, tmp_path: Any) -> Store:  # noqa: ANN401 - a path
     """A store with one empty layer of 3 × 3 × 3 shards."""
     store = Store(str(tmp_path)) if request.param == "file" else request.getfixturevalue("s3_store")
