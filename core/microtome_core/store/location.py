@@ -165,6 +165,7 @@ class Store:
         if len(found.value) != stop - start:
             raise StorageError(f"{self.url}/{path}: lacks bytes {start} to {stop}")
         return bytes(found.value), _tag(found.stamp.generation)
+
     def begin_read(
         self, path: str, unless: bytes | None = None
     ) -> "ts.Future[ts.KvStore.ReadResult]":
