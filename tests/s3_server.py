@@ -8,13 +8,33 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# moto compares and stores a conditional write in two steps; S3 does it in one.
+_PROGRAM = """
+import os
+import sys
+from threading import Lock
+from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import run_simple
+
+moto, one_writer = DomainDispatcherApplication(create_backend_app), Lock()
+
+def app(environ, start):
+    if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+        return moto(environ, start)
+    with one_writer:
+        return moto(environ, start)
+
+os.environ.setdefault("MOTO_PORT", sys.argv[1])
+run_simple("127.0.0.1", int(sys.argv[1]), app, threaded=True, request_handler=MotoRequestHandler)
+"""
+
 
 @contextmanager
 def s3_server() -> Iterator[str]:
     """Run a server and yield its address."""
     port = unused_port()
     url = f"http://127.0.0.1:{port}"
-    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    words = [sys.executable, "-c", _PROGRAM, str(port)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             _wait(url, server)

@@ -13,6 +13,7 @@ SUPPORTED = (
     "float32", "float64",
 )  # fmt: skip
 LABELS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
+_EXPECTED = f"expected one of {', '.join(SUPPORTED)}"
 
 
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -26,9 +27,12 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     InputError
         bool, float16, complex, structured, string and object types.
     """
-    native = np.dtype(dtype).newbyteorder("=")
+    try:
+        native = np.dtype(dtype).newbyteorder("=")
+    except TypeError as error:
+        raise InputError(f"dtype {str(dtype)[:40]!r}: {_EXPECTED}") from error
     if native.name not in SUPPORTED:
-        raise InputError(f"dtype {native}: expected one of {', '.join(SUPPORTED)}")
+        raise InputError(f"dtype {native}: {_EXPECTED}")
     return native
 
 

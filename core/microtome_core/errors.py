@@ -10,6 +10,7 @@
     │   └── TooLarge          more bytes than this service gives at once
     ├── NotFound              no such collection, dataset, layer or level
     ├── Conflict              the layer exists and differs
+    │   ├── PreconditionFailed  it is not any more what the caller expects it to be
     │   └── InUse             another process is writing it: the same call may succeed later
     └── StorageError          storage failed: the same call may succeed later
         └── AccessDenied      storage refuses: mend the rights first
@@ -67,6 +68,10 @@ class NotFound(MicrotomeError, LookupError):
 
 class Conflict(MicrotomeError):
     """What is to be written exists already and differs."""
+
+
+class PreconditionFailed(Conflict):
+    """What is to be written is not any more what the caller expects it to be; nothing was."""
 
 
 class InUse(Conflict):

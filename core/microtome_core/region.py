@@ -96,6 +96,11 @@ class Region:
             return None
         return Region(self.axes, start, stop)
 
+    def __or__(self, other: "Region") -> "Region":
+        """Return the smallest box that holds both."""
+        start = tuple(map(min, self.start, other.start))
+        return Region(self.axes, start, tuple(map(max, self.stop, other.stop)))
+
     def relative_to(self, origin: Sequence[int]) -> "Region":
         """Return the same box counted from `origin`."""
         return Region(

@@ -76,6 +76,8 @@ class LayerInfo:
         Changes whenever the voxels or the metadata do.
     attrs : dict
         The NWB-style record.
+    writable : bool
+        It was created to be written: its voxels may change while its version stays.
     """
 
     id: str
@@ -87,6 +89,7 @@ class LayerInfo:
     channels: tuple[Channel, ...]
     version: str
     attrs: dict[str, Any] = field(default_factory=dict)
+    writable: bool = False
 
     @property
     def layer_id(self) -> LayerId:
@@ -123,6 +126,7 @@ class LayerInfo:
                 levels=tuple(LevelInfo(**_known(LevelInfo, level)) for level in value["levels"]),
                 channels=tuple(Channel(**_known(Channel, c)) for c in value["channels"]),
                 attrs=dict(value["attrs"]),
+                writable=bool(value.get("writable", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a layer's JSON: {error!r}") from error

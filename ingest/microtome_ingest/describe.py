@@ -7,15 +7,16 @@ import numpy as np
 from microtome_core import __version__
 from microtome_core.dtypes import LABELS
 from microtome_core.errors import InputError
+from microtome_core.layout import choose_layout
 from microtome_core.names import LayerId
 from microtome_core.store.annotations import FOLDER as ANNOTATIONS
+from microtome_core.store.binning import Method
 from microtome_core.store.layer import labels_path, read_layer
 from microtome_core.store.location import Store
 from microtome_core.wire import LayerInfo
-from microtome_ingest.layout import choose_layout
 from microtome_ingest.manifest import Manifest, SourceFacts
 from microtome_ingest.options import IngestOptions, VolumeSpec
-from microtome_ingest.plan import Method, Plan, Policy, make_plan
+from microtome_ingest.plan import Plan, Policy, make_plan
 from microtome_ingest.resolve import Resolution
 from microtome_ingest.source import Source
 

@@ -12,13 +12,14 @@ import xxhash
 from pydantic import BaseModel
 
 from microtome_core.errors import StorageError
+from microtome_core.layout import Layout
 from microtome_core.store.array import Codec
+from microtome_core.store.binning import Method
 from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
 from microtome_ingest.files import Stamp
-from microtome_ingest.layout import Layout
 from microtome_ingest.options import Kind, VolumeSpec
-from microtome_ingest.plan import Method, Plan, Policy, make_plan
+from microtome_ingest.plan import Plan, Policy, make_plan
 from microtome_ingest.source import SourceChannel
 
 # Where it lies below a layer's version.

@@ -5,18 +5,15 @@ Level 0 is read in *batches* of whole shards that follow the source's own blocks
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
 import numpy as np
 
 from microtome_core.grid import Grid
+from microtome_core.layout import Layout
 from microtome_core.levels import Level, pyramid
-from microtome_core.region import Region
-from microtome_core.store.array import ArraySpec, Codec
-from microtome_ingest.layout import Layout
+from microtome_core.store.array import ArraySpec, Codec, level_array
+from microtome_core.store.binning import Method
 from microtome_ingest.options import VolumeSpec
-
-Method = Literal["mean", "mode"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,34 +90,17 @@ class Plan:
 def make_plan(spec: VolumeSpec, layout: Layout, policy: Policy) -> Plan:
     """Plan the whole pyramid of a volume."""
     levels = pyramid(spec.axes, spec.shape, spec.scale, layout.chunk, policy.levels)
-    arrays = tuple(_array(spec, layout, level, policy.codec) for level in levels)
+    arrays = tuple(
+        level_array(spec.axes, spec.dtype, layout, level, policy.codec) for level in levels
+    )
     itemsize = np.dtype(spec.dtype).itemsize
     batch = _batch(spec, arrays[0].shard, policy.batch_bytes // itemsize)
     return Plan(spec, policy.method, levels, arrays, batch)
 
 
-def binned_region(region: Region, bins: tuple[int, ...]) -> Region:
-    """Return where a region lands one level up; `region` starts at multiples of `bins`."""
-    start = tuple(low // n for low, n in zip(region.start, bins, strict=True))
-    stop = tuple(-(-high // n) for high, n in zip(region.stop, bins, strict=True))
-    return Region(region.axes, start, stop)
-
-
 def total_shards(plan: Plan) -> int:
     """Return the number of write units of all levels."""
     return sum(plan.shards(level).size for level in range(len(plan.levels)))
-
-
-def _array(spec: VolumeSpec, layout: Layout, level: Level, codec: Codec) -> ArraySpec:
-    """Return a level's array: the layout of level 0, no larger than the level needs."""
-    chunk = tuple(map(min, layout.chunk, level.shape))
-    needed = (-(-extent // edge) * edge for extent, edge in zip(level.shape, chunk, strict=True))
-    given = (
-        shard // c0 * c for shard, c0, c in zip(layout.shard, layout.chunk, chunk, strict=True)
-    )
-    return ArraySpec(
-        spec.axes, level.shape, chunk, tuple(map(min, given, needed)), spec.dtype, codec
-    )
 
 
 def _batch(spec: VolumeSpec, shard: tuple[int, ...], most: int) -> tuple[int, ...]:

@@ -8,30 +8,28 @@ What was done before is not done again: a shard that is known is neither written
 where a shard above it is not known yet, it is read back from the store instead.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
-import tensorstore as ts
 from numpy.typing import NDArray
 
 from microtome_core.grid import Grid
 from microtome_core.heap import trim
 from microtome_core.region import Region
+from microtome_core.store.binning import binned, binned_region, made_of_below
 from microtome_core.store.ledger import Ledger
 from microtome_core.store.voxels import Voxels
-from microtome_ingest.plan import Method, Plan, binned_region
+from microtome_ingest.plan import Plan
 from microtome_ingest.sink import Sink
 from microtome_ingest.units import Stage, Step, Unit, steps
 
 # Seconds for which work that is under way may go on when a job ends early.
 PATIENCE = 7.0
 _STEPS_PER_TRIM = 1
-# Bytes that are binned at once.
-_SLAB = 8 << 20
 
 
 class Readable(Protocol):
@@ -205,10 +203,7 @@ class Below:
     def __init__(self, plan: Plan, level: int, voxels: Voxels) -> None:
         self._bins, self._method = plan.bins(level), plan.method
         finer = plan.arrays[level - 1]
-        self._shape, self._dtype = finer.shape, np.dtype(finer.dtype)
-        edges = zip(finer.shard, self._bins, strict=True)
-        self._part = tuple(-(-edge // n) for edge, n in edges)
-        self._voxels = voxels
+        self._shape, self._shard, self._voxels = finer.shape, finer.shard, voxels
 
     def read(self, region: Region) -> NDArray[Any]:
         """Return a region of the level.
@@ -218,14 +213,8 @@ class Below:
         StorageError
             The level below cannot be read.
         """
-        block = np.empty(region.shape, self._dtype)
-        for part in region.split(self._part):
-            start = tuple(low * n for low, n in zip(part.start, self._bins, strict=True))
-            ends = (high * n for high, n in zip(part.stop, self._bins, strict=True))
-            finer = Region(part.axes, start, tuple(map(min, ends, self._shape)))
-            voxels = binned(self._voxels.load(finer), self._bins, self._method)
-            block[part.relative_to(region.start).slices] = voxels
-        return block
+        load = self._voxels.load
+        return made_of_below(load, region, self._bins, self._method, self._shape, self._shard)
 
 
 def write_unit(writer: Writer, plan: Plan, unit: Unit, threads: int) -> None:
@@ -247,23 +236,6 @@ def write_unit(writer: Writer, plan: Plan, unit: Unit, threads: int) -> None:
     """
     _run(writer.do, filter(writer.needed, steps(plan, unit)), threads)
     writer.check_closed()
-
-
-def binned(block: NDArray[Any], bins: Sequence[int], method: Method) -> NDArray[Any]:
-    """Return each bin's mean (rounded half to even) or most frequent value.
-
-    Bins at the far edges may be partial; they hold only voxels that exist. A slab at a time:
-    TensorStore holds a copy of what it bins.
-    """
-    shape = [-(-extent // n) for extent, n in zip(block.shape, bins, strict=True)]
-    result = np.empty(shape, block.dtype)
-    axis = next((i for i, extent in enumerate(shape) if extent > 1), 0)
-    step = max(1, _SLAB * shape[axis] // max(block.nbytes, 1))
-    for low in range(0, shape[axis], step):
-        before, part = (slice(None),) * axis, slice(low * bins[axis], (low + step) * bins[axis])
-        view = ts.downsample(ts.array(block[(*before, part)]), list(bins), method)
-        result[(*before, slice(low, low + step))] = view.read().result()
-    return result
 
 
 def _run(work: Callable[[Step], None], todo: Iterable[Step], threads: int) -> None:

@@ -24,6 +24,7 @@ from microtome_service.routes import (
     pages,
     precomputed,
     tiles,
+    writes,
     zarr,
 )
 from microtome_service.routes import metrics as metrics_route
@@ -59,6 +60,8 @@ _EXPOSED = (
     "X-Microtome-Cost-Chunks",
     "X-Microtome-Boxes",
     "X-Request-ID",
+    "X-Microtome-Pyramid",
+    "X-Microtome-Shards-Written",
 )
 
 
@@ -133,7 +136,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+        allow_methods=["GET", "HEAD", "PATCH", "POST", "PUT", "OPTIONS"],
         allow_headers=_ASKED,
         expose_headers=_EXPOSED,
         max_age=86400,
@@ -143,7 +146,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def _add_routes(app: FastAPI) -> None:
     # Pages come last: their addresses begin with any name.
-    for room in (cutout, batch, tiles, datasets, zarr, precomputed, health, metrics_route):
+    rooms = (cutout, writes, batch, tiles, datasets, zarr, precomputed, health, metrics_route)
+    for room in rooms:
         app.include_router(room.router())
     app.mount("/static", pages.static_files(), "static")
     app.include_router(pages.router())

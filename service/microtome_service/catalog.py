@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,10 +80,19 @@ class Catalog:
 
     A layer is opened anew when its ``zarr.json`` has changed; so a new layer appears, and a
     replaced one gets its new version, without a restart.
+
+    Parameters
+    ----------
+    store : Store
+    seconds : float
+    seen : callable
+        Called in a thread with each layer that was looked at.
     """
 
-    def __init__(self, store: Store, seconds: float) -> None:
-        self._store = store
+    def __init__(
+        self, store: Store, seconds: float, seen: Callable[[Layer], None] = lambda _: None
+    ) -> None:
+        self._store, self._seen = store, seen
         self._pool = ThreadPoolExecutor(_THREADS, "catalog")
         self._datasets = Refreshing(self._load_datasets, self._pool, seconds, 1)
         self._layer_ids = Refreshing(self._load_layer_ids, self._pool, seconds, _LAYERS_KEPT)
@@ -185,6 +194,7 @@ class Catalog:
     def _load_layer(self, layer_id: LayerId, old: _Opened | None) -> _Opened:
         with _unreadable(f"layer {layer_id}"):
             if old is not None and self._digest(old.layer.path) == old.digest:
+                self._seen(old.layer)
                 return old
             path = find_layer(self._store, layer_id)
             if path is None:
@@ -193,6 +203,7 @@ class Catalog:
             digest = self._digest(path)
             layer = read_layer(self._store, layer_id)
             _check_servable(layer)
+            self._seen(layer)
         return _Opened(layer, digest)
 
     def _load_skeleton_ids(self, dataset: DatasetId, _: object) -> tuple[LayerId, ...]:

@@ -135,7 +135,7 @@ def layer_document(base: str, layer: Layer) -> LayerDocument:
     info = layer.info
     return LayerDocument(
         info.id, info.kind, info.axes, info.units, info.dtype, info.levels, info.channels,
-        info.version, info.attrs, links=layer_links(base, layer),
+        info.version, info.attrs, info.writable, links=layer_links(base, layer),
     )  # fmt: skip
 
 

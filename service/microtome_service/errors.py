@@ -5,6 +5,8 @@
     MicrotomeError
     ├── InputError
     │   ├── NotAcceptable     none of the media types that the caller accepts
+    │   ├── Unsupported       a body of a type that is not read
+    │   ├── SlowCaller        a body that does not come
     │   └── RangeNotSatisfiable  none of the bytes asked for are there
     ├── StorageError
     │   └── Unreadable        with words that are fit for strangers
@@ -12,7 +14,6 @@
     ├── Forbidden             it may be seen, and no more
     ├── Conflict
     │   └── Outdated          the version asked for is no longer the layer's
-    ├── PreconditionFailed    a condition of the caller's does not hold
     └── Busy                  too many answers under way
         └── TooMany           too many of the same caller's
     RuntimeError
@@ -24,6 +25,14 @@ from microtome_core.errors import Conflict, InputError, MicrotomeError, StorageE
 
 class NotAcceptable(InputError):
     """The caller accepts none of the media types that there are."""
+
+
+class Unsupported(InputError):
+    """The body is of a media type that is not read."""
+
+
+class SlowCaller(InputError):
+    """The body does not come, or too slowly."""
 
 
 class Unreadable(StorageError):
@@ -69,10 +78,6 @@ class Interrupted(RuntimeError):
 
     Not a `MicrotomeError`: nothing may try to answer it.
     """
-
-
-class PreconditionFailed(MicrotomeError):
-    """What the caller made its condition does not hold: nothing was done."""
 
 
 class RangeNotSatisfiable(InputError):

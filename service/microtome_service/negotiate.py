@@ -38,14 +38,24 @@ def _quality(media_type: str, ranges: list[tuple[str, ...]]) -> float:
     return found[1]
 
 
-def entity_tag(*parts: object) -> str:
+def entity_tag(*parts: object, state: str = "") -> str:
     """Return a strong ETag over everything that the bytes of an answer depend on.
 
+    Parameters
+    ----------
+    parts : objects
+    state : str
+        Of voxels that may change: the tag begins with it, so that writers can be held to it.
+
+    Examples
+    --------
     >>> entity_tag("v1", 0) == entity_tag("v1", 0) != entity_tag("v10", "")
     True
+    >>> entity_tag("v1", state="3f")[:4]
+    '"3f-'
     """
     text = "\0".join(map(str, parts))
-    return f'"{sha256(text.encode()).hexdigest()[:32]}"'
+    return f'"{state}{"-" if state else ""}{sha256(text.encode()).hexdigest()[:32]}"'
 
 
 def unchanged(if_none_match: str | None, etag: str) -> bool:

@@ -10,7 +10,8 @@ from datetime import datetime
 from email.utils import formatdate, parsedate_to_datetime
 from time import time
 
-from microtome_service.errors import PreconditionFailed, RangeNotSatisfiable
+from microtome_core.errors import PreconditionFailed
+from microtome_service.errors import RangeNotSatisfiable
 from microtome_service.negotiate import unchanged
 
 _UNIT = re.compile(r"bytes\s*=\s*(.*)", re.IGNORECASE | re.DOTALL)

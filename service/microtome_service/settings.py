@@ -64,6 +64,8 @@ class Settings:
         How long what was seen in the store is believed.
     tile_max_age : int
         Seconds for which browsers may keep a tile unasked.
+    anonymous_writes : bool
+        Let everybody write into writable layers: for a service that nobody else can reach.
     access_log : bool
         Write a line for every request.
     database_url : str
@@ -120,6 +122,7 @@ class Settings:
     stalled_seconds: float = 60.0
     recheck_seconds: float = 2.0
     tile_max_age: int = 60
+    anonymous_writes: bool = False
     access_log: bool = False
     database_url: str = field(default="", repr=False)
     default_visibility: str = "public"

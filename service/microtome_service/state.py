@@ -22,6 +22,7 @@ from microtome_service.settings import Settings
 from microtome_service.shards import Indexes
 from microtome_service.tracing import open_tracing
 from microtome_service.view import View
+from microtome_service.writes import Writes
 
 _INDEX_BYTES = 32 << 20
 P = ParamSpec("P")
@@ -43,7 +44,8 @@ class Service:
     def __init__(self, settings: Settings, store: Store, metrics: Metrics | None = None) -> None:
         self.settings = settings
         self.store = store
-        self.catalog = Catalog(store, settings.recheck_seconds)
+        self.writes = Writes()
+        self.catalog = Catalog(store, settings.recheck_seconds, self.writes.following.look)
         self.access = Access(settings, store.url)
         self.gate = Admission(
             settings.max_flying_bytes,
@@ -105,6 +107,7 @@ class Service:
         self.catalog.close()
         self.access.close()
         self.objects.close()
+        self.writes.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self.tracing is not None:
             self.tracing.close()

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from microtome_core.layout import Layout
 from microtome_core.store.array import create_array
 from microtome_core.store.location import Store
 from microtome_ingest.attributes import shown_channels
-from microtome_ingest.layout import Layout
 from microtome_ingest.options import VolumeSpec
 from microtome_ingest.plan import Policy, make_plan
 from microtome_ingest.source import SourceChannel

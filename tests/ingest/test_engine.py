@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from microtome_core.layout import Layout
 from microtome_core.store.array import Codec
 from microtome_core.store.ledger import Entry, Ledger
 from microtome_ingest.engine import divided, pending
-from microtome_ingest.layout import Layout
 from microtome_ingest.options import VolumeSpec
 from microtome_ingest.plan import Plan, Policy, make_plan
 from microtome_ingest.units import STAGE_LEVELS, Stage, below, count_units, owned, units

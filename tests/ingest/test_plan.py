@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from microtome_core.layout import choose_layout
 from microtome_core.region import Region
-from microtome_ingest.layout import choose_layout
+from microtome_core.store.binning import binned_region
 from microtome_ingest.options import VolumeSpec
-from microtome_ingest.plan import Plan, Policy, binned_region, make_plan
+from microtome_ingest.plan import Plan, Policy, make_plan
 from microtome_ingest.units import Stage, count_units, stages, steps, units, whole
 
 SPACE: dict[str, Any] = {"scale": (1.0, 1.0, 1.0), "units": (None, None, None)}

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from microtome_core.errors import SourceError
+from microtome_core.layout import choose_layout
 from microtome_core.region import Region
 from microtome_core.store.array import Codec
+from microtome_core.store.binning import Method, binned
 from microtome_core.store.ledger import Ledger
 from microtome_core.store.location import Store
-from microtome_ingest.layout import choose_layout
 from microtome_ingest.options import VolumeSpec
 from microtome_ingest.place import Place
-from microtome_ingest.plan import Method, Plan, Policy, make_plan
+from microtome_ingest.plan import Plan, Policy, make_plan
 from microtome_ingest.run import Run
 from microtome_ingest.units import stages, units, whole
-from microtome_ingest.write import binned
 
 
 class Memory:

@@ -132,8 +132,8 @@ def test_every_operation_is_described_in_full(openapi_address: str) -> None:
     """
     document = httpx.get(f"{openapi_address}/openapi.json").json()
     operations = [o for methods in document["paths"].values() for o in methods.values()]
-    assert len(operations) == 10
-    assert len(operations) == len(PATHS)
+    # Cutouts are read, written and merged by one path.
+    assert len(operations) == len(PATHS) + 2
     for operation in operations:
         assert operation["summary"]
         assert operation["description"]

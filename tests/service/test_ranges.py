@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microtome_service.errors import PreconditionFailed, RangeNotSatisfiable
+from microtome_core.errors import PreconditionFailed
+from microtome_service.errors import RangeNotSatisfiable
 from microtome_service.ranges import Span, Validators, in_range, not_modified, parse_ranges
 
 OLD = 1_700_000_000.25

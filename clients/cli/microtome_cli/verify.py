@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from math import prod
 from threading import Lock
 from time import monotonic
 
@@ -13,13 +14,17 @@ from microtome_cli.options import add_host_argument, storage_options
 from microtome_cli.progress import Events, ProgressObserver
 from microtome_core.errors import InputError
 from microtome_core.names import LayerId
+from microtome_core.store.layer import Layer
 from microtome_core.store.ledger import Entry, Ledger
+from microtome_core.store.live import Live
 from microtome_core.store.location import Store
+from microtome_core.store.notes import pending
 from microtome_core.units import bytes_text
 from microtome_ingest.audit import Finding
 from microtome_ingest.budget import Budget, choose_budget, shard_bytes
 from microtome_ingest.compare import check_source, compare_voxels, reader
 from microtome_ingest.formats import open_source
+from microtome_ingest.live import check_live, open_live
 from microtome_ingest.manifest import MANIFEST
 from microtome_ingest.observer import Observer
 from microtome_ingest.plan import total_shards
@@ -50,11 +55,15 @@ def run(arguments: argparse.Namespace) -> int:
     report = _Report(arguments, str(layer_id))
     with stoppable():
         try:
-            target = open_target(store, layer_id)
+            live = open_live(store, layer_id)
+            target = open_target(store, layer_id) if live is None else None
         except Unverifiable as error:
             report.find(error.finding)
         else:
-            _verify(target, arguments, report)
+            if target is not None:
+                _verify(target, arguments, report)
+            elif live is not None:
+                _verify_live(*live, arguments, report)
     report.close()
     return DAMAGED if report.left else 0
 
@@ -159,6 +168,23 @@ def _verify(target: Target, arguments: argparse.Namespace, report: _Report) -> N
     # What was found of a layer that was replaced meanwhile says nothing.
     if LAYER not in report.left:
         target.check_current()
+
+
+def _verify_live(layer: Layer, live: Live, arguments: argparse.Namespace, report: _Report) -> None:
+    """Check a layer that may be written meanwhile."""
+    if arguments.source is not None or arguments.repair:
+        raise InputError(f"layer {layer.info.id} was created, not ingested: it has no source")
+
+    def seen(length: int) -> None:
+        report.shards += 1
+        report.bytes += length
+
+    shard = prod(layer.info.levels[0].shard) * layer.voxels[0].array.dtype.numpy_dtype.itemsize
+    budget = choose_budget(memory(arguments), arguments.threads, shard)
+    _tell(report, check_live(layer, live, budget.threads, seen))
+    waiting = len(pending(live))
+    if waiting:
+        report.note(f"levels above have still to follow {waiting} of the writes")
 
 
 def _verify_with(

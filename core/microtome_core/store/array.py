@@ -9,6 +9,8 @@ import numpy as np
 import tensorstore as ts
 
 from microtome_core.errors import InputError
+from microtome_core.layout import Layout
+from microtome_core.levels import Level
 from microtome_core.region import Region
 from microtome_core.store.location import Store, storage_errors
 
@@ -121,6 +123,16 @@ class ArraySpec:
         }
 
 
+def level_array(axes: str, dtype: str, layout: Layout, level: Level, codec: Codec) -> ArraySpec:
+    """Return a level's array: the layout of level 0, no larger than the level needs."""
+    chunk = tuple(map(min, layout.chunk, level.shape))
+    needed = (-(-extent // edge) * edge for extent, edge in zip(level.shape, chunk, strict=True))
+    given = (
+        shard // c0 * c for shard, c0, c in zip(layout.shard, layout.chunk, chunk, strict=True)
+    )
+    return ArraySpec(axes, level.shape, chunk, tuple(map(min, given, needed)), dtype, codec)
+
+
 def create_array(store: Store, path: str, spec: ArraySpec) -> ts.TensorStore:
     """Create the array at `path`, or open it if the very same one is there.
 
@@ -147,7 +159,9 @@ def create_array(store: Store, path: str, spec: ArraySpec) -> ts.TensorStore:
         ).result()
 
 
-def open_array(store: Store, path: str, *, complete: bool = False) -> ts.TensorStore:
+def open_array(
+    store: Store, path: str, *, complete: bool = False, live: bool = False
+) -> ts.TensorStore:
     """Open the array at `path`, Zarr v3 or v2; its reads may be awaited.
 
     Parameters
@@ -157,6 +171,8 @@ def open_array(store: Store, path: str, *, complete: bool = False) -> ts.TensorS
     complete : bool
         Every chunk was stored, as `create_array` does: reading one that is missing is an error.
         Otherwise it reads as the fill value, as Zarr says.
+    live : bool
+        It may be written at any moment: what is cached is held against the store at every read.
 
     Raises
     ------
@@ -166,13 +182,51 @@ def open_array(store: Store, path: str, *, complete: bool = False) -> ts.TensorS
     driver = "zarr3" if store.read(f"{path}/zarr.json") is not None else "zarr"
     with storage_errors(f"{store.url}/{path}"):
         return ts.open(
-            # What was decoded once stays good until the array is opened anew.
+            # What was decoded once of others stays good until the array is opened anew.
             {
                 "driver": driver,
                 "kvstore": store.kvstore(path),
-                "recheck_cached_data": "open",
+                "recheck_cached_data": True if live else "open",
                 "fill_missing_data_reads": not complete,
             },
             context=store.context,
             open=True,
         ).result()
+
+
+def open_snapshot(array: ts.TensorStore, key: str, shard: bytes | None) -> ts.TensorStore:
+    """Open an array of one shard, in memory: what is written to it is one object when it is done.
+
+    Parameters
+    ----------
+    array : TensorStore
+        Zarr v3, of the same metadata.
+    key : str
+        Of the shard below the array's folder, such as ``c/0/1``.
+    shard : bytes or None
+        The object.
+    """
+    context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
+    kvstore = ts.KvStore.open({"driver": "memory"}, context=context).result()
+    if shard is not None:
+        kvstore.write(key, shard).result()
+    return ts.open(
+        {
+            "driver": "zarr3",
+            "kvstore": kvstore.spec().to_json(),
+            "metadata": array.spec().to_json()["metadata"],
+            "store_data_equal_to_fill_value": True,
+            "fill_missing_data_reads": False,
+        },
+        context=context,
+        create=True,
+        open=True,
+    ).result()
+
+
+def snapshot_bytes(array: ts.TensorStore, key: str) -> bytes:
+    """Return the shard of an array that `open_snapshot` opened."""
+    kvstore = array.kvstore
+    if kvstore is None:
+        raise TypeError("an array without a store")
+    return bytes(kvstore.read(key).result().value)

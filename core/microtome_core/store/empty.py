@@ -17,13 +17,12 @@ from microtome_core.grid import Grid
 from microtome_core.store.location import Store
 
 Empty = NDArray[np.bool_]
-_NAME = "0/ledger/empty.json"
+NAME = "0/ledger/empty.json"
 
 
 def write_empty(store: Store, folder: str, empty: Sequence[Empty]) -> None:
     """Write the list of a layer's version; one array a level, in the shape of its grid."""
-    bits = [b64encode(zlib.compress(np.packbits(level).tobytes())).decode() for level in empty]
-    store.write(f"{folder}/{_NAME}", json.dumps({"levels": bits}).encode())
+    store.write(f"{folder}/{NAME}", pack_empty(empty))
 
 
 def read_empty(store: Store, folder: str, shards: Sequence[Grid]) -> list[Empty]:
@@ -34,15 +33,26 @@ def read_empty(store: Store, folder: str, shards: Sequence[Grid]) -> list[Empty]
     StorageError
         The list is missing, damaged, or of other levels.
     """
-    path = f"{folder}/{_NAME}"
+    path = f"{folder}/{NAME}"
     data = store.read(path)
     if data is None:
         raise StorageError(f"{store.url}/{path}: the list of empty shards is missing")
+    return unpack_empty(data, shards, f"{store.url}/{path}")
+
+
+def pack_empty(empty: Sequence[Empty]) -> bytes:
+    """Return the list as it is stored."""
+    bits = [b64encode(zlib.compress(np.packbits(level).tobytes())).decode() for level in empty]
+    return json.dumps({"levels": bits}).encode()
+
+
+def unpack_empty(data: bytes, shards: Sequence[Grid], where: str) -> list[Empty]:
+    """Read what `pack_empty` returns; raises as `read_empty`."""
     try:
         levels = json.loads(data)["levels"]
         return [_unpacked(bits, grid) for bits, grid in zip(levels, shards, strict=True)]
     except (ValueError, LookupError, TypeError, zlib.error) as error:
-        raise StorageError(f"{store.url}/{path}: damaged: {error}") from error
+        raise StorageError(f"{where}: damaged: {error}") from error
 
 
 def _unpacked(bits: str, grid: Grid) -> Empty:

@@ -12,7 +12,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -24,6 +24,7 @@ from microtome_core.grid import Grid
 from microtome_core.names import DatasetId, LayerId, check_name
 from microtome_core.store.array import open_array
 from microtome_core.store.empty import read_empty
+from microtome_core.store.live import Live, LiveVoxels
 from microtome_core.store.location import Store
 from microtome_core.store.ome import Multiscale, Ome, OmeroChannel
 from microtome_core.store.record import SCHEMA
@@ -49,6 +50,8 @@ class Layer:
     segments : list of dict
         What is known of single ids of labels: OME-Zarr's ``image-label`` properties, as they stand
         in the file.
+    live : Live, optional
+        Of a writable layer: which of its shards are empty now.
     """
 
     info: LayerInfo
@@ -57,6 +60,7 @@ class Layer:
     path: str
     document: bytes = b"{}"
     segments: Sequence[Mapping[str, Any]] = ()
+    live: Live | None = None
 
     @property
     def complete(self) -> bool:
@@ -79,6 +83,12 @@ def find_layer(store: Store, layer_id: LayerId) -> str | None:
             if "ome" in (_attributes(store, path) or {}):
                 return path
     return None
+
+
+def is_writable(store: Store, path: str) -> bool:
+    """Tell whether the layer in a folder was created to be written."""
+    kept = (_attributes(store, path) or {}).get("microtome", {})
+    return isinstance(kept, dict) and kept.get("writable") is True
 
 
 def labels_path(image: LayerId, name: str) -> str:
@@ -121,23 +131,54 @@ def read_layer(store: Store, layer_id: LayerId) -> Layer:
     scales = ome.multiscales[0]
     record = attributes.get("nwb", {})
     complete = _complete(record)
+    kept = attributes.get("microtome", {})
+    writable = kept.get("writable") is True
     arrays = tuple(
-        open_array(store, f"{path}/{d.path}", complete=complete) for d in scales.datasets
+        open_array(store, f"{path}/{d.path}", complete=complete, live=writable)
+        for d in scales.datasets
     )
     info = _info(layer_id, ome, arrays, sha256(document).hexdigest()[:16], record)
-    kept = attributes.get("microtome", {})
+    if writable:
+        live = _live_layer(store, path, replace(info, writable=True), arrays, document)
+        return replace(live, segments=_segments(ome))
     folder = f"{path}/{kept['version']}".rstrip("/") if "version" in kept else None
     voxels = _voxels(store, info, arrays, folder, int(kept.get("empty_shards", 0)))
-    return Layer(info, arrays, voxels, path, document, _segments(ome))
+    return Layer(info, arrays, voxels, path, document, segments=_segments(ome))
+
+
+def _live_layer(
+    store: Store,
+    path: str,
+    info: LayerInfo,
+    arrays: tuple[ts.TensorStore, ...],
+    document: bytes,
+) -> Layer:
+    grids = [Grid(info.axes, level.shape, level.shard) for level in info.levels]
+    live = Live(store, path, grids)
+    live.load_empty()  # a layer without its list cannot be read
+    voxels = tuple(
+        LiveVoxels(array, grids[i], info.levels[i].chunk, live, i) for i, array in enumerate(arrays)
+    )
+    return Layer(info, arrays, voxels, path, document, live=live)
 
 
 def publish_layer(store: Store, path: str, attributes: dict[str, Any]) -> None:
     """Make a layer visible: list it where it belongs to an image, and write its metadata last."""
+    list_label(store, path)
+    store.write(f"{path}/zarr.json", _group(attributes))
+
+
+def list_label(store: Store, path: str) -> None:
+    """List a label layer in the folder of its image, if it lies in one."""
     folder, _, name = path.rpartition("/")
     # A dataset may be named "labels" too.
     if folder.endswith("/labels") and folder.count("/") == 3:
         store.update(f"{folder}/zarr.json", lambda old: _with_label(old, name))
-    store.write(f"{path}/zarr.json", _group(attributes))
+
+
+def create_document(attributes: dict[str, Any]) -> bytes:
+    """Return the ``zarr.json`` of a layer with these attributes."""
+    return _group(attributes)
 
 
 def array_paths(store: Store, path: str) -> list[str]:

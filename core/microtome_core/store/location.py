@@ -166,6 +166,34 @@ class Store:
             raise StorageError(f"{self.url}/{path}: lacks bytes {start} to {stop}")
         return bytes(found.value), _tag(found.stamp.generation)
 
+    def begin_read(
+        self, path: str, unless: bytes | None = None
+    ) -> "ts.Future[ts.KvStore.ReadResult]":
+        """Begin to read an object, and its generation, unless it is the generation given.
+
+        The future may be awaited; it raises what TensorStore does.
+        """
+        return self._objects.read(path, if_not_equal=unless)
+
+    def begin_stamp(self, path: str) -> "ts.Future[ts.KvStore.ReadResult]":
+        """Begin to read the generation of an object, and nothing else of it."""
+        return self._objects.read(path, byte_range=slice(0, 0))
+
+    def replace(self, path: str, data: bytes, generation: bytes) -> bytes | None:
+        """Write an object if it is still of the generation that was read.
+
+        Returns
+        -------
+        bytes or None
+            The new generation; None where another writer came first, or where it is not known
+            whether what lies there is one's own.
+        """
+        with storage_errors(f"{self.url}/{path}"):
+            if self._kvstore["driver"] == "file":
+                sweep_object(Path(f"{self._kvstore['path']}{path}"))
+            stamp = self._objects.write(path, data, if_equal=generation).result()
+        return bytes(stamp.generation) or None
+
     def write(self, path: str, data: bytes) -> None:
         """Write a small object atomically and durably, replacing what is there."""
         with storage_errors(f"{self.url}/{path}"):

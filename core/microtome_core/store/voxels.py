@@ -1,6 +1,6 @@
 """Reading one level: a shard that is empty on purpose is zeros, one that is lost is an error."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from microtome_core.grid import Grid
 from microtome_core.region import Region
 from microtome_core.store.location import storage_errors
+
+# The generation of each shard that a region touches; of one that is empty, no bytes.
+State = Mapping[tuple[int, ...], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ class Voxels:
             # TensorStore's own allocation: twice as fast as reading into a buffer handed over.
             return np.asarray(await self.array[region.slices].read())
         block = np.zeros(region.shape, self.array.dtype.numpy_dtype)
-        for part, future in [(p, self.array[p.slices].read()) for p in self._stored(region)]:
+        parts = [(p, self.array[p.slices].read()) for _, p in self.stored(region)]
+        for part, future in parts:
             block[part.relative_to(region.start).slices] = await future
         return block
 
@@ -59,10 +63,14 @@ class Voxels:
             if not self._touches_empty(region):
                 return np.asarray(self.array[region.slices].read().result())
             block = np.zeros(region.shape, self.array.dtype.numpy_dtype)
-            for part in self._stored(region):
+            for _, part in self.stored(region):
                 voxels = self.array[part.slices].read().result()
                 block[part.relative_to(region.start).slices] = voxels
             return block
+
+    async def state(self, _: Region) -> State | None:
+        """Return what changes whenever voxels of a region may have; None where none ever do."""
+        return None
 
     def _touches_empty(self, region: Region) -> bool:
         if self.empty is None:
@@ -71,9 +79,9 @@ class Voxels:
         touched = tuple(slice(low // n, -(-high // n)) for low, high, n in bounds)
         return bool(self.empty[touched].any())
 
-    def _stored(self, region: Region) -> Iterator[Region]:
-        """Yield the parts of a region that lie in shards which are stored."""
+    def stored(self, region: Region) -> Iterator[tuple[tuple[int, ...], Region]]:
+        """Yield the shards of a region that are stored, and the part of it that lies in each."""
         for index in self.shards.touched(region):
             part = self.shards.region(index) & region
-            if part is not None and self.empty is not None and not self.empty[index]:
-                yield part
+            if part is not None and (self.empty is None or not self.empty[index]):
+                yield index, part

@@ -31,6 +31,7 @@ from microtome_service.objects import SENDING_BYTES
 from microtome_service.problems import responses
 from microtome_service.reader import Cost, cost_of, find_level, read, refuse_beyond
 from microtome_service.routes.lean import LeanRoute
+from microtome_service.routes.live import live_headers
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
 from microtome_service.sending import StreamedResponse, started
 from microtome_service.state import Service
@@ -101,6 +102,7 @@ async def get_cutout(
     check_encodable(selection.shape, layer.info.dtype, selection.axes, media_type)
     cost = _check_cost(service, layer.info, query.level, selection, media_type)
     headers = _headers(layer.info, query.level, selection, media_type, cost, query.version)
+    headers |= await live_headers(service, layer, query.level, [selection.region], headers["ETag"])
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":

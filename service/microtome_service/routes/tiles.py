@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,14 +23,15 @@ from microtome_service.images import encode_image
 from microtome_service.negotiate import entity_tag, unchanged
 from microtome_service.planes import PlaneName, Tile, as_picture, region_of, tile_ranges
 from microtome_service.problems import responses
-from microtome_service.reader import Limits, check_cost, decoded_bytes, find_level, read
+from microtome_service.reader import check_cost, decoded_bytes, find_level, read
 from microtome_service.render import Blend, render, render_labels
 from microtome_service.routes.lean import LeanRoute
+from microtome_service.routes.live import live_headers
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
 from microtome_service.state import Service
+from microtome_service.thumbnail import View as Shown
 from microtome_service.thumbnail import choose_view, fit, project, project_labels, view_region
 from microtome_service.versions import Version, cache_control, check_version
-from microtome_service.view import View
 
 _MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 Extension = Literal["png", "jpg", "jpeg", "webp"]
@@ -154,6 +155,7 @@ async def get_tile(
     regions = [region_of(layer.info, level, ranges, query.t, c) for c in look.channels]
     check_cost(layer.info, tile.level, regions, service.limits)
     headers = _headers(service, layer.info, tile, query)
+    headers |= await live_headers(service, layer, tile.level, regions, headers["ETag"])
     media_type = _MEDIA_TYPES[tile.extension]
     early = _early(request, headers, media_type)
     if early is not None:
@@ -181,29 +183,27 @@ async def get_thumbnail(
     layer = await view.layer(path.id)
     check_version(layer.info, query.version)
     headers = _headers(service, layer.info, "thumbnail", query)
+    look = default_appearance(layer.info)
+    shown, regions = _shown(service, layer, look, query.size)
+    headers |= await live_headers(service, layer, shown.level, regions, headers["ETag"])
     early = _early(request, headers, "image/png")
     if early is not None:
         return early
-    look = default_appearance(layer.info)
-    body = await _thumbnail(service, view, layer, look, query.size)
+    with await service.admit(view, _decoded(layer.info, shown.level, regions)):
+        blocks = await _read_all(layer, shown.level, regions, service.limits.seconds)
+        body = await service.compute(_small, blocks, layer.info, look, query.size)
     return Response(body, headers=headers, media_type="image/png")
 
 
-async def _thumbnail(
-    service: Service, view: View, layer: Layer, look: Appearance, size: int
-) -> memoryview:
-    limits = Limits(
-        service.limits.voxels,
-        service.settings.max_thumbnail_bytes,
-        service.limits.chunks,
-        service.limits.seconds,
-    )
+def _shown(
+    service: Service, layer: Layer, look: Appearance, size: int
+) -> tuple[Shown, list[Region]]:
+    """Return what a thumbnail shows, and its region of each channel."""
+    limits = replace(service.limits, decoded=service.settings.max_thumbnail_bytes)
     shown = choose_view(layer.info, size, len(look.channels), limits)
     regions = [view_region(layer.info, shown, c) for c in look.channels]
     check_cost(layer.info, shown.level, regions, limits)
-    with await service.admit(view, _decoded(layer.info, shown.level, regions)):
-        blocks = await _read_all(layer, shown.level, regions, limits.seconds)
-        return await service.compute(_small, blocks, layer.info, look, size)
+    return shown, regions
 
 
 def _small(blocks: list[NDArray[Any]], info: LayerInfo, look: Appearance, size: int) -> memoryview:

@@ -35,6 +35,7 @@ def choose_layout(
     itemsize: int,
     chunk: Sequence[int] | None = None,
     shard: Sequence[int] | None = None,
+    least: int = SHARD_BYTES,
 ) -> Layout:
     """Choose what is not given and check what is.
 
@@ -46,6 +47,8 @@ def choose_layout(
         Bytes of a voxel.
     chunk, shard : sequence of int, optional
         The user's own, in array order.
+    least : int
+        Bytes that a shard is grown to.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def choose_layout(
     """
     chosen = _checked_chunk(axes, shape, chunk) if chunk else choose_chunk(axes, shape, scale)
     if not shard:
-        return Layout(chosen, choose_shard(axes, shape, chosen, itemsize))
+        return Layout(chosen, choose_shard(axes, shape, chosen, itemsize, least))
     return Layout(chosen, _checked_shard(axes, chunk or chosen, chosen, shard))
 
 
@@ -94,11 +97,15 @@ def _distance(chosen: Sequence[int], sizes: Sequence[float], voxels: float) -> f
 
 
 def choose_shard(
-    axes: str, shape: Sequence[int], chunk: Sequence[int], itemsize: int
+    axes: str,
+    shape: Sequence[int],
+    chunk: Sequence[int],
+    itemsize: int,
+    least: int = SHARD_BYTES,
 ) -> tuple[int, ...]:
-    """Return the smallest multiple of `chunk` of at least `SHARD_BYTES`, or the whole volume."""
+    """Return the smallest multiple of `chunk` of at least `least` bytes, or the whole volume."""
     shard = list(chunk)
-    while prod(shard) * itemsize < SHARD_BYTES:
+    while prod(shard) * itemsize < least:
         axis = _axis_to_grow(axes, shape, shard)
         if axis is None:
             break

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microtome_core.errors import InputError
-from microtome_ingest.layout import SHARD_BYTES, choose_layout
+from microtome_core.layout import SHARD_BYTES, choose_layout
 
 
 @st.composite

@@ -1,0 +1,170 @@
+"""What is noted durably of writes: which levels have still to follow, and who wrote what.
+
+::
+
+    layer/0/ledger/pending/NAME.json           since before a write until the levels above have it
+    layer/0/ledger/writes/2026-05-04/NAME.json  each write that was answered; kept
+"""
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from microtome_core.errors import StorageError
+from microtome_core.region import Region
+from microtome_core.store.ledger import FOLDER
+from microtome_core.store.live import Live
+
+# A write of which nothing is heard for so long has ended, however it did.
+_LONGEST_WRITE = 900.0
+# Whoever has written updates the levels at once; others step in after so long.
+_PATIENCE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process that writes.
+
+    Parameters
+    ----------
+    host, pid, token : str, int, str
+        A token tells a process from an earlier one of the same number.
+    """
+
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def knows_dead(self, other: "Owner") -> bool:
+        """Tell whether another process is known to have ended."""
+        if other.host != self.host or other == self:
+            return False
+        return other.pid == self.pid or not _lives(other.pid)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A write whose levels have still to follow.
+
+    Parameters
+    ----------
+    name : str
+    region : Region
+        Of level 0.
+    written : bool
+        Whether it has ended.
+    at : float
+        When it was noted, in seconds since 1970.
+    owner : Owner
+    """
+
+    name: str
+    region: Region
+    written: bool
+    at: float
+    owner: Owner
+
+    def is_due(self, owner: Owner, now: float) -> bool:
+        """Tell whether `owner` is to bring the levels up to date."""
+        if owner.knows_dead(self.owner):
+            return True
+        if not self.written:
+            return now - self.at > _LONGEST_WRITE
+        return self.owner == owner or now - self.at > _PATIENCE
+
+
+def begin(live: Live, region: Region, owner: Owner) -> Note:
+    """Note that a write begins."""
+    name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+    note = Note(name, region, False, time.time(), owner)
+    _write(live, note)
+    return note
+
+
+def end(live: Live, note: Note) -> None:
+    """Note that a write has ended, whether it was done or failed."""
+    _write(live, replace(note, written=True, at=time.time()))
+
+
+def forget(live: Live, note: Note) -> None:
+    """Remove a note: its levels have followed, or nothing was written."""
+    live.store.remove(_path(live, note.name))
+
+
+def any_pending(live: Live) -> bool:
+    """Tell whether levels have still to follow a write."""
+    return bool(_names(live))
+
+
+def pending(live: Live) -> list[Note]:
+    """Return every write whose levels have still to follow.
+
+    Raises
+    ------
+    StorageError
+        Storage failed, or a note is damaged.
+    """
+    found = ((name, live.store.read(_path(live, name))) for name in _names(live))
+    return [_read(live, name, data) for name, data in found if data is not None]
+
+
+def record_write(live: Live, facts: Mapping[str, Any]) -> None:
+    """Note durably who wrote what; it is kept.
+
+    Parameters
+    ----------
+    facts : dict
+        JSON; ``at``, the time in ISO 8601, is added.
+    """
+    now = time.time_ns()
+    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09d}Z"
+    path = f"{live.folder}/{FOLDER}/writes/{at[:10]}/{now:020d}-{secrets.token_hex(4)}.json"
+    live.store.write(path, json.dumps({"at": at, **facts}, allow_nan=False).encode())
+
+
+def _names(live: Live) -> list[str]:
+    keys = (key.rpartition("/")[2] for key, _ in live.store.sizes(_folder(live)))
+    return sorted(key.removesuffix(".json") for key in keys if key.endswith(".json"))
+
+
+def _folder(live: Live) -> str:
+    return f"{live.folder}/{FOLDER}/pending"
+
+
+def _path(live: Live, name: str) -> str:
+    return f"{_folder(live)}/{name}.json"
+
+
+def _write(live: Live, note: Note) -> None:
+    told = {
+        "region": str(note.region),
+        "written": note.written,
+        "at": note.at,
+        "owner": asdict(note.owner),
+    }
+    live.store.write(_path(live, note.name), json.dumps(told).encode())
+
+
+def _read(live: Live, name: str, data: bytes) -> Note:
+    try:
+        told = json.loads(data)
+        owner = Owner(**told["owner"])
+        region = Region.parse(told["region"])
+        return Note(name, region, bool(told["written"]), float(told["at"]), owner)
+    except (ValueError, LookupError, TypeError) as error:
+        raise StorageError(f"{live.store.url}/{_path(live, name)}: damaged: {error}") from error
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
