@@ -377,3 +377,29 @@ def test_a_body_that_never_ends_is_cut_off(
             words = f"PUT {URL}{BOX} HTTP/1.1\r\nHost: a\r\nContent-Type: {RAW}\r\n"
             line.sendall(f"{words}Content-Length: 99999999\r\n\r\n".encode())
             assert line.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_what_may_be_written_is_never_kept_for_ever(seg: Any) -> None:  # noqa: ANN401 - a caller
+    """Every address of a writable layer's voxels is asked for again, though it names the version;
+    its tag changes with what is written there.
+    """
+    version = seg.get(f"/api/datasets/{SEG}").json()["version"]
+    put = {"content": BODIES[NPY], "headers": {"Content-Type": NPY}}
+    assert seg("PUT", URL + BOX, **put).status_code == 204
+    addresses = (
+        f"{URL}{BOX}&version={version}",
+        f"{URL}{BOX}&format=chunks",
+        f"/api/datasets/{SEG}/tiles/xy/0/3/0/0.png?version={version}",
+        f"/precomputed/{SEG}/0/0-8_0-8_0-4",
+        f"/zarr/{SEG}/0/c/0/0/0?version={version}",
+    )
+    before = [seg.get(address) for address in addresses]
+    assert {answer.status_code for answer in before} == {200}
+    changed = npy(BLOCK + np.uint16(1))
+    assert seg("PUT", URL + BOX, **{**put, "content": changed}).status_code == 204
+    for address, old in zip(addresses, before, strict=True):
+        new = seg.get(address)
+        assert "immutable" not in new.headers["cache-control"], address
+        assert "no-cache" in new.headers["cache-control"], address
+        assert new.headers["etag"] != old.headers["etag"], address
+        assert new.content != old.content, address

@@ -32,6 +32,7 @@ from microtome_service.routes.answers import (
     json_answer,
 )
 from microtome_service.routes.lean import LeanRoute
+from microtome_service.routes.live import live_headers
 from microtome_service.routes.parameters import Handler, LayerPathDep, ServiceDep, add, grouped
 from microtome_service.state import Service
 
@@ -173,6 +174,7 @@ async def _chunk(
         "X-Microtome-Version": layer.info.version,
         **cost.headers,
     }
+    headers |= await live_headers(service, layer, level, [region], headers["ETag"])
     media_type = MEDIA_TYPES[volume.encoding]
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)

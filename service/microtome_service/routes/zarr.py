@@ -73,6 +73,8 @@ def _message(request: Request, opened: Opened, found: Document | Shard) -> _Mess
     version = request.query_params.get("version") if isinstance(found, Shard) else None
     if isinstance(found, Shard):
         check_version(found.layer.info, version)
+        # What may be written at any moment is never kept for ever.
+        version = None if found.layer.info.writable else version
     kept = cache_control(version, "no-cache")
     headers = {"Cache-Control": kept, "Accept-Ranges": "bytes", **validators.headers}
     media_type = found.media_type if isinstance(found, Document) else "application/octet-stream"
