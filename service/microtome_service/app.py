@@ -28,6 +28,7 @@ from microtome_service.routes import (
     zarr,
 )
 from microtome_service.routes import metrics as metrics_route
+from microtome_service.routes.boss import mount_boss
 from microtome_service.settings import Settings
 from microtome_service.state import Service
 from microtome_service.watch import Watch
@@ -149,5 +150,6 @@ def _add_routes(app: FastAPI) -> None:
     rooms = (cutout, writes, batch, tiles, datasets, zarr, precomputed, health, metrics_route)
     for room in rooms:
         app.include_router(room.router())
+    mount_boss(app, app.state.service)
     app.mount("/static", pages.static_files(), "static")
     app.include_router(pages.router())

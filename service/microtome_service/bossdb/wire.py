@@ -1,0 +1,151 @@
+"""Voxels of a cutout as bytes, and back.
+
+=====================  ================================================================
+media type             body
+=====================  ================================================================
+application/blosc      Blosc 1 of the voxels, C order, z y x or t z y x
+application/npygz      zlib (RFC 1950, not gzip) of NumPy's .npy
+image/jpeg             uint8 of one time point, planes stacked: (z · y, x), lossy
+=====================  ================================================================
+
+``application/blosc-python`` is a pickle. It is neither sent nor read.
+"""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from io import BytesIO
+from math import prod
+from typing import Any
+
+import numcodecs
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from microtome_core.dtypes import little_endian
+from microtome_core.errors import InputError, TooLarge
+from microtome_service import encode as encoders
+from microtome_service.bossdb.errors import ExtentMismatch, TypeMismatch
+from microtome_service.encode import FORMATS
+from microtome_service.errors import NotAcceptable
+from microtome_service.images import encode_image
+from microtome_service.negotiate import choose
+
+BLOSC = FORMATS["blosc"]
+NPYGZ = "application/npygz"
+JPEG = FORMATS["jpeg"]
+PNG = FORMATS["png"]
+_LONGEST_JPEG = 65500
+# Blosc 1's header: version of the format, of the codec, flags, typesize, then three sizes.
+_HEADER = struct.Struct("<BBBBIII")
+
+
+def choose_type(accept: str | None, offered: Sequence[str]) -> str:
+    """Return the media type that the caller likes best, of equals the first.
+
+    Raises
+    ------
+    NotAcceptable
+        None of them.
+    """
+    found = choose(accept or "*/*", offered)
+    if found is None:
+        raise NotAcceptable(f"none of {(accept or '')[:200]!r} is served: {', '.join(offered)}")
+    return found
+
+
+def check_encodable(
+    shape: Sequence[int], dtype: DTypeLike, kind: str, media_type: str, *, windowed: bool
+) -> None:
+    """Refuse, before anything is read, what a media type cannot hold.
+
+    Parameters
+    ----------
+    shape : (t,) z, y, x
+    kind : str
+        ``image`` or ``annotation``.
+    windowed : bool
+        Whether values are scaled to 0 to 255.
+
+    Raises
+    ------
+    InputError, TooLarge
+    """
+    if media_type != JPEG:
+        if windowed:
+            raise InputError(f"window= scales values for {JPEG} alone")
+        if media_type == BLOSC:
+            encoders.check_encodable(shape, dtype, "tzyx"[-len(shape) :], BLOSC)
+        return
+    if kind == "annotation":
+        raise TypeMismatch(f"{JPEG} would change ids: ask for {BLOSC} or {NPYGZ}")
+    if len(shape) != 3 or (np.dtype(dtype) != np.uint8 and not windowed):
+        raise TypeMismatch(
+            f"{JPEG} holds uint8 of one time point: this is {np.dtype(dtype).name} of "
+            f"{len(shape)} axes; ask for {BLOSC} or {NPYGZ}, or give window=LOW,HIGH"
+        )
+    if max(shape[0] * shape[1], shape[2]) > _LONGEST_JPEG:
+        raise TooLarge(f"{shape[0]} planes of {shape[1]} rows: {JPEG} holds {_LONGEST_JPEG} rows")
+
+
+def encode(block: NDArray[Any], media_type: str) -> encoders.Parts:
+    """Encode what `check_encodable` let pass."""
+    if media_type == BLOSC:
+        return encoders.encode(block, "tzyx"[-block.ndim :], BLOSC, {})
+    if media_type == JPEG:
+        return (encode_image(block.reshape(-1, block.shape[-1]), JPEG),)
+    body = BytesIO()
+    np.save(body, np.ascontiguousarray(block, little_endian(block.dtype)), allow_pickle=False)
+    return (zlib.compress(body.getbuffer(), 1),)
+
+
+def scale_window(block: NDArray[Any], window: tuple[float, float]) -> NDArray[np.uint8]:
+    """Return values with `window` spread over 0 to 255; what lies outside is clipped."""
+    low, high = window
+    scaled = (block.astype(np.float64) - low) * (255 / (high - low))
+    return (np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)
+
+
+def keep_ids(block: NDArray[Any], ids: Sequence[int]) -> NDArray[Any]:
+    """Return ids with all but those of a list put to 0.
+
+    >>> keep_ids(np.array([1, 2, 3], np.uint64), [1, 3]).tolist()
+    [1, 0, 3]
+    """
+    wanted = np.array(ids, np.uint64)
+    kept = np.isin(block.astype(np.uint64, copy=False), wanted)
+    return np.where(kept, block, block.dtype.type(0))
+
+
+def decode_blosc(body: bytes, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the voxels of a body that somebody sent.
+
+    What its header claims is compared with what is expected before anything is decoded.
+
+    Raises
+    ------
+    InputError
+        No Blosc 1.
+    TypeMismatch
+        Just as many voxels as expected, but of another size.
+    ExtentMismatch
+        More or fewer.
+    """
+    expected = prod(shape) * dtype.itemsize
+    if len(body) < _HEADER.size:
+        raise InputError(f"a body of {len(body)} bytes is no blosc")
+    version, _, _, _, nbytes, blocksize, cbytes = _HEADER.unpack_from(body)
+    if version not in (1, 2) or cbytes != len(body) or not (blocksize or nbytes == 0):
+        raise InputError(f"a body of {len(body)} bytes whose header is not that of such a blosc")
+    if nbytes != expected:
+        voxels = prod(shape)
+        mismatch = TypeMismatch if nbytes in (voxels, 2 * voxels, 8 * voxels) else ExtentMismatch
+        raise mismatch(
+            f"a body of {nbytes} bytes of voxels: expected {expected}, {','.join(map(str, shape))} "
+            f"of {dtype.name}"
+        )
+    try:
+        decoded = numcodecs.Blosc().decode(body)
+    except (RuntimeError, ValueError) as error:
+        raise InputError("a body that is damaged blosc") from error
+    return np.frombuffer(decoded, dtype).reshape(shape)

@@ -1,0 +1,34 @@
+"""The BossDB API as an app of its own, mounted at /v1 and /latest: its errors are BossDB's."""
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from microtome_service.bossdb import problems
+from microtome_service.routes import boss_people, boss_pictures, boss_resources, boss_voxels
+from microtome_service.state import Service
+
+PREFIXES = ("/v1", "/latest")
+
+
+class Trimmed:
+    """An app whose addresses end in slashes or do not, as its callers like: ``/collection//``."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, by the rules of ASGI."""
+        if "path" in scope:
+            scope = {**scope, "path": scope["path"].rstrip("/")}
+        await self._app(scope, receive, send)
+
+
+def boss_app(service: Service) -> ASGIApp:
+    """Return the app."""
+    rooms = (boss_resources, boss_voxels, boss_pictures, boss_people)
+    app = Starlette(routes=[route for room in rooms for route in room.routes()])
+    # An address with a slash and one without are the same one: no redirections.
+    app.router.redirect_slashes = False
+    app.state.service = service
+    problems.install(app)
+    return Trimmed(app)
