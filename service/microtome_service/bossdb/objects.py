@@ -59,7 +59,7 @@ async def bounds_of(service: Service, box: Box, wanted: int, *, tight: bool) -> 
                 found[axis] = (min(old[0], low + origin), max(old[1], high + origin))
     if not found:
         raise NotFound(
-            f"no object {wanted} in channel {box.channel.name} at resolution {box.resolution.number}"
+            f"no object {wanted} in channel {box.channel.name}, resolution {box.resolution.number}"
         )
     return found if tight else _whole_cuboids(found, box_extents(box.channel, box.resolution))
 

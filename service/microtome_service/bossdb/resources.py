@@ -62,7 +62,7 @@ class Experiment:
         infos = [channel.info for channel in self.channels]
         if not infos:
             return self.record.num_hierarchy_levels or 1
-        return min(max(map(count_shown, infos)), min(map(count_served, infos)))
+        return min(max(map(count_shown, infos)), *map(count_served, infos))
 
 
 class Resources:

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
 
+from microtome_core.errors import TooLarge
 from microtome_core.region import Region
 from microtome_service.bossdb.channels import Channel
 from microtome_service.bossdb.levels import Resolution, find_resolution
@@ -94,6 +94,21 @@ def check_box(box: Box, limits: Limits) -> None:
     check_cost(box.channel.info, box.resolution.level, [box.source], whole)
 
 
+def check_answer(box: Box, limits: Limits) -> None:
+    """Refuse an answer of more voxels than are given at once, or what it costs to make it.
+
+    Raises
+    ------
+    TooLarge
+    """
+    check_box(box, limits)
+    if box.nbytes > limits.voxels:
+        raise TooLarge(
+            f"{box.region} of resolution {box.resolution.number} is {box.nbytes} bytes of "
+            f"voxels, the limit is {limits.voxels}: ask for smaller parts"
+        )
+
+
 async def read_box(service: Service, box: Box) -> NDArray[Any]:
     """Return the voxels of a box that `check_box` let pass: t z y x, in the channel's type.
 
@@ -125,7 +140,7 @@ def memory_of(box: Box) -> int:
     """Return the bytes that a box takes while it is read, its answer not counted."""
     if box.resolution.factor == 1:
         return 0
-    largest = max((voxel_bytes(box.channel.info, part.source) for part in box.split()[:2]))
+    largest = max(voxel_bytes(box.channel.info, part.source) for part in box.split()[:2])
     return 2 * largest
 
 
@@ -138,12 +153,7 @@ async def _read(service: Service, box: Box) -> NDArray[Any]:
 
 def _binned(block: NDArray[Any], part: Box) -> NDArray[Any]:
     """Bin x and y: ids by the most frequent, images by the mean, as the pyramid is made."""
-    method = "mode" if part.channel.kind == "annotation" else "mean"
+    method: Literal["mode", "mean"] = "mode" if part.channel.kind == "annotation" else "mean"
     factors = [1, 1, part.resolution.factor, part.resolution.factor]
     found = ts.downsample(ts.array(block), factors, method=method).read().result()
     return np.asarray(found).reshape(part.region.shape)
-
-
-def size_of(box: Box) -> int:
-    """Return how many voxels a box has."""
-    return prod(box.region.shape)

@@ -15,7 +15,7 @@ from microtome_core.errors import InputError, RegionError, TooLarge
 from microtome_service.bossdb.channels import Channel
 from microtome_service.bossdb.errors import TypeMismatch
 from microtome_service.bossdb.levels import find_resolution
-from microtome_service.bossdb.voxels import Box, box_extents, check_box, memory_of, read_box
+from microtome_service.bossdb.voxels import Box, box_extents, check_answer, memory_of, read_box
 from microtome_service.bossdb.wire import JPEG, PNG, choose_type
 from microtome_service.bossdb.words import position, span, whole_number
 from microtome_service.images import encode_image
@@ -87,7 +87,7 @@ async def _picture(
     media_type = choose_type(call.request.headers.get("accept"), _OFFERED)
     box = Box.of(channel, int(call.words["resolution"]), ranges)
     _check_picture(channel, box, media_type)
-    check_box(box, call.service.limits)
+    check_answer(box, call.service.limits)
     with await call.service.admit(call.view, 2 * box.nbytes + memory_of(box)):
         block = await read_box(call.service, box)
         plane = block[0].squeeze(axis="zyx".index(normal))

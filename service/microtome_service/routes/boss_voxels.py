@@ -18,6 +18,7 @@ from microtome_service.bossdb.voxels import (
     AXES,
     Box,
     box_extents,
+    check_answer,
     check_box,
     memory_of,
     read_box,
@@ -45,7 +46,7 @@ async def get_cutout(call: Call) -> Response:
     window = _window(query["window"]) if "window" in query else None
     box = box_of(call, channel)
     shape = box.region.shape if "t" in call.words else box.region.shape[1:]
-    check_box(box, call.service.limits)
+    check_answer(box, call.service.limits)
     wire.check_encodable(shape, channel.datatype, channel.kind, media_type, windowed=bool(window))
     headers = _headers(box, (shape, ids, window), media_type)
     if unchanged(call.request.headers.get("if-none-match"), headers["ETag"]):
