@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from microtome_core.store.location import Store
 from microtome_core.wire import LayerInfo, LevelInfo
 from microtome_service.bossdb.levels import (
     count_served,
@@ -72,7 +73,11 @@ def test_pyramids_that_round_down_serve_as_well() -> None:
 @pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_computed_resolution_is_the_mean_or_the_most_frequent_id(
-    number: int, labels: bool, service_store: Any, make_builder: Any, connect: Callable[..., Any]
+    number: int,
+    labels: bool,
+    service_store: Store,
+    make_builder: Callable[..., Any],
+    connect: Callable[..., Any],
 ) -> None:
     """Voxel by voxel as NumPy bins them, over the edge and over the seams of parts alike."""
     rng = np.random.default_rng(3)

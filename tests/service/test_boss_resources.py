@@ -186,7 +186,7 @@ def test_a_damaged_layer_hides_no_other(
 
 
 def test_unknown_parameters_and_methods_are_refused(call: Any) -> None:  # noqa: ANN401
-    """What would be answered with something else than was asked for is 400; no method is guessed."""
+    """What would be answered with something else is 400, and methods that are not there 405."""
     assert call.get("/v1/collection?lmit=3").status_code == 400
     assert call.get("/v1/downsample/demo/brain/em?iso=true").status_code == 400
     answer = call("PATCH", "/v1/collection/demo")

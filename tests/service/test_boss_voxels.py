@@ -195,7 +195,7 @@ def test_a_bounding_box_holds_every_voxel_of_its_object(call: Any) -> None:  # n
 
 
 def test_a_bounding_box_crosses_the_seams_of_what_is_read_at_once(
-    service_store: Store, make_builder: Any, connect: Any
+    service_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
 ) -> None:
     """A volume of several parts is searched in all of them."""
     voxels = np.zeros((130, 530, 520), "uint8")
@@ -328,8 +328,10 @@ def test_pictures_are_planes_of_the_cutout(
 @pytest.mark.parametrize(
     "path",
     ["image/d/e/uint8/zz/0/0:1/0:1/0", "image/d/e/uint8/xy/0/0:1/0:1/0:1",
-     "image/d/e/uint8/xy/0/0:1/0:1/12", "image/d/e/uint8/xy/0/0/0:1/0", "tile/d/e/uint8/xy/0/0/0/0/0",
-     "tile/d/e/uint8/xy/9999/0/0/0/0", "tile/d/e/uint8/xy/16/0/3/0/0", "image/d/e/uint64/xy/0/0:1/0:1/0",
+     "image/d/e/uint8/xy/0/0:1/0:1/12", "image/d/e/uint8/xy/0/0/0:1/0",
+     "tile/d/e/uint8/xy/0/0/0/0/0",
+     "tile/d/e/uint8/xy/9999/0/0/0/0", "tile/d/e/uint8/xy/16/0/3/0/0",
+     "image/d/e/uint64/xy/0/0:1/0:1/0",
      "image/d/e/times--c0/xy/0/0:1/0:1/0/0:2", "image/d/e/uint8/xy/0/0:1/0:1/0/7"],
 )  # fmt: skip
 def test_pictures_that_cannot_be_are_refused(call: Any, path: str) -> None:  # noqa: ANN401
