@@ -100,6 +100,11 @@ class Catalog:
         self._skeleton_ids = Refreshing(self._load_skeleton_ids, self._pool, seconds, _LAYERS_KEPT)
         self._skeletons = Refreshing(self._load_skeleton, self._pool, seconds, _SKELETONS_KEPT)
 
+    def forget(self) -> None:
+        """Look at everything anew when it is asked for next: something was made or removed."""
+        for kept in (self._datasets, self._layer_ids, self._layers):
+            kept.forget()
+
     def close(self) -> None:
         """Let the threads go."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -47,6 +47,7 @@ class Refreshing(Generic[Key, Value]):
         self._size = size
         self._entries: OrderedDict[Key, _Entry[Value]] = OrderedDict()
         self._flights: dict[Key, asyncio.Task[Value]] = {}
+        self._forgotten = 0
 
     async def get(self, key: Key) -> Value:
         """Return the value of `key`, not older than the time given."""
@@ -66,17 +67,28 @@ class Refreshing(Generic[Key, Value]):
         """Believe the value of `key` no longer."""
         self._entries.pop(key, None)
 
+    def forget_all(self) -> None:
+        """Believe nothing any more; what is loaded still serves as old values."""
+        self._entries = OrderedDict(
+            (key, _Entry(entry.value, 0.0)) for key, entry in self._entries.items()
+        )
+        # Whoever asks from now on must not get what was begun before.
+        self._flights.clear()
+        self._forgotten += 1
+
     async def _refresh(self, key: Key) -> Value:
         entry = self._entries.pop(key, None)
-        old = entry.value if entry else None
+        old, forgotten = entry.value if entry else None, self._forgotten
         loop = asyncio.get_running_loop()
         value = await loop.run_in_executor(self._pool, self._load, key, old)
-        self._entries[key] = _Entry(value, monotonic() + self._seconds)
+        until = monotonic() + self._seconds if forgotten == self._forgotten else 0.0
+        self._entries[key] = _Entry(value, until)
         while len(self._entries) > self._size:
             self._entries.popitem(last=False)
         return value
 
     def _landed(self, key: Key, flight: asyncio.Task[Value]) -> None:
-        self._flights.pop(key, None)
+        if self._flights.get(key) is flight:
+            del self._flights[key]
         if not flight.cancelled():
             flight.exception()  # Looked at, lest asyncio calls it lost when nobody waits any more.

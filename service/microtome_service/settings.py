@@ -65,7 +65,8 @@ class Settings:
     tile_max_age : int
         Seconds for which browsers may keep a tile unasked.
     anonymous_writes : bool
-        Let everybody write into writable layers: for a service that nobody else can reach.
+        Let everybody write into writable layers, and create and delete them through BossDB's API:
+        for a service that nobody else can reach.
     access_log : bool
         Write a line for every request.
     database_url : str

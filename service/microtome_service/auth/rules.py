@@ -62,9 +62,20 @@ class Rules:
         """Return what was given to a principal in all of a collection."""
         return self._best(principal, (EVERYWHERE, collection))
 
+    def highest(self, principal: Principal) -> Role:
+        """Return the best role that was given to a principal anywhere."""
+        return max(
+            (role for roles in self._held(principal) for role in roles.values()), default=Role.NONE
+        )
+
     def _best(self, principal: Principal, places: Iterable[str]) -> Role:
-        held = [principal.own, *(self.grants[s] for s in _subjects(principal) if s in self.grants)]
+        held = self._held(principal)
         return max(roles.get(place, Role.NONE) for roles in held for place in places)
+
+    def _held(self, principal: Principal) -> list[Mapping[str, Role]]:
+        """Return what was given to a principal, by place."""
+        given = (self.grants[s] for s in _subjects(principal) if s in self.grants)
+        return [principal.own, *given]
 
 
 def check_name_of(what: str, name: str) -> str:

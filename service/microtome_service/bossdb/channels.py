@@ -65,6 +65,21 @@ class Channel:
             )
         return block.astype(self.datatype, copy=False)
 
+    def uncast(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Return voxels of the channel's type in that of the layer, none of them changed.
+
+        Raises
+        ------
+        TypeMismatch
+            One that the layer cannot hold.
+        """
+        most = np.iinfo(self.info.dtype).max
+        if np.iinfo(block.dtype).max > most and block.size and block.max() > most:
+            raise TypeMismatch(
+                f"layer {self.info.id} is stored as {self.info.dtype}: {most} is the largest"
+            )
+        return block.astype(self.info.dtype, copy=False)
+
 
 def datatype_of(info: LayerInfo) -> str:
     """Return the type by which a layer's voxels go out, each of them exact.

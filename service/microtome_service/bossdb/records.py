@@ -22,7 +22,7 @@ from microtome_service.bossdb.frames import Frame
 from microtome_service.bossdb.words import frame_name
 
 FRAMES = ".bossdb/coord"
-_KEY = "bossdb"
+KEY = "bossdb"
 _ENDING = ".json"
 _M = TypeVar("_M", bound="_Model")
 
@@ -46,6 +46,8 @@ class ChannelRecord(ResourceRecord):
     default_time_sample: int = 0
     sources: list[str] = []
     related: list[str] = []
+    next_id: int = 0
+    reserved_by: str = ""
 
 
 class ExperimentRecord(ResourceRecord):
@@ -65,6 +67,7 @@ class FrameRecord(_Model):
 
     description: str = ""
     creator: str = ""
+    used_by: list[str] = []
     extents: tuple[int, int, int]
     sizes: tuple[float, float, float]
     unit: str
@@ -122,11 +125,11 @@ class Records:
             path = check_name(name)
         except InputError:
             return False
-        return _KEY in attributes(self._store.read(f"{path}/zarr.json"), path)
+        return KEY in attributes(self._store.read(f"{path}/zarr.json"), path)
 
     def _read(self, path: str, model: type[_M]) -> _M:
         found = attributes(self._store.read(f"{path}/zarr.json"), path)
-        return _validated(model, found.get(_KEY, {}), path)
+        return validated(model, found.get(KEY, {}), path)
 
     def _frames(self) -> list[str]:
         keys = (key.rpartition("/")[2] for key, _ in self._store.sizes(FRAMES))
@@ -134,7 +137,7 @@ class Records:
 
     def _frame(self, path: str) -> FrameRecord | None:
         document = self._store.read(path)
-        return None if document is None else _validated(FrameRecord, parsed(document, path), path)
+        return None if document is None else validated(FrameRecord, parsed(document, path), path)
 
 
 def frame_path(name: str) -> str:
@@ -167,7 +170,8 @@ def parsed(document: bytes, path: str) -> dict[str, Any]:
     return found
 
 
-def _validated(model: type[_M], value: object, path: str) -> _M:
+def validated(model: type[_M], value: object, path: str) -> _M:
+    """Return a record, read; StorageError if it is none."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from microtome_core.errors import InputError, NotFound
 from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.layer import Layer
+from microtome_service.auth.roles import Role
 from microtome_service.bossdb.channels import Channel, channel_at, channels_of, split_name
 from microtome_service.bossdb.frames import Frame, Group, frame_of, group
 from microtome_service.bossdb.levels import count_served, count_shown
-from microtome_service.bossdb.records import ExperimentRecord, Records
+from microtome_service.bossdb.records import ExperimentRecord, FrameRecord, Records
 from microtome_service.view import View
 
 _FRAME = re.compile(r"CF_(.+)_E_(.+)")
@@ -82,7 +83,8 @@ class Resources:
     async def collections(self) -> list[str]:
         """Return the names of all collections."""
         found = {dataset.collection for dataset in await self._view.datasets()}
-        return sorted(found | set(await self._records.collections()))
+        created = await self._records.collections()
+        return sorted(found.union(filter(self._sees, created)))
 
     async def experiments(self, collection: str) -> list[str]:
         """Return the names of a collection's experiments.
@@ -99,7 +101,8 @@ class Resources:
     async def check_collection(self, collection: str) -> None:
         """Raise NotFound unless there is such a collection."""
         known = {dataset.collection for dataset in await self._view.datasets()}
-        if collection not in known and not await self._records.has_collection(collection):
+        created = await self._records.has_collection(collection)
+        if collection not in known and not (created and self._sees(collection)):
             raise NotFound(f"no collection {collection[:80]!r}")
 
     async def experiment(self, collection: str, name: str) -> Experiment:
@@ -166,21 +169,53 @@ class Resources:
         """Return the names of all coordinate frames."""
         found = await self._all(await self._view.datasets())
         names = {each.frame_name for each in found if each.frame is not None}
-        return sorted(names | set(await self._records.frames()))
+        for name in set(await self._records.frames()) - names:
+            record = await self._records.frame(name)
+            if record is not None and self._sees_frame(record):
+                names.add(name)
+        return sorted(names)
 
     async def frame(self, name: str) -> tuple[Frame, str]:
-        """Return a coordinate frame and its description; NotFound if there is none."""
+        """Return a coordinate frame and its description; NotFound if there is none.
+
+        That of a dataset comes before one of the same name that somebody created.
+        """
+        found = await self._frame_of_experiment(name)
+        if found is not None and found.frame is not None:
+            return found.frame, await self._described(found)
         record = await self._records.frame(name)
-        if record is not None:
-            return record.frame, record.description
+        if record is None or not self._sees_frame(record):
+            raise NotFound(f"no coordinate frame {name[:80]!r}")
+        return record.frame, record.description
+
+    async def _frame_of_experiment(self, name: str) -> Experiment | None:
         for collection, experiment in _places(name):
             try:
                 found = await self.experiment(collection, experiment)
             except NotFound:
                 continue
-            if found.frame is not None:
-                return found.frame, _described(found)
-        raise NotFound(f"no coordinate frame {name[:80]!r}")
+            if found.frame_name == name:
+                return found
+        return None
+
+    async def _described(self, found: Experiment) -> str:
+        if found.record.coord_frame == found.frame_name:
+            record = await self._records.frame(found.frame_name)
+            return record.description if record else ""
+        words = "; nobody knows the voxel size, for which 1 stands"
+        return f"of {found.dataset}{'' if found.frame and found.frame.known else words}"
+
+    def _sees(self, collection: str) -> bool:
+        """Tell whether a collection that somebody created may be seen, if nothing is in it."""
+        rules, who = self._view.rules, self._view.principal
+        public = rules.public.get(collection, rules.default_public)
+        return public or rules.role_in_collection(who, collection) > Role.NONE
+
+    def _sees_frame(self, record: FrameRecord) -> bool:
+        """Tell whether a frame may be seen: by its creator, and with what it is used by."""
+        if record.creator == self._view.principal.name:
+            return True
+        return any(self._view.sees(DatasetId(*place.split("/"))) for place in record.used_by)
 
     async def _all(self, datasets: Iterable[DatasetId]) -> list[Experiment]:
         found = await asyncio.gather(*(self._or_none(dataset) for dataset in datasets))
@@ -218,12 +253,6 @@ def _named(experiment: Experiment, name: str) -> Experiment:
         experiment.dataset, name, experiment.frame_name, experiment.frame, experiment.layers,
         experiment.record,
     )  # fmt: skip
-
-
-def _described(experiment: Experiment) -> str:
-    if experiment.frame is not None and not experiment.frame.known:
-        return f"of {experiment.dataset}; nobody knows the voxel size, for which 1 stands"
-    return f"of {experiment.dataset}"
 
 
 def name_of_frame(collection: str, experiment: str) -> str:

@@ -18,14 +18,15 @@ from io import BytesIO
 from math import prod
 from typing import Any
 
-import numcodecs
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from microtome_core.dtypes import little_endian
 from microtome_core.errors import InputError, TooLarge
+from microtome_service import decode as decoders
 from microtome_service import encode as encoders
 from microtome_service.bossdb.errors import ExtentMismatch, TypeMismatch
+from microtome_service.decode import Expected
 from microtome_service.encode import FORMATS
 from microtome_service.errors import NotAcceptable
 from microtome_service.images import encode_image
@@ -36,8 +37,8 @@ NPYGZ = "application/npygz"
 JPEG = FORMATS["jpeg"]
 PNG = FORMATS["png"]
 _LONGEST_JPEG = 65500
-# Blosc 1's header: version of the format, of the codec, flags, typesize, then three sizes.
-_HEADER = struct.Struct("<BBBBIII")
+# Blosc 1's header: four bytes, then the size of what it holds and two other sizes.
+_HEADER = struct.Struct("<4xI8x")
 
 
 def choose_type(accept: str | None, offered: Sequence[str]) -> str:
@@ -117,35 +118,31 @@ def keep_ids(block: NDArray[Any], ids: Sequence[int]) -> NDArray[Any]:
     return np.where(kept, block, block.dtype.type(0))
 
 
-def decode_blosc(body: bytes, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+def decode(body: bytes, shape: Sequence[int], dtype: str, media_type: str) -> NDArray[Any]:
     """Return the voxels of a body that somebody sent.
 
-    What its header claims is compared with what is expected before anything is decoded.
+    What it claims to hold is compared with what is expected before anything is decoded.
 
     Raises
     ------
     InputError
-        No Blosc 1.
+        It cannot be decoded.
     TypeMismatch
-        Just as many voxels as expected, but of another size.
+        As many voxels as expected, but of another size.
     ExtentMismatch
         More or fewer.
     """
-    expected = prod(shape) * dtype.itemsize
-    if len(body) < _HEADER.size:
-        raise InputError(f"a body of {len(body)} bytes is no blosc")
-    version, _, _, _, nbytes, blocksize, cbytes = _HEADER.unpack_from(body)
-    if version not in (1, 2) or cbytes != len(body) or not (blocksize or nbytes == 0):
-        raise InputError(f"a body of {len(body)} bytes whose header is not that of such a blosc")
-    if nbytes != expected:
-        voxels = prod(shape)
-        mismatch = TypeMismatch if nbytes in (voxels, 2 * voxels, 8 * voxels) else ExtentMismatch
+    if media_type == BLOSC and len(body) >= _HEADER.size:
+        _check_claim(_HEADER.unpack_from(body)[0], shape, dtype)
+    return decoders.decode(body, Expected(tuple(shape), dtype, media_type))
+
+
+def _check_claim(nbytes: int, shape: Sequence[int], dtype: str) -> None:
+    voxels, itemsize = prod(shape), np.dtype(dtype).itemsize
+    if nbytes != voxels * itemsize:
+        sizes = {1, 2, 4, 8} - {itemsize}
+        mismatch = TypeMismatch if nbytes in {voxels * n for n in sizes} else ExtentMismatch
         raise mismatch(
-            f"a body of {nbytes} bytes of voxels: expected {expected}, {','.join(map(str, shape))} "
-            f"of {dtype.name}"
+            f"{nbytes} bytes of voxels: expected {voxels * itemsize}, "
+            f"{','.join(map(str, shape))} of {dtype}"
         )
-    try:
-        decoded = numcodecs.Blosc().decode(body)
-    except (RuntimeError, ValueError) as error:
-        raise InputError("a body that is damaged blosc") from error
-    return np.frombuffer(decoded, dtype).reshape(shape)

@@ -4,7 +4,15 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from microtome_service.bossdb import problems
-from microtome_service.routes import boss_people, boss_pictures, boss_resources, boss_voxels
+from microtome_service.routes import (
+    boss_changes,
+    boss_meta,
+    boss_people,
+    boss_pictures,
+    boss_resources,
+    boss_voxels,
+    boss_writes,
+)
 from microtome_service.state import Service
 
 PREFIXES = ("/v1", "/latest")
@@ -25,7 +33,10 @@ class Trimmed:
 
 def boss_app(service: Service) -> ASGIApp:
     """Return the app."""
-    rooms = (boss_resources, boss_voxels, boss_pictures, boss_people)
+    rooms = (
+        boss_resources, boss_voxels, boss_pictures, boss_people,
+        boss_changes, boss_writes, boss_meta,
+    )  # fmt: skip
     app = Starlette(routes=[route for room in rooms for route in room.routes()])
     # An address with a slash and one without are the same one: no redirections.
     app.router.redirect_slashes = False

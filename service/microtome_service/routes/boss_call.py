@@ -8,10 +8,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from microtome_core.errors import InputError
-from microtome_core.names import DatasetId
+from microtome_core.names import DatasetId, LayerId, check_name
+from microtome_service.auth.roles import Role
 from microtome_service.bossdb.records import Records
 from microtome_service.bossdb.resources import Resources
+from microtome_service.errors import Forbidden, Unauthenticated
 from microtome_service.state import Service, get_service
+from microtome_service.upload import check_length, read_body
 from microtome_service.view import View
 
 
@@ -67,6 +70,47 @@ class Call:
     def is_public(self, dataset: DatasetId) -> bool:
         """Tell whether anyone may read a dataset."""
         return self.view.rules.is_public(dataset)
+
+    async def body(self, most: int) -> bytes:
+        """Return the request's body; raises as `read_body`."""
+        check_length(self.request, most)
+        seconds = self.service.settings.stalled_seconds
+        return bytes(await read_body(self.request, most, seconds))
+
+    async def check_may_write(self, layer: LayerId) -> None:
+        """Raise as `View.check_may_write`, unless everybody may write."""
+        if not self.service.settings.anonymous_writes:
+            await self.view.check_may_write(layer)
+
+    async def check_may_create(self, dataset: DatasetId) -> None:
+        """Raise as `View.check_may_create`, unless everybody may write."""
+        if not self.service.settings.anonymous_writes:
+            await self.view.check_may_create(dataset)
+
+    async def check_may_create_in(self, collection: str) -> None:
+        """Raise as `View.check_may_create_in`, unless everybody may write."""
+        if not self.service.settings.anonymous_writes:
+            await self.view.check_may_create_in(check_name(collection))
+
+    async def check_may_administer(self, dataset: DatasetId) -> None:
+        """Raise as `View.check_may_administer`, unless everybody may write."""
+        if not self.service.settings.anonymous_writes:
+            await self.view.check_may_administer(dataset)
+
+    def check_may_write_somewhere(self) -> None:
+        """Return if the caller may write anything at all, or everybody may.
+
+        Raises
+        ------
+        Unauthenticated, Forbidden
+        """
+        principal = self.view.principal
+        if self.service.settings.anonymous_writes:
+            return
+        if principal.anonymous:
+            raise Unauthenticated("this needs a key or a sign-in: send Authorization: Token …")
+        if self.view.rules.highest(principal) < Role.WRITER:
+            raise Forbidden(f"{principal.name} may write nothing here")
 
 
 Handler = Callable[[Call], Awaitable[Response]]

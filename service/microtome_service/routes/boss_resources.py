@@ -12,6 +12,7 @@ from microtome_service.bossdb.documents import (
     channel_json,
     collection_json,
     downsample_json,
+    downsample_status,
     experiment_json,
     frame_json,
 )
@@ -77,7 +78,8 @@ async def get_downsample(call: Call) -> Response:
     if call.query("iso").get("iso", "false").lower() != "false":
         raise InputError("iso: resolutions halve x and y alone, isotropic ones are not served")
     channel = await call.resources.channel(*names(call))
-    return said(downsample_json(channel, frame_of(channel.info)))
+    words = downsample_json(channel, frame_of(channel.info))
+    return said({**words, "status": await _status(call, channel)})
 
 
 def names(call: Call) -> tuple[str, str, str]:
@@ -110,7 +112,16 @@ async def channel_of(call: Call) -> dict[str, Any]:
     channel = await call.resources.framed_channel(*names(call))
     dataset = channel.info.layer_id.parent
     record = await channel_record(call, dataset, channel)
-    return channel_json(channel, record, public=call.is_public(dataset))
+    words = channel_json(channel, record, public=call.is_public(dataset))
+    return {**words, "downsample_status": await _status(call, channel)}
+
+
+async def _status(call: Call, channel: Channel) -> str:
+    """Return BossDB's word for whether coarser resolutions have all that was written."""
+    status = downsample_status(channel.info)
+    if channel.layer.live is None or len(channel.info.levels) == 1:
+        return status
+    return status if await call.service.writes.is_current(channel.layer) else "IN_PROGRESS"
 
 
 async def channel_record(call: Call, dataset: DatasetId, channel: Channel) -> ChannelRecord:

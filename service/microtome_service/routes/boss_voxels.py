@@ -28,6 +28,7 @@ from microtome_service.encode import Parts
 from microtome_service.negotiate import entity_tag, unchanged
 from microtome_service.routes.boss_call import Call, route
 from microtome_service.routes.boss_resources import names
+from microtome_service.routes.live import live_headers
 
 _OFFERED = (wire.BLOSC, wire.NPYGZ, wire.JPEG)
 _MODES = ("cache", "no-cache", "raw")
@@ -49,6 +50,7 @@ async def get_cutout(call: Call) -> Response:
     check_answer(box, call.service.limits)
     wire.check_encodable(shape, channel.datatype, channel.kind, media_type, windowed=bool(window))
     headers = _headers(box, (shape, ids, window), media_type)
+    headers |= await _live_headers(call, box, headers["ETag"])
     if unchanged(call.request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if call.request.method == "HEAD":
@@ -139,6 +141,11 @@ def _headers(box: Box, asked: object, media_type: str) -> dict[str, str]:
         "Cache-Control": "no-cache",
         "Vary": "Accept",
     }
+
+
+async def _live_headers(call: Call, box: Box, etag: str) -> dict[str, str]:
+    level = box.resolution.level
+    return await live_headers(call.service, box.channel.layer, level, [box.source], etag)
 
 
 def _head(headers: dict[str, str], media_type: str) -> Response:
