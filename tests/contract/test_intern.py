@@ -182,7 +182,7 @@ def test_voxel_size_unit_and_times_are_those_of_the_source() -> None:
     assert (times.num_time_samples, times.time_step, times.time_step_unit) == (4, 2, "seconds")
     frame = remote.get_coordinate_frame(times.coord_frame)
     assert (frame.x_stop, frame.y_stop, frame.z_stop) == (47, 33, 5)
-    assert remote.get_extents(times) is None  # intern's own: it returns nothing
+    assert remote.get_extents(times) == [[0, 47], [0, 33], [0, 5]]
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])

@@ -8,10 +8,11 @@ from microtome_core.store.location import Store
 
 
 @pytest.fixture
-def call(service_store: Store, make_builder: Any, make_ramp: Any, connect: Any) -> Any:  # noqa: ANN401
+def call(make_builder: Any, make_ramp: Any, connect: Any) -> Any:  # noqa: ANN401
     """A caller of a store with one small layer."""
-    make_builder(service_store).layer("demo/brain/em", "zyx", make_ramp((2, 3, 4), "uint8"))
-    return connect(service_store)
+    store = Store("memory://people")
+    make_builder(store).layer("demo/brain/em", "zyx", make_ramp((2, 3, 4), "uint8"))
+    return connect(store)
 
 
 def test_anonymous_callers_are_in_the_group_of_everybody(call: Any) -> None:  # noqa: ANN401

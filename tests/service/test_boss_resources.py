@@ -27,9 +27,15 @@ RESOURCE = {
 
 
 @pytest.fixture
-def call(service_store: Store, make_builder: Any, make_ramp: Any, connect: Any) -> Any:  # noqa: ANN401
+def store() -> Store:
+    """An empty store in memory."""
+    return Store("memory://resources")
+
+
+@pytest.fixture
+def call(store: Store, make_builder: Any, make_ramp: Any, connect: Any) -> Any:  # noqa: ANN401
     """A caller of a store with layers of many kinds."""
-    builder = make_builder(service_store)
+    builder = make_builder(store)
     builder.layer("demo/brain/em", "zyx", make_ramp((20, 61, 83), "uint16"), levels=3)
     ids = np.zeros((20, 61, 83), "uint32")
     builder.layer("demo/brain/cells", "zyx", ids, labels_of="em")
@@ -38,7 +44,7 @@ def call(service_store: Store, make_builder: Any, make_ramp: Any, connect: Any) 
     builder.layer("my_lab/x_y/a--c1", "cyx", make_ramp((1, 9, 10), "uint8"))
     builder.layer("demo/other/heat", "zyx", make_ramp((4, 5, 6), "float32"))
     builder.layer("demo/other/signed", "zyx", make_ramp((4, 5, 6), "int16"))
-    return connect(service_store)
+    return connect(store)
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/latest"])
@@ -175,10 +181,10 @@ def test_what_is_not_there_is_404_as_bossdb_says_it(
 
 def test_a_damaged_layer_hides_no_other(
     call: Any,  # noqa: ANN401 - the folder's own class
-    service_store: Store,
+    store: Store,
 ) -> None:
     """It is in no list, and who asks for it is told that storage failed."""
-    service_store.write("demo/brain/em/zarr.json", b"{")
+    store.write("demo/brain/em/zarr.json", b"{")
     assert call.get("/v1/collection/demo/experiment/brain--overview").status_code == 200
     answer = call.get("/v1/cutout/demo/brain/em/0/0:1/0:1/0:1/")
     assert (answer.status_code, answer.json()["code"]) == (503, 5000)

@@ -1,6 +1,7 @@
 """Creating and writing through the BossDB API: by those who may, whole, or not at all."""
 
 import io
+import json
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -27,10 +28,11 @@ CUTOUT = "/v1/cutout/lab/exp/seg/0"
 
 
 @pytest.fixture
-def store(service_store: Store, make_builder: Any, make_ramp: Any) -> Store:  # noqa: ANN401
-    """A store with one layer that was ingested."""
-    make_builder(service_store).layer("demo/brain/em", "zyx", make_ramp((4, 20, 30), "uint8"))
-    return service_store
+def store(make_builder: Any, make_ramp: Any) -> Store:  # noqa: ANN401
+    """A store in memory with one layer that was ingested; on disk intern itself writes."""
+    found = Store("memory://writes")
+    make_builder(found).layer("demo/brain/em", "zyx", make_ramp((4, 20, 30), "uint8"))
+    return found
 
 
 @pytest.fixture
@@ -70,6 +72,13 @@ def read(call: Any, region: str, name: str = "seg", number: int = 0) -> NDArray[
 
 
 WHOLE = "0:90/0:70/0:12"
+# In the order in which they may be deleted.
+RESOURCES = (
+    SEG,
+    "/v1/collection/lab/experiment/exp",
+    "/v1/collection/lab",
+    "/v1/coord/CF_lab_exp",
+)
 
 
 def test_what_is_created_is_what_was_described(lab: Any, store: Store) -> None:  # noqa: ANN401
@@ -256,7 +265,7 @@ def test_pickles_are_never_taken(lab: Any, kind: str) -> None:  # noqa: ANN401
         ("/v1/coord/f", {**FRAME, "x_voxel_size": -1}),
         ("/v1/coord/f", {**FRAME, "voxel_unit": "pixels"}),
         ("/v1/coord/..f", FRAME),
-        ("/v1/collection/lab/experiment/e", {"coord_frame": "CF_lab_exp", "num_hierarchy_levels": 0}),
+        ("/v1/collection/lab/experiment/e", {**EXPERIMENT, "num_hierarchy_levels": 0}),
         ("/v1/collection/lab/experiment/e", {}),
         ("/v1/collection/lab/experiment/E", EXPERIMENT),
         ("/v1/collection/lab/experiment/e", {**EXPERIMENT, "hierarchy_method": "iso"}),
@@ -268,8 +277,8 @@ def test_pickles_are_never_taken(lab: Any, kind: str) -> None:  # noqa: ANN401
     ],
 )  # fmt: skip
 def test_descriptions_that_cannot_be_are_refused(lab: Any, url: str, body: Any) -> None:  # noqa: ANN401
-    """Names that are none, other names than the address', numbers that cannot be, half characters."""
-    answer = lab("POST", url, json=body)
+    """Names that are none or another's, numbers that cannot be, half characters."""
+    answer = lab("POST", url, content=json.dumps(body))
     assert answer.status_code == 400, answer.text
     assert (answer.json()["code"], lab.get(url).status_code) == (1000, 404)
 
