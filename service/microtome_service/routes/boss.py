@@ -31,8 +31,14 @@ class Trimmed:
         await self._app(scope, receive, send)
 
 
+def mount_boss(app: Starlette, service: Service) -> None:
+    """Serve the API below `PREFIXES`."""
+    for prefix in PREFIXES:
+        app.mount(prefix, boss_app(service), f"boss{prefix}")
+
+
 def boss_app(service: Service) -> ASGIApp:
-    """Return the app."""
+    """Return the app of one prefix."""
     rooms = (
         boss_resources, boss_voxels, boss_pictures, boss_people,
         boss_changes, boss_writes, boss_meta,
