@@ -12,12 +12,13 @@ from microtome_core.errors import TooLarge
 from microtome_core.region import Region
 from microtome_service.bossdb.channels import Channel
 from microtome_service.bossdb.levels import Resolution, find_resolution
-from microtome_service.reader import Limits, check_cost, read, voxel_bytes
+from microtome_service.reader import Limits, check_cost, cost_of, read
 from microtome_service.state import Service
 
 AXES = "tzyx"
 # Voxels of a level that are in memory at one time, where not all of them are the answer.
-_BLOCK = 32 << 20
+# Those at the edges are smaller: the largest is among the first.
+_PARTS_LOOKED_AT = 64
 _BLOCK_EXTENTS = {"t": 1, "z": 64, "y": 512, "x": 512}
 
 
@@ -136,12 +137,18 @@ async def read_parts(service: Service, box: Box) -> AsyncIterator[tuple[Box, NDA
         yield part, box.channel.cast(block)
 
 
-def memory_of(box: Box) -> int:
-    """Return the bytes that a box takes while it is read, its answer not counted."""
-    if box.resolution.factor == 1:
-        return 0
-    largest = max(voxel_bytes(box.channel.info, part.source) for part in box.split()[:2])
-    return 2 * largest
+def memory_of(box: Box, answers: int = 0) -> int:
+    """Return the bytes that are held while a box is read, part by part where it is binned.
+
+    Parameters
+    ----------
+    answers : int
+        How many times its own voxels stand in memory beside that.
+    """
+    info, level = box.channel.info, box.resolution.level
+    parts = [box] if box.resolution.factor == 1 and answers else box.split()[:_PARTS_LOOKED_AT]
+    largest = max(cost_of(info, level, [part.source]).held for part in parts)
+    return largest + answers * box.nbytes
 
 
 async def _read(service: Service, box: Box) -> NDArray[Any]:

@@ -1,6 +1,9 @@
 """The BossDB API as an app of its own, mounted at /v1 and /latest: its errors are BossDB's."""
 
+from dataclasses import dataclass
+
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from microtome_service.bossdb import problems
@@ -18,6 +21,13 @@ from microtome_service.state import Service
 PREFIXES = ("/v1", "/latest")
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A route by its whole template, for logs and metrics."""
+
+    path: str
+
+
 class Trimmed:
     """An app whose addresses end in slashes or do not, as its callers like: ``/collection//``."""
 
@@ -26,9 +36,13 @@ class Trimmed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, by the rules of ASGI."""
-        if "path" in scope:
-            scope = {**scope, "path": scope["path"].rstrip("/")}
-        await self._app(scope, receive, send)
+        inner = {**scope, "path": scope.get("path", "").rstrip("/")}
+        try:
+            await self._app(inner, receive, send)
+        finally:
+            found = inner.get("route")
+            if isinstance(found, Route):
+                scope["route"] = _Named(f"{scope.get('root_path', '')}{found.path}")
 
 
 def mount_boss(app: Starlette, service: Service) -> None:

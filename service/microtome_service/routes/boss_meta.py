@@ -32,6 +32,7 @@ async def get_pairs(call: Call) -> Response:
 
 async def create_pair(call: Call) -> Response:
     """Add a key; 409 where it has another value."""
+    place = await _change_place(call)
     key, value = _key(call), _value(call)
 
     def change(pairs: Pairs) -> Pairs:
@@ -39,12 +40,13 @@ async def create_pair(call: Call) -> Response:
             raise refused(Conflict(f"key {key[:80]!r} exists"))
         return {**pairs, key: value}
 
-    await _change(call, change)
+    await _apply(call, place, change)
     return said({"key": key, "value": value}, 201)
 
 
 async def update_pair(call: Call) -> Response:
     """Give a key another value."""
+    place = await _change_place(call)
     key, value = _key(call), _value(call)
 
     def change(pairs: Pairs) -> Pairs:
@@ -52,22 +54,18 @@ async def update_pair(call: Call) -> Response:
             raise refused(_absent(key))
         return {**pairs, key: value}
 
-    await _change(call, change)
+    await _apply(call, place, change)
     return said({"key": key, "value": value})
 
 
 async def delete_pair(call: Call) -> Response:
     """Remove a key."""
-    key = _key(call)
     place = await _change_place(call)
+    key = _key(call)
     if key not in await _pairs(call, place):
         raise _absent(key)
     await _apply(call, place, lambda pairs: {k: v for k, v in pairs.items() if k != key})
     return Response(status_code=204)
-
-
-async def _change(call: Call, change: Callable[[Pairs], Pairs]) -> None:
-    await _apply(call, await _change_place(call), change)
 
 
 async def _apply(call: Call, place: tuple[str, ...], change: Callable[[Pairs], Pairs]) -> None:

@@ -88,7 +88,7 @@ async def _picture(
     box = Box.of(channel, int(call.words["resolution"]), ranges)
     _check_picture(channel, box, media_type)
     check_answer(box, call.service.limits)
-    with await call.service.admit(call.view, 2 * box.nbytes + memory_of(box)):
+    with await call.service.admit(call.view, memory_of(box, 2)):
         block = await read_box(call.service, box)
         plane = block[0].squeeze(axis="zyx".index(normal))
         body = await call.service.compute(_encode, plane, media_type)

@@ -56,7 +56,7 @@ async def get_cutout(call: Call) -> Response:
     if call.request.method == "HEAD":
         return _head(headers, media_type)
     # What is encoded stands in memory twice.
-    lease = await call.service.admit(call.view, 2 * box.nbytes + memory_of(box))
+    lease = await call.service.admit(call.view, memory_of(box, 2))
     try:
         block = (await read_box(call.service, box)).reshape(shape)
         parts = await call.service.compute(_encode, block, ids, window, media_type)
@@ -73,7 +73,7 @@ async def get_ids(call: Call) -> Response:
     check_annotation(channel)
     box = box_of(call, channel)
     check_box(box, call.service.limits)
-    with await call.service.admit(call.view, memory_of(box) or box.nbytes):
+    with await call.service.admit(call.view, memory_of(box)):
         found = await ids_in(call.service, box)
     return JSONResponse({"ids": list(map(str, found))})
 
@@ -88,7 +88,7 @@ async def get_bounding_box(call: Call) -> Response:
     box = Box.of(channel, _resolution(call), {})
     wanted = object_id(call.words["id"])
     check_box(box, call.service.limits)
-    with await call.service.admit(call.view, memory_of(box) or box.nbytes):
+    with await call.service.admit(call.view, memory_of(box)):
         found = await bounds_of(call.service, box, wanted, tight=kind == "tight")
     return JSONResponse({f"{axis}_range": list(found[axis]) for axis in reversed(AXES)})
 

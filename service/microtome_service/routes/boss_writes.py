@@ -129,7 +129,7 @@ async def _largest_id(call: Call, channel: Channel) -> int:
     extents = dict(zip(channel.info.axes, channel.info.shape, strict=True))
     box = Box.of(channel, 0, {"t": (0, extents.get("t", 1))})
     check_box(box, call.service.limits)
-    with await call.service.admit(call.view, memory_of(box) or box.nbytes):
+    with await call.service.admit(call.view, memory_of(box)):
         return max(await ids_in(call.service, box), default=0)
 
 
