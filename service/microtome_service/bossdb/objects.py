@@ -30,7 +30,11 @@ async def ids_in(service: Service, box: Box) -> list[int]:
 
 
 def _union(found: NDArray[np.uint64], block: NDArray[Any]) -> NDArray[np.uint64]:
-    return np.union1d(found, np.unique(block).astype(np.uint64))
+    # Ids come in runs: to sort where these begin takes a fraction of sorting all voxels.
+    flat = block.reshape(-1)
+    begins = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    ids = np.unique(np.append(flat[begins], flat[0]))
+    return np.union1d(found, ids.astype(np.uint64))
 
 
 async def bounds_of(service: Service, box: Box, wanted: int, *, tight: bool) -> Bounds:

@@ -17,9 +17,9 @@ from microtome_service.state import Service
 
 AXES = "tzyx"
 # Voxels of a level that are in memory at one time, where not all of them are the answer.
-# Those at the edges are smaller: the largest is among the first.
-_PARTS_LOOKED_AT = 64
 _BLOCK_EXTENTS = {"t": 1, "z": 64, "y": 512, "x": 512}
+# Parts at the edges are smaller: the largest is among the first.
+_PARTS_LOOKED_AT = 64
 
 
 @dataclass(frozen=True, slots=True)
