@@ -20,6 +20,7 @@ from intern.resource.boss.resource import (
 from intern.service.boss.httperrorlist import HTTPErrorList
 from requests import HTTPError
 
+from microtome_cli.main import main
 from tests.bossdb_server import be_nobody
 from tests.contract.conftest import running
 
@@ -174,3 +175,46 @@ def test_metadata_is_a_dictionary() -> None:
         assert pairs["species"] == "rat"
         pairs.bulk_delete(["species", "a b"])
         assert list(pairs.keys()) == []
+
+
+def test_intern_writes_with_a_key_and_without_it_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unused_port: Callable[[], int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A key of scope write creates and writes; one that reads is 403, and nobody's token 401."""
+    (tmp_path / "root").mkdir()
+    be_nobody(tmp_path / "home", monkeypatch)
+    monkeypatch.setenv("MICROTOME_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("MICROTOME_DATABASE_URL", f"sqlite:///{tmp_path / 'access.sqlite'}")
+    assert main(["database", "upgrade"]) == 0
+    keys = {}
+    for scope in ("write", "read"):
+        capsys.readouterr()
+        words = ["token", "create", "--name", scope, "--scope", scope, "--collection", "lab"]
+        assert main(words) == 0
+        keys[scope] = capsys.readouterr().out.strip()
+    with running(str(tmp_path / "root"), unused_port()) as url:
+        host = urlsplit(url).netloc
+
+        def array(token: str, name: str, **options: object) -> intern.array:
+            for word, value in (("PROTOCOL", "http"), ("HOST", host), ("TOKEN", token)):
+                monkeypatch.setenv(f"INTERN_{word}", value)
+            return intern.array(f"bossdb://lab/exp/{name}", **options)
+
+        new = {"create_new": True, "extents": (4, 20, 30), "voxel_size": (1, 1, 1)}
+        with pytest.raises(HTTPError, match="401"):
+            array("public", "em", **new)
+        voxels = np.arange(2400, dtype="uint64").reshape(4, 20, 30).astype("uint8") | 1
+        array(keys["write"], "em", **new)[0:4, 0:20, 0:30] = voxels
+        for token in ("public", keys["read"], keys["write"]):
+            np.testing.assert_array_equal(array(token, "em")[0:4, 0:20, 0:30], voxels)
+        for token, status in (("public", 401), (keys["read"], 403)):
+            with pytest.raises(HTTPError) as caught:
+                array(token, "em")[0:4, 0:20, 0:30] = voxels
+            assert caught.value.response.status_code == status
+            assert caught.value.response.json()["code"] == 3000 + (status == 403)
+        remote = BossRemote()
+        sets = remote.list_permissions("key:read-primary")
+        assert [each["permissions"] for each in sets] == [["read", "read_volatile_data"]]

@@ -89,3 +89,35 @@ def test_only_so_many_are_kept() -> None:
 
     asyncio.run(scene())
     assert [key for key, _ in counter.calls] == ["a", "b", "c", "b"]
+
+
+def test_what_is_forgotten_is_looked_at_anew() -> None:
+    """Even where it was being loaded at that moment: whoever asks later gets what is there then."""
+    loaded: list[int | None] = []
+    gate = threading.Event()
+
+    def load(_: str, old: int | None) -> int:
+        loaded.append(old)
+        number = len(loaded)
+        if number == 2:
+            gate.wait(5)
+        return number
+
+    async def ask() -> list[int]:
+        with ThreadPoolExecutor(2) as pool:
+            values = Refreshing(load, pool, 60.0, 4)
+            first = await values.get("a")
+            values.forget()
+            slow = asyncio.create_task(values.get("a"))
+            while len(loaded) < 2:
+                await asyncio.sleep(0.001)
+            values.forget()
+            fresh = await values.get("a")
+            gate.set()
+            return [first, await slow, fresh, await values.get("a")]
+
+    first, _, fresh, last = asyncio.run(ask())
+    assert (first, fresh) == (1, 3)
+    # What was begun before is not believed: it may be older than what made us forget.
+    assert last >= 3
+    assert loaded[1] == 1
