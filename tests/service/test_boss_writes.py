@@ -5,6 +5,7 @@ import json
 import zlib
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import blosc
 import numpy as np
@@ -432,3 +433,45 @@ def test_a_channel_that_is_written_says_when_coarser_voxels_follow(lab: Any) -> 
             break
     assert lab.get("/v1/downsample/lab/exp/seg").json()["status"] == "DOWNSAMPLED"
     assert (read(lab, "0:23/0:18/0:12", number=2) == 1).all()
+
+
+WORD = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(
+        ["lab", "exp", "seg", "demo", "brain", "em", "0", "1", "0:1", "xy", "-1:0", "16"]
+    ),
+)
+ROOM = st.sampled_from(
+    ["collection", "coord", "cutout", "cutout/to_black", "ids", "boundingbox", "reserve", "meta",
+     "image", "tile", "downsample", "permissions", "groups", "sso/user", ""]
+)  # fmt: skip
+
+
+@given(
+    st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]),
+    ROOM,
+    st.lists(WORD, max_size=9),
+    st.dictionaries(st.sampled_from(["key", "value", "filter", "type", "window", "iso"]), WORD),
+    st.binary(max_size=40),
+)
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_words_are_an_error_of_the_service(
+    lab: Any,  # noqa: ANN401 - the folder's own class
+    method: str,
+    room: str,
+    words: list[str],
+    query: dict[str, str],
+    body: bytes,
+) -> None:
+    """Whatever is asked for, by whoever may do everything, it is answered or refused."""
+    path = "/".join([room, *(quote(word, safe=":", errors="replace") for word in words)])
+    told = urlencode(query, errors="replace")
+    answer = lab(method, f"/v1/{path}?{told}", content=body, headers=BLOSC)
+    assert answer.status_code < 500
+    # A client takes dots out of paths itself; and a line break is no part of a mounted app's paths.
+    inside = answer.url.path.startswith("/v1/") and "\n" not in answer.url.path
+    if answer.status_code >= 400 and method != "HEAD" and inside:
+        assert answer.json().keys() == {"status", "code", "message"}
+        assert len(answer.content) < 1500
