@@ -103,7 +103,7 @@ class Catalog:
     def forget(self) -> None:
         """Look at everything anew when it is asked for next: something was made or removed."""
         for kept in (self._datasets, self._layer_ids, self._layers):
-            kept.forget()
+            kept.forget_all()
 
     def close(self) -> None:
         """Let the threads go."""

@@ -107,11 +107,11 @@ def test_what_is_forgotten_is_looked_at_anew() -> None:
         with ThreadPoolExecutor(2) as pool:
             values = Refreshing(load, pool, 60.0, 4)
             first = await values.get("a")
-            values.forget()
+            values.forget_all()
             slow = asyncio.create_task(values.get("a"))
             while len(loaded) < 2:
                 await asyncio.sleep(0.001)
-            values.forget()
+            values.forget_all()
             fresh = await values.get("a")
             gate.set()
             return [first, await slow, fresh, await values.get("a")]

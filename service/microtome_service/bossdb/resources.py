@@ -189,7 +189,7 @@ class Resources:
         return record.frame, record.description
 
     async def _frame_of_experiment(self, name: str) -> Experiment | None:
-        for collection, experiment in _places(name):
+        for collection, experiment in places_of_frame(name):
             try:
                 found = await self.experiment(collection, experiment)
             except NotFound:
@@ -265,7 +265,7 @@ def name_of_frame(collection: str, experiment: str) -> str:
     return f"CF_{collection}{between}{experiment}"
 
 
-def _places(name: str) -> list[tuple[str, str]]:
+def places_of_frame(name: str) -> list[tuple[str, str]]:
     """Return every collection and experiment that a frame's name may stand for."""
     exact = _FRAME.fullmatch(name)
     if exact:

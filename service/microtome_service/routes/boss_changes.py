@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.routing import Route
 
-from microtome_core.errors import Conflict, NotFound
+from microtome_core.errors import Conflict, InputError, MicrotomeError, NotFound
 from microtome_core.names import DatasetId, LayerId, check_name
 from microtome_service.auth.roles import EVERYWHERE, Role
 from microtome_service.bossdb import changes
@@ -29,6 +29,7 @@ from microtome_service.bossdb.records import (
     FrameRecord,
     ResourceRecord,
 )
+from microtome_service.bossdb.resources import places_of_frame
 from microtome_service.bossdb.words import frame_name
 from microtome_service.errors import Forbidden
 from microtome_service.routes.boss_call import Call, route
@@ -175,7 +176,7 @@ async def delete_channel_of_path(call: Call) -> Response:
 
 async def create_frame(call: Call) -> Response:
     """Create a coordinate frame."""
-    call.check_may_write_somewhere()
+    await _check_may_name(call, call.words["frame"])
     name = frame_name(call.words["frame"])
     body = await _body(call, FrameBody, name)
     try:
@@ -216,8 +217,8 @@ async def delete_frame(call: Call) -> Response:
 
 async def _own_frame(call: Call) -> str:
     """Return the name of a frame that the caller created, or may change as the administrator."""
-    call.check_may_write_somewhere()
     name = call.words["frame"]
+    await _check_may_name(call, name)
     await call.resources.frame(name)
     record = await call.records.frame(name)
     if record is None:
@@ -227,6 +228,25 @@ async def _own_frame(call: Call) -> str:
             call, call.view.rules.role_in_collection(call.view.principal, EVERYWHERE), name
         )
     return name
+
+
+async def _check_may_name(call: Call, name: str) -> None:
+    """Return if the caller may write, and in the dataset for whose frame a name stands, if for any.
+
+    Raises as `View.check_may_create`.
+    """
+    call.check_may_write_somewhere()
+    refusals: list[MicrotomeError] = []
+    for collection, experiment in places_of_frame(name):
+        try:
+            await call.check_may_create(DatasetId(collection, experiment))
+        except (InputError, NotFound, Forbidden) as error:
+            refusals.append(error)
+        else:
+            return
+    told = [error for error in refusals if not isinstance(error, InputError)]
+    if told:
+        raise next((e for e in told if isinstance(e, Forbidden)), told[0])
 
 
 def _check_admin(call: Call, role: Role, what: str) -> None:
