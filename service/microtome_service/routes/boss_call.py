@@ -71,9 +71,9 @@ class Call:
         """Tell whether anyone may read a dataset."""
         return self.view.rules.is_public(dataset)
 
-    async def body(self, most: int) -> bytes:
-        """Return the request's body; raises as `read_body`."""
-        check_length(self.request, most)
+    async def body(self, most: int, expected: str) -> bytes:
+        """Return the request's body; raises as `check_length` and `read_body`."""
+        check_length(self.request, most, expected)
         seconds = self.service.settings.stalled_seconds
         return bytes(await read_body(self.request, most, seconds))
 

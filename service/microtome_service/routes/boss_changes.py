@@ -274,7 +274,7 @@ async def _describe(call: Call, collection: str, dataset: str | None, body: Body
 
 async def _body(call: Call, model: type[_B], name: str) -> _B:
     call.query()
-    return read_body(model, await call.body(MOST_BODY), name)
+    return read_body(model, await call.body(MOST_BODY, "a description"), name)
 
 
 def _who(call: Call) -> str:

@@ -39,7 +39,7 @@ async def post_cutout(call: Call) -> Response:
     check_answer(box, call.service.limits)
     expected = Expected(box.region.shape, channel.datatype, wire.BLOSC)
     with await call.service.admit(call.view, 3 * box.nbytes + _shard_bytes(channel)):
-        body = await call.body(expected.most)
+        body = await call.body(expected.most, str(expected))
         shape, dtype = box.region.shape, channel.datatype
         block = await call.service.compute(wire.decode, body, shape, dtype, wire.BLOSC)
         facts = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
