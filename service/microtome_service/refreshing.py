@@ -49,6 +49,15 @@ class Refreshing(Generic[Key, Value]):
         self._flights: dict[Key, asyncio.Task[Value]] = {}
         self._forgotten = 0
 
+    def forget_all(self) -> None:
+        """Believe nothing any more; what is loaded still serves as old values."""
+        self._entries = OrderedDict(
+            (key, _Entry(entry.value, 0.0)) for key, entry in self._entries.items()
+        )
+        # Whoever asks from now on must not get what was begun before.
+        self._flights.clear()
+        self._forgotten += 1
+
     async def get(self, key: Key) -> Value:
         """Return the value of `key`, not older than the time given."""
         entry = self._entries.get(key)
@@ -66,15 +75,6 @@ class Refreshing(Generic[Key, Value]):
     def forget(self, key: Key) -> None:
         """Believe the value of `key` no longer."""
         self._entries.pop(key, None)
-
-    def forget_all(self) -> None:
-        """Believe nothing any more; what is loaded still serves as old values."""
-        self._entries = OrderedDict(
-            (key, _Entry(entry.value, 0.0)) for key, entry in self._entries.items()
-        )
-        # Whoever asks from now on must not get what was begun before.
-        self._flights.clear()
-        self._forgotten += 1
 
     async def _refresh(self, key: Key) -> Value:
         entry = self._entries.pop(key, None)
