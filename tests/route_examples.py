@@ -46,7 +46,7 @@ WHOLE: Mapping[str, Sequence[str]] = {
     },
 }
 # What an image is not asked for: that is 400.
-UNFIT = ("/ids/", "/boundingbox/")
+UNFIT = ("/ids/", "/boundingbox/", "/reserve/")
 
 # Operations that read by another method than GET, and what is sent with them: a list of boxes is
 # too long for an address.
