@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# As many tests at once as there are processors, whole runs of neighbours kept together.
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-damage check format bench clean
@@ -23,13 +25,13 @@ demo: $(READY) ## make a sample brain, ingest, serve and cut it (ONCE=1 stops; S
 	@$(BIN)/microtome demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: $(READY) ## run the tests (under 15 minutes)
-	$(BIN)/python -m pytest -m 'not slow and not exhaustive' $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not exhaustive' $(ARGS)
 
 test-all: $(READY) ## run the tests, the slow and the exhaustive ones too
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-damage: $(READY) ## damage every sample in 210 ways (needs MICROTOME_SAMPLES)
-	$(BIN)/python -m pytest -m exhaustive $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m exhaustive $(ARGS)
 
 check: $(READY) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
