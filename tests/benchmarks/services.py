@@ -187,8 +187,10 @@ def _hsds(folder: Path, stack: Stack, _: Path) -> Iterator[list[_Client]]:
     root.mkdir()
     (root / "pw").write_text("admin:admin\n")
     words = [str(bin_folder / "hsds"), "--root_dir", str(root), "--host", "127.0.0.1"]
-    words += ["--count", "2", "--password_file", str(root / "pw"), "--port"]
-    with _running(words, {}, "/about") as address:
+    words += ["--logfile", str(root / "log"), "--count", "2"]
+    words += ["--password_file", str(root / "pw"), "--port"]
+    with _running(words, {}) as address:
+        time.sleep(12)  # it listens before its nodes are there
         touch = [str(bin_folder / "hstouch"), "-e", address, "-u", "admin", "-p", "admin"]
         for home in ("/home/", "/home/admin/"):
             subprocess.run([*touch, home], check=True, capture_output=True)
@@ -239,7 +241,7 @@ def _write_precomputed(folder: Path, stack: Stack) -> None:
 
 @contextmanager
 def _running(
-    words: Sequence[str], more: Mapping[str, str], ready: str = "/", port: int | None = None
+    words: Sequence[str], more: Mapping[str, str], port: int | None = None
 ) -> Iterator[str]:
     """Start a service, its port being the last word, and end it with all that it started."""
     given = port if port is not None else _free_port()
@@ -248,8 +250,6 @@ def _running(
     with subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **more}) as process:
         try:
             _wait(given, process)
-            if ready != "/":
-                time.sleep(12)  # HSDS listens before its nodes are there
             yield f"http://127.0.0.1:{given}"
         finally:
             for child in psutil.Process(process.pid).children(recursive=True):
