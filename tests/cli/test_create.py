@@ -37,7 +37,7 @@ def seg(tmp_path: Path) -> Layer:
 def test_a_layer_is_created_by_its_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Labels of uint64 unless said otherwise; it says what was made."""
     assert create(tmp_path, str(SEG), *SIZE, "--unit", "nm") == 0
-    assert "labels, zyx 20×40×40, uint64" in capsys.readouterr().out
+    assert "labels, zyx 20×40×40, uint64, 1 level;" in capsys.readouterr().out
     info = read_layer(Store(str(tmp_path)), SEG).info
     assert info.levels[0].scale == (2.0, 0.5, 0.5)
     assert set(info.units) == {"nanometer"}

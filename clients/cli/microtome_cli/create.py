@@ -60,11 +60,16 @@ def run(arguments: argparse.Namespace) -> int:
     info = read_layer(store, layer_id).info
     shape = _times(info.shape)
     print(
-        f"{layer_id}: {info.kind}, {info.axes} {shape}, {info.dtype}, {len(info.levels)} levels; "
+        f"{layer_id}: {info.kind}, {info.axes} {shape}, {info.dtype}, {_levels(info)}; "
         f"empty and writable ({bytes_text(info.nbytes)} of voxels, "
         f"chunks {_times(info.levels[0].chunk)}, shards {_times(info.levels[0].shard)})"
     )
     return 0
+
+
+def _levels(info: LayerInfo) -> str:
+    count = len(info.levels)
+    return f"{count} level" if count == 1 else f"{count} levels"
 
 
 def _described(store: Store, layer_id: LayerId, arguments: argparse.Namespace) -> NewLayer:
