@@ -254,6 +254,17 @@ def test_a_thumbnail_reads_no_more_than_allowed(
     assert list(brightest.values()) == [255, 128, 413]
 
 
+def test_a_thumbnail_is_chosen_by_the_limit_of_cutouts_too(
+    disk_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    """Where a cutout of the depth would be refused, the thumbnail is of the middle plane."""
+    voxels = np.zeros((16, 32, 32), "uint8")
+    voxels[2], voxels[8] = 200, 100
+    make_builder(disk_store).layer("demo/brain/neurons", "zyx", voxels, levels=2)
+    call = connect(disk_store, max_cutout_bytes=16 * 32 * 32 - 1)
+    assert picture(call.get(f"{LAYER}/thumbnail.png?size=32")).max() == 128
+
+
 def test_a_thumbnail_of_labels_mixes_no_colours(
     service_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
 ) -> None:

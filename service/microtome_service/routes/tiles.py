@@ -199,7 +199,9 @@ def _shown(
     service: Service, layer: Layer, look: Appearance, size: int
 ) -> tuple[Shown, list[Region]]:
     """Return what a thumbnail shows, and its region of each channel."""
-    limits = replace(service.limits, decoded=service.settings.max_thumbnail_bytes)
+    # Chunks are no less than voxels: what is chosen by them keeps the limit of voxels, too.
+    decoded = min(service.settings.max_thumbnail_bytes, service.limits.voxels)
+    limits = replace(service.limits, decoded=decoded)
     shown = choose_view(layer.info, size, len(look.channels), limits)
     regions = [view_region(layer.info, shown, c) for c in look.channels]
     check_cost(layer.info, shown.level, regions, limits)
