@@ -7,7 +7,7 @@ of one shard that lie close together are read at once, and sent with the bytes b
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from microtome_service.sending import Pieces
 from microtome_service.shards import Places, open_shard, reading
 from microtome_service.state import Service
 from microtome_service.stored import ArrayFiles, Shard
+from microtome_service.together import together
 
 # Bytes of header for a chunk, about.
 HEADER_BYTES = 128
@@ -118,17 +119,7 @@ async def find_chunks(
             return await _find(service, Shard(layer, level, index, array), selection.region)
 
     shards = array.grid.touched(selection.region)
-    return _assemble(form, await _all(map(find, shards)), most)
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, _Found]]) -> list[_Found]:
-    """Return all results; the first failure ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in work]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from failed
-    return [task.result() for task in tasks]
+    return await service.compute(_assemble, form, await together(map(find, shards)), most)
 
 
 async def _find(service: Service, shard: Shard, region: Region) -> _Found:

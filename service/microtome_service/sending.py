@@ -57,8 +57,10 @@ class StreamedResponse(Response):
         except StorageError as error:
             raise Interrupted(f"broke off an answer: {error}") from error
         finally:
-            await self._pieces.aclose()
-            self._done()
+            try:
+                await self._pieces.aclose()
+            finally:
+                self._done()
 
 
 async def started(pieces: Pieces) -> Pieces:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microtome_core.errors import StorageError
+from microtome_core.store.location import storage_errors
 from microtome_core.store.shards import ABSENT, parse_index
 from microtome_service.errors import Unreadable
 from microtome_service.objects import Objects, Opened
@@ -28,9 +29,10 @@ async def open_shard(objects: Objects, shard: Shard) -> Opened | None:
     Unreadable
         It is lost or too short, or storage failed; names the shard.
     """
-    if shard.empty:
-        return None
     with reading(shard):
+        with storage_errors(shard.path):
+            if await shard.layer.voxels[shard.level].is_empty(shard.index):
+                return None
         opened = await objects.open(shard.path)
         if opened is None:
             if shard.layer.complete:

@@ -115,12 +115,6 @@ class Shard:
         """Bytes that it has at least."""
         return 1 if self.array.sharding is None else self.array.sharding.index_bytes
 
-    @property
-    def empty(self) -> bool:
-        """Whether it was left out on purpose, all its voxels being 0."""
-        empty = self.layer.voxels[self.level].empty
-        return empty is not None and bool(empty[self.index])
-
 
 def load_files(store: Store, layer: Layer) -> LayerFiles:
     """Read the metadata of a layer's arrays. Blocks."""

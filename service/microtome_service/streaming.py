@@ -21,6 +21,7 @@ from microtome_service.exchange import span
 from microtome_service.reader import Limits, check_cost, cost_of, find_level, read
 from microtome_service.slabs import largest, slabs
 from microtome_service.state import Service
+from microtome_service.together import together
 from microtome_service.view import View
 
 STREAMED = (*PLAIN, FORMATS["zstd"])
@@ -152,12 +153,7 @@ def _compress(compressor: Any, parts: Parts, last: bool) -> Parts:  # noqa: ANN4
 async def _read_piece(layer: Layer, level: int, piece: Piece, seconds: float) -> Parts:
     if len(piece) == 1:
         return (await _read_one(layer, level, *piece[0], seconds),)
-    tasks = [asyncio.create_task(_read_one(layer, level, *each, seconds)) for each in piece]
-    try:
-        return tuple(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
+    return tuple(await together(_read_one(layer, level, *each, seconds) for each in piece))
 
 
 async def _read_one(

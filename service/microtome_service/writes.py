@@ -90,7 +90,7 @@ class Writes:
         try:
             # It is not broken off where the caller goes away.
             work = run(self._pool, self._write, layer, region, block, facts, merge, expected)
-            written = await asyncio.shield(work)
+            written = await _finished(work)
         except (ValueError, OSError, RuntimeError) as error:
             raise Unreadable(
                 f"layer {layer.info.id}, region {region}: storage failed; it is not known whether "
@@ -146,6 +146,15 @@ class Writes:
         told = {"region": str(region), "before": written.before, "after": written.after}
         record_write(live, {**facts, **told, "shards": written.shards})
         return written
+
+
+async def _finished(work: asyncio.Future[Written]) -> Written:
+    """Return what a thread does; whoever leaves waits for its end: until then it holds memory."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
 
 
 async def state_of(layer: Layer, level: int, regions: Sequence[Region]) -> str:

@@ -143,6 +143,10 @@ class LiveVoxels(Voxels):
             before = after
         return await self._read_snapshots(region)
 
+    async def is_empty(self, index: tuple[int, ...]) -> bool:
+        """Tell whether a shard is empty now; raises as `Voxels.is_empty`."""
+        return bool((await self._live.empty())[self._level][index])
+
     def load(self, region: Region) -> NDArray[Any]:
         """Return a region, of which each chunk is of one moment; raises as `Voxels.load`."""
         return Voxels(self.array, self.shards, self.empty).load(region)

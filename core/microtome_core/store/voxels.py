@@ -72,6 +72,10 @@ class Voxels:
         """Return what changes whenever voxels of a region may have; None where none ever do."""
         return None
 
+    async def is_empty(self, index: tuple[int, ...]) -> bool:
+        """Tell whether a shard was left out on purpose; raises as `read`."""
+        return self.empty is not None and bool(self.empty[index])
+
     def _touches_empty(self, region: Region) -> bool:
         if self.empty is None:
             return False

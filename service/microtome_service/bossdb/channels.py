@@ -144,8 +144,3 @@ def split_name(name: str) -> tuple[str, int] | None:
     """
     found = _PART.fullmatch(name)
     return (found[1], int(found[2])) if found else None
-
-
-def dtype_of(channel: Channel) -> np.dtype[Any]:
-    """Return the channel's type, as it goes over the wire."""
-    return np.dtype(channel.datatype).newbyteorder("<")

@@ -1,6 +1,5 @@
 """Tiles of planes, rendered, and thumbnails."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -31,6 +30,7 @@ from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, g
 from microtome_service.state import Service
 from microtome_service.thumbnail import View as Shown
 from microtome_service.thumbnail import choose_view, fit, project, project_labels, view_region
+from microtome_service.together import together
 from microtome_service.versions import Version, cache_control, check_version
 
 _MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -218,7 +218,7 @@ def _small(blocks: list[NDArray[Any]], info: LayerInfo, look: Appearance, size: 
 async def _read_all(
     layer: Layer, level: int, regions: Sequence[Region], seconds: float
 ) -> list[NDArray[Any]]:
-    return await asyncio.gather(*(read(layer, level, region, seconds) for region in regions))
+    return await together(read(layer, level, region, seconds) for region in regions)
 
 
 def _decoded(info: LayerInfo, level: int, regions: Sequence[Region]) -> int:
