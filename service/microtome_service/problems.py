@@ -61,12 +61,28 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
 )
 _FRESH = {"Cache-Control": "no-store"}
 CHALLENGE = 'Bearer realm="microtome"'
+LATER = {"Retry-After": "2"}
 _HIDDEN = "storage failed or holds damaged data"
 
 
 def status_of(error: Exception) -> int:
     """Return the HTTP status of an error; 500 for one that nobody raises on purpose."""
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+
+
+def failed(error: Exception) -> bool:
+    """Tell whether an error is the service's: the same request may succeed later."""
+    return isinstance(error, Busy) or status_of(error) >= 500
+
+
+def tell(request: Request, error: Exception) -> str:
+    """Write in the log how the service failed, and return what may be said of it to strangers."""
+    # To be busy is no fault: metrics count it, and lines of it would fill the log under load.
+    busy = isinstance(error, Busy)
+    level, cause = (logging.INFO, None) if busy else (logging.ERROR, error)
+    _LOG.log(level, "%s %r: %s", request.method, request.url.path, error, exc_info=cause)
+    # Words from the storage engine name paths and hosts; they are for the log alone.
+    return str(error) if isinstance(error, Unreadable | Busy) else _HIDDEN
 
 
 def problem(
@@ -156,19 +172,12 @@ async def _microtome(request: Request, error: Exception) -> Response:
     if isinstance(error, Unauthenticated):
         challenge = {"WWW-Authenticate": CHALLENGE + ', error="invalid_token"' * error.invalid}
         return _answer(request, status, str(error), type(error).__name__, challenge)
-    if status < 500 and not isinstance(error, Busy):
+    if not failed(error):
         size = error.size if isinstance(error, RangeNotSatisfiable) else None
         headers = {} if size is None else {"Content-Range": f"bytes */{size}"}
         return _answer(request, status, str(error), type(error).__name__, headers)
-    # To be busy is no fault: metrics count it, and lines of it would fill the log under load.
-    cause = None if isinstance(error, Busy) else error
-    level = logging.INFO if isinstance(error, Busy) else logging.ERROR
-    _LOG.log(level, "%s %r: %s", request.method, request.url.path, error, exc_info=cause)
-    # Words from the storage engine name paths and hosts; they are for the log alone.
-    fit = isinstance(error, Unreadable | Busy)
     name = "StorageError" if isinstance(error, StorageError) else type(error).__name__
-    detail = str(error) if fit else _HIDDEN
-    return _answer(request, status, detail, name, {"Retry-After": "2"})
+    return _answer(request, status, tell(request, error), name, LATER)
 
 
 async def _validation(request: Request, error: Exception) -> Response:

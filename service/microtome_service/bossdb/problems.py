@@ -1,6 +1,5 @@
 """Errors as BossDB writes them: ``{"status", "code", "message"}``."""
 
-import logging
 from collections.abc import Mapping
 
 from starlette.applications import Starlette
@@ -10,10 +9,9 @@ from starlette.responses import JSONResponse, Response
 
 from microtome_core.errors import Conflict, MicrotomeError, NotFound, StorageError, TooLarge
 from microtome_service.bossdb.errors import ExtentMismatch, TypeMismatch
-from microtome_service.errors import Busy, Forbidden, Unauthenticated, Unreadable
-from microtome_service.problems import status_of
+from microtome_service.errors import Busy, Forbidden, Unauthenticated
+from microtome_service.problems import LATER, failed, status_of, tell
 
-_LOG = logging.getLogger(__name__)
 _LONGEST = 1000
 # The first class that fits decides. Those of BossDB that clients look at are 2000 to 2002, 3001
 # and 4000; the others are ours.
@@ -29,7 +27,6 @@ CODES: tuple[tuple[type[Exception], int], ...] = (
     (Busy, 5001),
 )
 _OTHER = 1000
-_HIDDEN = "storage failed or holds damaged data"
 
 
 def install(app: Starlette) -> None:
@@ -56,14 +53,9 @@ async def _microtome(request: Request, error: Exception) -> Response:
     status, code = status_of(error), code_of(error)
     if isinstance(error, Unauthenticated):
         return answer(status, code, str(error), {"WWW-Authenticate": 'Token realm="microtome"'})
-    if status < 500 and not isinstance(error, Busy):
+    if not failed(error):
         return answer(status, code, str(error))
-    cause = None if isinstance(error, Busy) else error
-    level = logging.WARNING if isinstance(error, Busy) else logging.ERROR
-    _LOG.log(level, "%s %r: %s", request.method, request.url.path, error, exc_info=cause)
-    # Words from the storage engine name paths and hosts; they are for the log alone.
-    fit = isinstance(error, Unreadable | Busy)
-    return answer(status, code, str(error) if fit else _HIDDEN, {"Retry-After": "2"})
+    return answer(status, code, tell(request, error), LATER)
 
 
 async def _http(_: Request, error: Exception) -> Response:
