@@ -72,6 +72,6 @@ async def read_body(request: Request, most: int, seconds: float) -> bytearray:
 
 def _check(body: bytearray, most: int, late: float) -> None:
     if len(body) > most:
-        raise TooLarge(f"a body of more than {most} bytes, the most for this region")
+        raise TooLarge(f"a body of more than {most} bytes: so many are the most")
     if late > len(body) / _LEAST_BYTES_A_SECOND:
         raise SlowCaller(f"only {len(body)} bytes of the body came in time")

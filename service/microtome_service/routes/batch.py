@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from microtome_core.errors import InputError, TooLarge
+from microtome_core.errors import InputError
 from microtome_service.batch import LISTED, check_same_shape, parse, plan_boxes, same_shape
 from microtome_service.encode import FORMATS, choose_media_type, describe, npy_header
 from microtome_service.problems import responses
@@ -14,6 +14,7 @@ from microtome_service.reader import cost_of, find_level
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, grouped
 from microtome_service.streaming import STREAMED, stream
+from microtome_service.upload import check_length, read_body
 from microtome_service.versions import Version, check_version
 
 _NAMES = [name for name, media_type in FORMATS.items() if media_type in STREAMED]
@@ -55,8 +56,10 @@ async def post_cutouts(
     info = layer.info
     find_level(info, query.level)
     check_version(info, query.version)
-    body = await _read_body(request, service.settings.max_body_bytes)
-    regions = parse(body, info, query.level, service.settings.max_boxes)
+    most = service.settings.max_body_bytes
+    check_length(request, most, "a list of boxes: list fewer at a time")
+    body = await read_body(request, most, service.settings.stalled_seconds)
+    regions = parse(bytes(body), info, query.level, service.settings.max_boxes)
     prefix = b""
     if media_type == FORMATS["npy"]:
         check_same_shape(regions)
@@ -79,15 +82,6 @@ def _media_type(name: str | None, accept: str | None) -> str:
     return media_type
 
 
-async def _read_body(request: Request, most: int) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most:
-            raise TooLarge(f"a body of more than {most} bytes: list fewer boxes at a time")
-    return bytes(body)
-
-
 def router() -> APIRouter:
     """Return the route of batches."""
     routes = APIRouter(tags=["voxels"], route_class=LeanRoute)
@@ -105,7 +99,7 @@ def router() -> APIRouter:
                 "description": "The voxels of one box after another.",
                 "content": dict.fromkeys(STREAMED, binary),
             },
-            **responses(400, 404, 406, 409, 413, 422, 429, 503),
+            **responses(400, 404, 406, 408, 409, 413, 422, 429, 503),
         },
         openapi_extra={
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
