@@ -5,13 +5,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome_core.errors import InputError, NotFound
+from microtome_core.errors import InputError, NotFound, TooLarge
 from microtome_service.bossdb.channels import Channel
 from microtome_service.bossdb.documents import CUBOID
 from microtome_service.bossdb.voxels import AXES, Box, box_extents, read_parts
 from microtome_service.state import Service
 
 Bounds = dict[str, tuple[int, int]]
+# What stands in memory of each, as a number, as a word and as JSON, is some hundred bytes.
+MOST_IDS = 1 << 20
 _CUBOID = dict(zip("xyz", CUBOID, strict=True))
 
 
@@ -22,11 +24,27 @@ def check_annotation(channel: Channel) -> None:
 
 
 async def ids_in(service: Service, box: Box) -> list[int]:
-    """Return every id but 0 in a box, sorted, with one part of it in memory at a time."""
+    """Return every id but 0 in a box, sorted, with one part of it in memory at a time.
+
+    Raises
+    ------
+    TooLarge
+        More ids than are told at once.
+    """
     found = np.zeros(0, np.uint64)
     async for _, block in read_parts(service, box):
         found = await service.compute(_union, found, block)
-    return [int(i) for i in found if i]
+        if len(found) > MOST_IDS + 1:
+            raise TooLarge(f"more than {MOST_IDS} ids: ask for a smaller region")
+    return [i for i in found.tolist() if i]
+
+
+async def largest_in(service: Service, box: Box) -> int:
+    """Return the largest id in a box; 0 where there is none."""
+    largest = 0
+    async for _, block in read_parts(service, box):
+        largest = max(largest, int(await service.compute(np.max, block)))
+    return largest
 
 
 def _union(found: NDArray[np.uint64], block: NDArray[Any]) -> NDArray[np.uint64]:

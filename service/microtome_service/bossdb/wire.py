@@ -13,7 +13,7 @@ image/jpeg             uint8 of one time point, planes stacked: (z · y, x), los
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from math import prod
 from typing import Any
@@ -37,6 +37,7 @@ NPYGZ = "application/npygz"
 JPEG = FORMATS["jpeg"]
 PNG = FORMATS["png"]
 _LONGEST_JPEG = 65500
+_SLAB = 1 << 20
 # Blosc 1's header: four bytes, then the size of what it holds and two other sizes.
 _HEADER = struct.Struct("<4xI8x")
 
@@ -103,8 +104,11 @@ def encode(block: NDArray[Any], media_type: str) -> encoders.Parts:
 def scale_window(block: NDArray[Any], window: tuple[float, float]) -> NDArray[np.uint8]:
     """Return values with `window` spread over 0 to 255; what lies outside is clipped."""
     low, high = window
-    scaled = (block.astype(np.float64) - low) * (255 / (high - low))
-    return (np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)
+    flat, scaled = block.reshape(-1), np.empty(block.size, np.uint8)
+    for part in _slabs(block.size):
+        values = (flat[part].astype(np.float64) - low) * (255 / (high - low))
+        scaled[part] = np.clip(values, 0, 255) + 0.5
+    return scaled.reshape(block.shape)
 
 
 def keep_ids(block: NDArray[Any], ids: Sequence[int]) -> NDArray[Any]:
@@ -113,9 +117,17 @@ def keep_ids(block: NDArray[Any], ids: Sequence[int]) -> NDArray[Any]:
     >>> keep_ids(np.array([1, 2, 3], np.uint64), [1, 3]).tolist()
     [1, 0, 3]
     """
-    wanted = np.array(ids, np.uint64)
-    kept = np.isin(block.astype(np.uint64, copy=False), wanted)
-    return np.where(kept, block, block.dtype.type(0))
+    wanted, flat = np.array(ids, np.uint64), block.reshape(-1)
+    result = np.zeros_like(flat)
+    for part in _slabs(block.size):
+        kept = np.isin(flat[part].astype(np.uint64, copy=False), wanted)
+        np.copyto(result[part], flat[part], where=kept)
+    return result.reshape(block.shape)
+
+
+def _slabs(size: int) -> Iterator[slice]:
+    """Yield so many voxels at a time that what they are widened to needs no room of its own."""
+    return (slice(low, low + _SLAB) for low in range(0, size, _SLAB))
 
 
 def decode(body: bytes, shape: Sequence[int], dtype: str, media_type: str) -> NDArray[Any]:

@@ -75,7 +75,7 @@ async def get_user(call: Call) -> Response:
 async def get_roles(call: Call) -> Response:
     """Return the caller's roles in the service as a whole: none, for rights are by dataset."""
     _check_own(call)
-    return Response(b"[]", media_type="application/json")
+    return said([])
 
 
 async def refuse(call: Call) -> Response:

@@ -87,7 +87,7 @@ def names(call: Call) -> tuple[str, str, str]:
     return call.words["collection"], call.words["experiment"], call.words["channel"]
 
 
-def said(words: dict[str, Any], status: int = 200) -> Response:
+def said(words: dict[str, Any] | list[Any], status: int = 200) -> Response:
     """Return JSON as an answer."""
     return JSONResponse(words, status, headers=_FRESH)
 

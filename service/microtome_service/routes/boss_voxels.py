@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from microtome_core import __version__
@@ -27,7 +27,7 @@ from microtome_service.bossdb.words import object_id, object_ids, span, whole_nu
 from microtome_service.encode import Parts
 from microtome_service.negotiate import entity_tag, unchanged
 from microtome_service.routes.boss_call import Call, route
-from microtome_service.routes.boss_resources import names
+from microtome_service.routes.boss_resources import names, said
 from microtome_service.routes.live import live_headers
 
 _OFFERED = (wire.BLOSC, wire.NPYGZ, wire.JPEG)
@@ -75,7 +75,7 @@ async def get_ids(call: Call) -> Response:
     check_box(box, call.service.limits)
     with await call.service.admit(call.view, memory_of(box)):
         found = await ids_in(call.service, box)
-    return JSONResponse({"ids": list(map(str, found))})
+    return said({"ids": list(map(str, found))})
 
 
 async def get_bounding_box(call: Call) -> Response:
@@ -90,7 +90,7 @@ async def get_bounding_box(call: Call) -> Response:
     check_box(box, call.service.limits)
     with await call.service.admit(call.view, memory_of(box)):
         found = await bounds_of(call.service, box, wanted, tight=kind == "tight")
-    return JSONResponse({f"{axis}_range": list(found[axis]) for axis in reversed(AXES)})
+    return said({f"{axis}_range": list(found[axis]) for axis in reversed(AXES)})
 
 
 def box_of(call: Call, channel: Channel) -> Box:

@@ -1,19 +1,21 @@
 """Writing voxels as BossDB does: cutouts, regions to black, reserved ids, downsampling."""
 
 import asyncio
-import hashlib
 import secrets
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.responses import Response
 from starlette.routing import Route
 
 from microtome_core.errors import InputError
 from microtome_core.store.writing import check_writable
+from microtome_service.audit import digest, facts
 from microtome_service.bossdb import wire
 from microtome_service.bossdb.changes import note_id, reserve
 from microtome_service.bossdb.channels import Channel
-from microtome_service.bossdb.objects import check_annotation, ids_in
+from microtome_service.bossdb.objects import check_annotation, largest_in
 from microtome_service.bossdb.voxels import Box, check_answer, check_box, memory_of
 from microtome_service.bossdb.words import whole_number
 from microtome_service.decode import Expected
@@ -40,11 +42,9 @@ async def post_cutout(call: Call) -> Response:
     expected = Expected(box.region.shape, channel.datatype, wire.BLOSC)
     with await call.service.admit(call.view, 3 * box.nbytes + _shard_bytes(channel)):
         body = await call.body(expected.most, str(expected))
-        shape, dtype = box.region.shape, channel.datatype
-        block = await call.service.compute(wire.decode, body, shape, dtype, wire.BLOSC)
-        facts = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
-        await _write(call, box, block, facts, merge=channel.kind == "annotation")
-        await _note_ids(call, channel, int(block.max()))
+        voxels, told, largest = await call.service.compute(_decode, body, box)
+        await _write(call, box, voxels, told, merge=channel.kind == "annotation")
+        await _note_ids(call, channel, largest)
     return Response(status_code=201)
 
 
@@ -54,8 +54,8 @@ async def put_to_black(call: Call) -> Response:
     channel, box = await _writable(call)
     check_answer(box, call.service.limits)
     with await call.service.admit(call.view, box.nbytes + _shard_bytes(channel)):
-        block = np.zeros(box.region.shape, channel.datatype)
-        await _write(call, box, block, {"bytes": 0}, merge=False)
+        voxels = np.zeros(box.source.shape, channel.info.dtype)
+        await _write(call, box, voxels, {"bytes": 0}, merge=False)
     return Response(status_code=200)
 
 
@@ -102,18 +102,19 @@ async def _writable(call: Call) -> tuple[Channel, Box]:
     return channel, box_of(call, channel)
 
 
-async def _write(
-    call: Call, box: Box, block: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]",
-    facts: dict[str, object], *, merge: bool,
-) -> None:  # fmt: skip
-    told = {
-        "who": call.view.principal.name,
-        "method": f"{call.request.method} {call.request.url.path.split('/')[1]}",
-        "media_type": wire.BLOSC,
-        **facts,
-    }
+def _decode(body: bytes, box: Box) -> tuple[NDArray[Any], dict[str, Any], int]:
+    """Return the voxels of a body as the layer has them, what is kept of it, and the largest."""
+    block = wire.decode(body, box.region.shape, box.channel.datatype, wire.BLOSC)
     voxels = box.channel.uncast(block).reshape(box.source.shape)
-    await call.service.writes.write(box.channel.layer, box.source, voxels, told, merge=merge)
+    return voxels, {"media_type": wire.BLOSC, **digest(body)}, int(block.max())
+
+
+async def _write(
+    call: Call, box: Box, voxels: NDArray[Any], told: dict[str, Any], *, merge: bool
+) -> None:
+    method = f"{call.request.method} {call.request.url.path.split('/')[1]}"
+    kept = {**facts(call.request, call.view.principal), "method": method, **told}
+    await call.service.writes.write(box.channel.layer, box.source, voxels, kept, merge=merge)
 
 
 async def _note_ids(call: Call, channel: Channel, largest: int) -> None:
@@ -130,7 +131,7 @@ async def _largest_id(call: Call, channel: Channel) -> int:
     box = Box.of(channel, 0, {"t": (0, extents.get("t", 1))})
     check_box(box, call.service.limits)
     with await call.service.admit(call.view, memory_of(box)):
-        return max(await ids_in(call.service, box), default=0)
+        return await largest_in(call.service, box)
 
 
 def _shard_bytes(channel: Channel) -> int:

@@ -1,7 +1,5 @@
 """Writing a cutout into a layer that was created for it."""
 
-import hashlib
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,8 +12,8 @@ from microtome_core.errors import InputError
 from microtome_core.selection import Selection
 from microtome_core.store.layer import Layer
 from microtome_core.store.writing import check_writable
+from microtome_service.audit import digest, facts
 from microtome_service.decode import READABLE, Expected, choose_readable, decode
-from microtome_service.exchange import current
 from microtome_service.negotiate import entity_tag
 from microtome_service.problems import responses
 from microtome_service.reader import check_cost, decoded_bytes
@@ -28,7 +26,6 @@ from microtome_service.writes import Written
 
 _RANGE = "half-open range `start:stop`, or one index, whose axis the body lacks; all by default"
 _FORM: dict[str, Any] = {"pattern": r"^(\d{0,18}:\d{0,18}|\d{1,18})$"}
-_ODD = re.compile(r"[^\x21-\x7e]")
 
 
 def _range(what: str, example: str) -> Any:  # noqa: ANN401 - a FastAPI marker
@@ -102,12 +99,12 @@ async def _write(
     check_length(request, expected.most, str(expected))
     with await service.admit(view, _memory(layer, expected)):
         body = await read_body(request, expected.most, service.settings.stalled_seconds)
-        block, digest = await service.compute(_decode, body, expected)
+        block, digested = await service.compute(_decode, body, expected)
         written = await service.writes.write(
             layer,
             selection.region,
             block.reshape(selection.region.shape),
-            _facts(request, view, media_type, len(body), digest),
+            {**_facts(request, view, media_type), **digested},
             merge=merge,
             if_match=request.headers.get("if-match"),
         )
@@ -122,23 +119,13 @@ def _memory(layer: Layer, expected: Expected) -> int:
     return 2 * expected.most + 3 * decoded_bytes(layer.info, 0, shard)
 
 
-def _decode(body: bytearray, expected: Expected) -> tuple[NDArray[Any], str]:
-    return decode(body, expected), hashlib.sha256(body).hexdigest()
+def _decode(body: bytearray, expected: Expected) -> tuple[NDArray[Any], dict[str, Any]]:
+    return decode(body, expected), digest(body)
 
 
-def _facts(
-    request: Request, view: View, media_type: str, length: int, digest: str
-) -> dict[str, Any]:
-    exchange = current()
-    asked = exchange.id if exchange else request.headers.get("x-request-id", "")
-    return {
-        "who": view.principal.name,
-        "method": request.method,
-        "media_type": media_type,
-        "bytes": length,
-        "sha256": digest,
-        "request_id": _ODD.sub("", asked)[:128] or None,
-    }
+def _facts(request: Request, view: View, media_type: str) -> dict[str, Any]:
+    told = {"method": request.method, "media_type": media_type}
+    return {**facts(request, view.principal), **told}
 
 
 async def _answer(
