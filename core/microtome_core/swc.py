@@ -49,6 +49,12 @@ class Nodes:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        columns = (self.ids, self.types, self.points, self.radii, self.parents)
+        return sum(column.nbytes for column in columns)
+
 
 def type_name(kind: int) -> str:
     """Return what a type of node is called.

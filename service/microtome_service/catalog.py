@@ -36,7 +36,8 @@ from microtome_service.refreshing import Refreshing
 
 _LOG = logging.getLogger(__name__)
 _LAYERS_KEPT = 4096
-_SKELETONS_KEPT = 8
+# Bytes of the nodes that are kept: those of any one file at least.
+_SKELETONS_KEPT = 512 << 20
 _THREADS = 16
 
 
@@ -98,7 +99,11 @@ class Catalog:
         self._layer_ids = Refreshing(self._load_layer_ids, self._pool, seconds, _LAYERS_KEPT)
         self._layers = Refreshing(self._load_layer, self._pool, seconds, _LAYERS_KEPT)
         self._skeleton_ids = Refreshing(self._load_skeleton_ids, self._pool, seconds, _LAYERS_KEPT)
-        self._skeletons = Refreshing(self._load_skeleton, self._pool, seconds, _SKELETONS_KEPT)
+        # A file may have 128 MiB, and takes some times that to be read: one at a time.
+        self._parser = ThreadPoolExecutor(1, "skeletons")
+        self._skeletons = Refreshing(
+            self._load_skeleton, self._parser, seconds, _SKELETONS_KEPT, lambda s: s.nodes.nbytes
+        )
 
     def forget(self) -> None:
         """Look at everything anew when it is asked for next: something was made or removed."""
@@ -107,7 +112,8 @@ class Catalog:
 
     def close(self) -> None:
         """Let the threads go."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._parser):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def datasets(self) -> tuple[DatasetId, ...]:
         """Return every dataset, sorted."""

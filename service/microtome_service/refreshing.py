@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -31,7 +31,9 @@ class Refreshing(Generic[Key, Value]):
     seconds : float
         How long a value is believed.
     size : int
-        Values kept; the one unused for longest goes first.
+        Values kept, or what they weigh together; the one unused for longest goes first.
+    weigh : callable
+        Returns what a value weighs: 1 by default.
     """
 
     def __init__(
@@ -40,14 +42,15 @@ class Refreshing(Generic[Key, Value]):
         pool: Executor,
         seconds: float,
         size: int,
+        weigh: Callable[[Value], int] = lambda _: 1,
     ) -> None:
         self._load = load
         self._pool = pool
         self._seconds = seconds
-        self._size = size
+        self._size, self._weigh = size, weigh
         self._entries: OrderedDict[Key, _Entry[Value]] = OrderedDict()
         self._flights: dict[Key, asyncio.Task[Value]] = {}
-        self._forgotten = 0
+        self._used = self._forgotten = 0
 
     def forget_all(self) -> None:
         """Believe nothing any more; what is loaded still serves as old values."""
@@ -74,21 +77,36 @@ class Refreshing(Generic[Key, Value]):
 
     def forget(self, key: Key) -> None:
         """Believe the value of `key` no longer."""
-        self._entries.pop(key, None)
+        self._drop(key)
 
     async def _refresh(self, key: Key) -> Value:
-        entry = self._entries.pop(key, None)
+        entry = self._drop(key)
         old, forgotten = entry.value if entry else None, self._forgotten
         loop = asyncio.get_running_loop()
         value = await loop.run_in_executor(self._pool, self._load, key, old)
         until = monotonic() + self._seconds if forgotten == self._forgotten else 0.0
-        self._entries[key] = _Entry(value, until)
-        while len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+        self._keep(key, _Entry(value, until))
         return value
+
+    def _keep(self, key: Key, entry: _Entry[Value]) -> None:
+        self._drop(key)
+        self._entries[key] = entry
+        self._used += self._weigh(entry.value)
+        while self._used > self._size:
+            self._drop(next(iter(self._entries)))
+
+    def _drop(self, key: Key) -> _Entry[Value] | None:
+        entry = self._entries.pop(key, None)
+        self._used -= self._weigh(entry.value) if entry else 0
+        return entry
 
     def _landed(self, key: Key, flight: asyncio.Task[Value]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
-        if not flight.cancelled():
-            flight.exception()  # Looked at, lest asyncio calls it lost when nobody waits any more.
+        look_at(flight)
+
+
+def look_at(flight: asyncio.Task[Any]) -> None:
+    """Look at how a task ended, lest asyncio calls an error lost for which nobody waits."""
+    if not flight.cancelled():
+        flight.exception()

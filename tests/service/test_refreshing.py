@@ -121,3 +121,21 @@ def test_what_is_forgotten_is_looked_at_anew() -> None:
     # What was begun before is not believed: it may be older than what made us forget.
     assert last >= 3
     assert loaded[1] == 1
+
+
+def test_values_are_kept_by_what_they_weigh() -> None:
+    """The oldest go first; one that is larger than all room is given, and not kept."""
+    sizes = {"a": 3, "b": 3, "c": 3, "large": 9}
+    loaded = []
+
+    def load(key: str, _: int | None) -> int:
+        loaded.append(key)
+        return sizes[key]
+
+    async def scene() -> list[int]:
+        with ThreadPoolExecutor(1) as pool:
+            values = Refreshing(load, pool, 10, 8, lambda size: size)
+            return [await values.get(key) for key in ("a", "b", "c", "b", "a", "large", "large")]
+
+    assert asyncio.run(scene()) == [3, 3, 3, 3, 3, 9, 9]
+    assert loaded == ["a", "b", "c", "a", "large", "large"]

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from microtome_core.errors import StorageError
+from microtome_service.refreshing import look_at
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class Current(Generic[T]):
             return seen
         if self._flight is None or self._flight.done():
             self._flight = asyncio.create_task(self._refresh())
-            self._flight.add_done_callback(_look_at)
+            self._flight.add_done_callback(look_at)
         # A source that fails may take seconds to say so; what may be outdated need not wait.
         if seen is not None and seen.outdated and not wait and self._may_be_given():
             return seen
@@ -92,9 +93,3 @@ class Current(Generic[T]):
 
     def _may_be_given(self) -> bool:
         return monotonic() - self._loaded < self._patience
-
-
-def _look_at(flight: asyncio.Task[None]) -> None:
-    # Else asyncio calls an error lost for which nobody waits.
-    if not flight.cancelled():
-        flight.exception()

@@ -9,7 +9,9 @@ from starlette.responses import Response
 
 from microtome_core.errors import NotFound
 from microtome_core.names import NAME_PATTERN, LayerId
+from microtome_service.body import BodyResponse
 from microtome_service.catalog import Skeleton
+from microtome_service.negotiate import unchanged
 from microtome_service.precomputed.annotations import (
     Kind,
     annotations_info,
@@ -31,6 +33,7 @@ from microtome_service.routes.answers import (
     check_query,
     documented,
     fresh,
+    head_answer,
     json_answer,
 )
 from microtome_service.routes.lean import LeanRoute
@@ -94,7 +97,8 @@ async def get_skeleton_info(request: Request, path: AnnotationDep, service: Serv
     """Describe an SWC file as a source of one skeleton, of the number 1."""
     _, found = await _found(request, service, path)
     headers = fresh(path.id, found.info.sha256, "skeletons")
-    return json_answer(request, skeleton_info(found.nodes), headers)
+    info = await service.compute(skeleton_info, found.nodes)
+    return json_answer(request, info, headers)
 
 
 async def get_skeleton_properties(
@@ -129,7 +133,8 @@ async def get_annotations_info(
     """Describe the nodes of an SWC file, or the lines between them, as annotations."""
     _, found = await _found(request, service, path)
     headers = fresh(path.id, found.info.sha256, nanometers(found.info), kind.kind)
-    return json_answer(request, annotations_info(found.nodes, found.info, kind.kind), headers)
+    info = await service.compute(annotations_info, found.nodes, found.info, kind.kind)
+    return json_answer(request, info, headers)
 
 
 async def get_annotations(
@@ -152,7 +157,7 @@ async def get_annotation(
 ) -> Response:
     """Return one node or line by the number of its node."""
     _, found = await _found(request, service, path)
-    body = encode_one(found.nodes, kind.kind, number.number)
+    body = await service.compute(encode_one, found.nodes, kind.kind, number.number)
     return answer(request, body, fresh(path.id, found.info.sha256, kind.kind, number.number))
 
 
@@ -170,8 +175,18 @@ async def _encoded(
     work: Callable[[], bytes],
 ) -> Response:
     view, found = seen
-    with await service.admit(view, _NODE_BYTES * len(found.nodes)):
-        return answer(request, await service.compute(work), headers)
+    if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    lease = await service.admit(view, _NODE_BYTES * len(found.nodes))
+    try:
+        body = await service.compute(work)
+    except BaseException:
+        lease.release()
+        raise
+    if request.method == "HEAD":
+        lease.release()
+        return head_answer(len(body), headers, BINARY)
+    return BodyResponse((body,), BINARY, headers, lease)
 
 
 def router() -> APIRouter:
