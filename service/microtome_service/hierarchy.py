@@ -18,6 +18,7 @@ from microtome_core.store.layer import Layer
 from microtome_service import labelled
 from microtome_service.errors import Unreadable
 from microtome_service.objects import Objects
+from microtome_service.refreshing import look_at
 from microtome_service.stored import ZARR_3, Document, LayerFiles, Shard, attributes, load_files
 from microtome_service.view import View
 
@@ -70,6 +71,7 @@ class Hierarchy:
         # The very layer: its arrays may have been opened anew.
         if kept is not layer or flight is None:
             flight = asyncio.create_task(self._load(layer))
+            flight.add_done_callback(look_at)
             self._kept[layer.path] = (layer, flight)
             while len(self._kept) > _LAYERS_KEPT:
                 self._kept.popitem(last=False)
@@ -94,8 +96,8 @@ class Hierarchy:
         if len(datasets) <= _MOST_DATASETS:
             found = await asyncio.gather(*map(self._files_or_none, layers))
             readable = [files for files in found if files is not None]
-            group = _with_members(group, _consolidated(path, datasets, readable))
-        return Document(await self._objects.run(_dump, group))
+            return Document(await self._objects.run(_whole, group, path, datasets, readable))
+        return Document(_dump(group))
 
     async def _files_or_none(self, layer: Layer) -> LayerFiles | None:
         """Return what a layer's folder holds; one that is damaged hides no other."""
@@ -220,8 +222,18 @@ def _folder(files: LayerFiles, folder: str) -> Document:
     return Document(_dump(_with_members(_group({}), below)))
 
 
+def _whole(
+    group: dict[str, Any],
+    path: str,
+    datasets: Iterable[DatasetId],
+    found: Iterable[LayerFiles],
+) -> bytes:
+    """Return a group with all that lies below it as JSON: of a large store some megabytes."""
+    return _dump(_with_members(group, _consolidated(path, datasets, list(found))))
+
+
 def _consolidated(
-    path: str, datasets: Iterable[DatasetId], found: Iterable[LayerFiles]
+    path: str, datasets: Iterable[DatasetId], found: Sequence[LayerFiles]
 ) -> dict[str, Any]:
     """Return the metadata of every group and array below a path, by their path relative to it."""
     documents: dict[str, Any] = {}
@@ -231,8 +243,9 @@ def _consolidated(
             documents[above] = _group({})
     for files in found:
         for above in _ancestors(files.layer.path.rpartition("/")[0], path):
-            inside = [layer for layer in layers if layer.path.startswith(f"{above}/")]
-            documents.setdefault(above, _group(_group_attributes(above, inside)))
+            if above not in documents:
+                inside = [layer for layer in layers if layer.path.startswith(f"{above}/")]
+                documents[above] = _group(_group_attributes(above, inside))
         documents[files.layer.path] = _group(attributes(files.layer.document))
         for array in files.arrays:
             if (metadata := array.metadata) is not None:
