@@ -9,9 +9,9 @@
 Every change is one atomic write of one small object.
 """
 
-import asyncio
 import json
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,6 +24,8 @@ from microtome_service.bossdb.words import frame_name
 FRAMES = ".bossdb/coord"
 KEY = "bossdb"
 _ENDING = ".json"
+P = ParamSpec("P")
+T = TypeVar("T")
 _M = TypeVar("_M", bound="_Model")
 
 
@@ -78,36 +80,44 @@ class FrameRecord(_Model):
         return Frame(self.extents, self.sizes, self.unit)
 
 
+class Run(Protocol):
+    """Runs what waits for storage in a thread."""
+
+    async def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return its result; raises StorageError, too, if it takes too long."""
+
+
 class Records:
     """The records of one store; reads block in threads of their own, not in the event loop.
 
     Parameters
     ----------
     store : Store
+    run : Run
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, run: Run) -> None:
+        self._store, self._run = store, run
 
     async def collections(self) -> list[str]:
         """Return the collections that somebody created, with datasets or without."""
-        return await asyncio.to_thread(self._collections)
+        return await self._run(self._collections)
 
     async def has_collection(self, name: str) -> bool:
         """Tell whether somebody created a collection."""
-        return await asyncio.to_thread(self._is_collection, name)
+        return await self._run(self._is_collection, name)
 
     async def collection(self, name: str) -> ResourceRecord:
         """Return what is written down of a collection, if anything."""
-        return await asyncio.to_thread(self._read, check_name(name), ResourceRecord)
+        return await self._run(self._read, check_name(name), ResourceRecord)
 
     async def experiment(self, dataset: DatasetId) -> ExperimentRecord:
         """Return what is written down of a dataset, if anything."""
-        return await asyncio.to_thread(self._read, str(dataset), ExperimentRecord)
+        return await self._run(self._read, str(dataset), ExperimentRecord)
 
     async def frames(self) -> list[str]:
         """Return the names of the frames that somebody created."""
-        return await asyncio.to_thread(self._frames)
+        return await self._run(self._frames)
 
     async def frame(self, name: str) -> FrameRecord | None:
         """Return a frame that somebody created, or None."""
@@ -115,7 +125,7 @@ class Records:
             path = frame_path(name)
         except InputError:
             return None
-        return await asyncio.to_thread(self._frame, path)
+        return await self._run(self._frame, path)
 
     def _collections(self) -> list[str]:
         return [name for name in self._store.children() if self._is_collection(name)]

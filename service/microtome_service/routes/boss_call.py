@@ -37,7 +37,7 @@ class Call:
     @property
     def records(self) -> Records:
         """What was written down of resources."""
-        return Records(self.service.store)
+        return Records(self.service.store, self.service.objects.run)
 
     @property
     def resources(self) -> Resources:
