@@ -246,15 +246,22 @@ def _consolidated(
             if above not in documents:
                 inside = [layer for layer in layers if layer.path.startswith(f"{above}/")]
                 documents[above] = _group(_group_attributes(above, inside))
-        documents[files.layer.path] = _group(attributes(files.layer.document))
-        for array in files.arrays:
-            if (metadata := array.metadata) is not None:
-                documents[f"{files.layer.path}/{array.folder}"] = metadata
-                for above in _ancestors(f"{files.layer.path}/{array.folder}", files.layer.path):
-                    documents.setdefault(above, _group({}))
+        documents |= _documents_of(files)
     documents.pop(path, None)
     start = len(path) + 1 if path else 0
     return {full[start:]: documents[full] for full in sorted(documents)}
+
+
+def _documents_of(files: LayerFiles) -> dict[str, Any]:
+    """Return the metadata of a layer, its arrays, and the folders that these lie in."""
+    path = files.layer.path
+    documents: dict[str, Any] = {path: _group(attributes(files.layer.document))}
+    for array in files.arrays:
+        if (metadata := array.metadata) is not None:
+            documents[f"{path}/{array.folder}"] = metadata
+            for above in _ancestors(f"{path}/{array.folder}", path):
+                documents.setdefault(above, _group({}))
+    return documents
 
 
 def _ancestors(full: str, path: str) -> Iterator[str]:
