@@ -1,5 +1,6 @@
 """Who shares the room with whom: a principal, or an anonymous address."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from microtome_service.exchange import current
@@ -14,6 +15,7 @@ def caller_of(principal: Principal) -> str:
     return f"address {_network(exchange.client)}" if exchange else "anonymous"
 
 
+@lru_cache(1024)
 def _network(client: str) -> str:
     """Return an address, of IPv6 the network that a single caller is given (RFC 6177)."""
     try:

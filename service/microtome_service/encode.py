@@ -69,10 +69,12 @@ def choose_media_type(name: str | None, accept: str | None) -> str:
         if word not in FORMATS:
             raise InputError(f"format {name[:40]!r}: expected one of {', '.join(FORMATS)}")
         return FORMATS[word]
-    chosen = choose(accept or "*/*", list(FORMATS.values()))
+    if accept in (None, "", "*/*"):
+        return FORMATS["npy"]
+    chosen = choose(accept, list(FORMATS.values()))
     if chosen is None:
         raise NotAcceptable(
-            f"none of {(accept or '')[:200]!r} is served: expected one of "
+            f"none of {accept[:200]!r} is served: expected one of "
             f"{', '.join(FORMATS.values())}, or format= with {', '.join(FORMATS)}"
         )
     return chosen
