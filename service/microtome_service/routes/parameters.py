@@ -13,6 +13,12 @@ from microtome_service.state import Service, get_service
 
 ServiceDep = Annotated[Service, Depends(get_service)]
 Handler = Callable[..., Any]
+CollectionName = Annotated[
+    str, Path(pattern=NAME_PATTERN, description="Name of a collection.", examples=["demo"])
+]
+DatasetName = Annotated[
+    str, Path(pattern=NAME_PATTERN, description="Name of a dataset.", examples=["brainbow"])
+]
 
 
 def grouped(group: type) -> Any:  # noqa: ANN401 - a FastAPI marker
@@ -33,12 +39,8 @@ def grouped(group: type) -> Any:  # noqa: ANN401 - a FastAPI marker
 class DatasetPath:
     """``collection/dataset`` in a path."""
 
-    collection: Annotated[
-        str, Path(pattern=NAME_PATTERN, description="Name of a collection.", examples=["demo"])
-    ]
-    dataset: Annotated[
-        str, Path(pattern=NAME_PATTERN, description="Name of a dataset.", examples=["brainbow"])
-    ]
+    collection: CollectionName
+    dataset: DatasetName
 
     @property
     def id(self) -> DatasetId:
@@ -50,12 +52,8 @@ class DatasetPath:
 class LayerPath:
     """``collection/dataset/layer`` in a path."""
 
-    collection: Annotated[
-        str, Path(pattern=NAME_PATTERN, description="Name of a collection.", examples=["demo"])
-    ]
-    dataset: Annotated[
-        str, Path(pattern=NAME_PATTERN, description="Name of a dataset.", examples=["brainbow"])
-    ]
+    collection: CollectionName
+    dataset: DatasetName
     layer: Annotated[
         str, Path(pattern=NAME_PATTERN, description="Name of a layer.", examples=["brain"])
     ]

@@ -37,7 +37,13 @@ from microtome_service.routes.answers import (
     json_answer,
 )
 from microtome_service.routes.lean import LeanRoute
-from microtome_service.routes.parameters import ServiceDep, add, grouped
+from microtome_service.routes.parameters import (
+    CollectionName,
+    DatasetName,
+    ServiceDep,
+    add,
+    grouped,
+)
 from microtome_service.state import Service
 from microtome_service.view import View
 
@@ -50,12 +56,8 @@ _NODE_BYTES = 64
 class AnnotationPath:
     """An annotation of a dataset."""
 
-    collection: Annotated[
-        str, Path(pattern=NAME_PATTERN, description="Name of a collection.", examples=["demo"])
-    ]
-    dataset: Annotated[
-        str, Path(pattern=NAME_PATTERN, description="Name of a dataset.", examples=["brainbow"])
-    ]
+    collection: CollectionName
+    dataset: DatasetName
     name: Annotated[
         str, Path(pattern=NAME_PATTERN, description="Name of an annotation.", examples=["cell-7"])
     ]
