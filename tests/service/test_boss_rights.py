@@ -162,3 +162,23 @@ def test_a_frame_is_changed_by_who_created_it_or_administers_all(
     assert as_who("stranger")("POST", "/v1/coord/mine", json=made).status_code == 201
     assert as_who("stranger").get("/v1/coord/mine").status_code == 200
     assert as_who("writer").get("/v1/coord/mine").status_code == 404
+
+
+def test_a_frame_that_anybody_created_is_hidden_with_the_experiment_that_uses_it(
+    connect: Callable[..., Any],
+) -> None:
+    """Until one does, everybody sees it; who lets all write at first may not do so later."""
+    store = Store("memory://frames")
+    mine = connect(store, anonymous_writes=True)
+    frame = {"x_stop": 4, "y_stop": 3, "z_stop": 2}
+    for path, body in (
+        ("coord/LATER", frame),
+        (f"collection/{SECRET}", {}),
+        (f"collection/{SECRET}/experiment/exp", {"coord_frame": "LATER"}),
+        ("coord/UNUSED", frame),
+    ):
+        assert mine("POST", f"/v1/{path}", json=body).status_code == 201
+    hidden = connect(store, default_visibility="private")
+    assert hidden.get("/v1/coord").json() == {"coords": ["UNUSED"]}
+    assert hidden.get("/v1/coord/LATER").status_code == 404
+    assert "LATER" in connect(store).get("/v1/coord").json()["coords"]

@@ -213,7 +213,9 @@ class Resources:
 
     def _sees_frame(self, record: FrameRecord) -> bool:
         """Tell whether a frame may be seen: by its creator, and with what it is used by."""
-        if record.creator == self._view.principal.name:
+        who = self._view.principal
+        # What nobody in particular created is everybody's until something uses it.
+        if record.creator == who.name and not (who.anonymous and record.used_by):
             return True
         return any(self._view.sees(DatasetId(*place.split("/"))) for place in record.used_by)
 
