@@ -5,7 +5,6 @@ import json
 import zlib
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import blosc
 import numpy as np
@@ -17,14 +16,9 @@ from numpy.typing import NDArray
 from microtome_core.names import LayerId
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
+from tests.service.boss_lab import EXPERIMENT, FRAME, SEG, furnish
 
-FRAME = {
-    "x_stop": 90, "y_stop": 70, "z_stop": 12,
-    "x_voxel_size": 4, "y_voxel_size": 4, "z_voxel_size": 30.5, "voxel_unit": "nanometers",
-}  # fmt: skip
-EXPERIMENT = {"coord_frame": "CF_lab_exp", "num_hierarchy_levels": 3}
 BLOSC = {"Content-Type": "application/blosc"}
-SEG = "/v1/collection/lab/experiment/exp/channel/seg"
 CUTOUT = "/v1/cutout/lab/exp/seg/0"
 
 
@@ -44,17 +38,8 @@ def call(store: Store, connect: Callable[..., Any]) -> Any:  # noqa: ANN401
 
 @pytest.fixture
 def lab(call: Any) -> Any:  # noqa: ANN401 - the folder's own class
-    """The same, after a collection, a frame, an experiment and a channel of ids were created."""
-    made = [
-        ("/v1/collection/lab", {"name": "lab", "description": "of mine"}),
-        ("/v1/coord/CF_lab_exp", {"name": "CF_lab_exp", **FRAME}),
-        ("/v1/collection/lab/experiment/exp", {"name": "exp", "collection": "lab", **EXPERIMENT}),
-        (SEG, {"name": "seg", "type": "annotation", "datatype": "uint64", "sources": ["em"]}),
-    ]
-    for url, body in made:
-        answer = call("POST", url, json=body)
-        assert answer.status_code == 201, answer.text
-        assert call.get(url).json() == answer.json()
+    """The same, in a furnished store."""
+    furnish(call)
     return call
 
 
@@ -433,45 +418,3 @@ def test_a_channel_that_is_written_says_when_coarser_voxels_follow(lab: Any) -> 
             break
     assert lab.get("/v1/downsample/lab/exp/seg").json()["status"] == "DOWNSAMPLED"
     assert (read(lab, "0:23/0:18/0:12", number=2) == 1).all()
-
-
-WORD = st.one_of(
-    st.text(max_size=12),
-    st.sampled_from(
-        ["lab", "exp", "seg", "demo", "brain", "em", "0", "1", "0:1", "xy", "-1:0", "16"]
-    ),
-)
-ROOM = st.sampled_from(
-    ["collection", "coord", "cutout", "cutout/to_black", "ids", "boundingbox", "reserve", "meta",
-     "image", "tile", "downsample", "permissions", "groups", "sso/user", ""]
-)  # fmt: skip
-
-
-@given(
-    st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"]),
-    ROOM,
-    st.lists(WORD, max_size=9),
-    st.dictionaries(st.sampled_from(["key", "value", "filter", "type", "window", "iso"]), WORD),
-    st.binary(max_size=40),
-)
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_no_words_are_an_error_of_the_service(
-    lab: Any,  # noqa: ANN401 - the folder's own class
-    method: str,
-    room: str,
-    words: list[str],
-    query: dict[str, str],
-    body: bytes,
-) -> None:
-    """Whatever is asked for, by whoever may do everything, it is answered or refused."""
-    path = "/".join([room, *(quote(word, safe=":", errors="replace") for word in words)])
-    told = urlencode(query, errors="replace")
-    answer = lab(method, f"/v1/{path}?{told}", content=body, headers=BLOSC)
-    assert answer.status_code < 500
-    # A client takes dots out of paths itself; and a line break is no part of a mounted app's paths.
-    inside = answer.url.path.startswith("/v1/") and "\n" not in answer.url.path
-    if answer.status_code >= 400 and method != "HEAD" and inside:
-        assert answer.json().keys() == {"status", "code", "message"}
-        assert len(answer.content) < 1500
