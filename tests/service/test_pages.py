@@ -85,6 +85,8 @@ def test_a_layer_page_says_what_is_needed_to_use_it(call: Any) -> None:  # noqa:
         assert words in page
     assert "http://brains.example:8000/demo/brain/neurons" in page
     assert "http://brains.example:8000/api/datasets/demo/brain/neurons/cutout?level=0" in page
+    assert "http://brains.example:8000/zarr/demo/brain/neurons" in page
+    assert "precomputed://http://brains.example:8000/precomputed/demo/brain/neurons" in page
 
 
 def test_the_curl_line_of_a_page_works(call: Any) -> None:  # noqa: ANN401 - the folder's own class
