@@ -134,9 +134,12 @@ def measure(folder: Path, stack: Stack) -> list[Row]:
     ours = [sys.executable, "-m", "microtome_cli", "serve", str(root), "--port"]
     rows = []
     for start in (_tiled, _hsds, _nginx):
-        with start(folder, stack, root) as peers, _running(ours, {}) as address:
-            mine = _Client("microtome", sys.executable, _OURS, f"{address}/{LAYER}")
-            rows += [row for peer in peers for row in _rows(mine, peer, stack)]
+        with start(folder, stack, root) as peers:
+            for peer in peers:
+                # A new service each time: what it decoded for the last peer would be at hand.
+                with _running(ours, {}) as address:
+                    mine = _Client("microtome", sys.executable, _OURS, f"{address}/{LAYER}")
+                    rows += _rows(mine, peer, stack)
     return rows
 
 
