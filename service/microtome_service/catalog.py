@@ -32,6 +32,7 @@ from microtome_core.store.layer import (
 from microtome_core.store.location import Store
 from microtome_core.swc import Nodes, parse_nodes
 from microtome_service.errors import Unreadable
+from microtome_service.location import Root
 from microtome_service.refreshing import Refreshing
 
 _LOG = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class Catalog:
     def __init__(
         self, store: Store, seconds: float, seen: Callable[[Layer], None] = lambda _: None
     ) -> None:
-        self._store, self._seen = store, seen
+        self._store, self._seen, self._root = store, seen, Root(store)
         self._pool = ThreadPoolExecutor(_THREADS, "catalog")
         self._datasets = Refreshing(self._load_datasets, self._pool, seconds, 1)
         self._layer_ids = Refreshing(self._load_layer_ids, self._pool, seconds, _LAYERS_KEPT)
@@ -109,6 +110,10 @@ class Catalog:
         """Look at everything anew when it is asked for next: something was made or removed."""
         for kept in (self._datasets, self._layer_ids, self._layers):
             kept.forget_all()
+
+    def check_root(self) -> None:
+        """Return if the root of the store is there; raises as `Root.check`. Blocks."""
+        self._root.check()
 
     def close(self) -> None:
         """Let the threads go."""
@@ -176,11 +181,13 @@ class Catalog:
             return Damaged(layer_id, str(error))
 
     def _load_datasets(self, _: str, __: object) -> tuple[DatasetId, ...]:
-        with _unreadable("the list of datasets"):
-            return tuple(list_datasets(self._store))
+        with self._looking("the list of datasets"):
+            found = tuple(list_datasets(self._store))
+            self._root.check()
+            return found
 
     def _load_layer_ids(self, dataset: DatasetId, _: object) -> tuple[LayerId, ...]:
-        with _unreadable(f"dataset {dataset}"):
+        with self._looking(f"dataset {dataset}"):
             names = self._store.children(str(dataset))
             if not names and dataset.dataset not in self._store.children(dataset.collection):
                 raise NotFound(f"no dataset {dataset}")
@@ -203,7 +210,7 @@ class Catalog:
             yield from _ids(dataset, str(label))
 
     def _load_layer(self, layer_id: LayerId, old: _Opened | None) -> _Opened:
-        with _unreadable(f"layer {layer_id}"):
+        with self._looking(f"layer {layer_id}"):
             if old is not None and self._digest(old.layer.path) == old.digest:
                 self._seen(old.layer)
                 return old
@@ -215,18 +222,32 @@ class Catalog:
             layer = read_layer(self._store, layer_id)
             _check_servable(layer)
             self._seen(layer)
+            self._root.note()
         return _Opened(layer, digest)
 
     def _load_skeleton_ids(self, dataset: DatasetId, _: object) -> tuple[LayerId, ...]:
-        with _unreadable(f"annotations of {dataset}"):
-            return list_annotations(self._store, dataset)
+        with self._looking(f"annotations of {dataset}"):
+            found = list_annotations(self._store, dataset)
+            if not found:
+                self._root.check()
+            return found
 
     def _load_skeleton(self, annotation: LayerId, old: Skeleton | None) -> Skeleton:
-        with _unreadable(f"annotation {annotation}"):
+        with self._looking(f"annotation {annotation}"):
             if old is not None and find_annotation(self._store, annotation) == old.info:
                 return old
             content, info = read_annotation(self._store, annotation)
             return Skeleton(info, parse_nodes(content, str(annotation)))
+
+    @contextmanager
+    def _looking(self, what: str) -> Iterator[None]:
+        """Look for something: of a root that is gone nothing is called absent."""
+        with _unreadable(what):
+            try:
+                yield
+            except NotFound:
+                self._root.check()
+                raise
 
     def _digest(self, path: str) -> bytes:
         return sha256(self._store.read(f"{path}/zarr.json") or b"").digest()
