@@ -192,6 +192,8 @@ class Server:
             return [f"hangs: {head[:200]!r} {body[:60]!r}"]
         status = int(answer[9:12]) if answer.startswith(b"HTTP/1.") else 0
         leaks = [word for word in (*LEAKS, os.fsencode(self.store.url[7:])) if word in answer]
+        if not status and " HTTP/1.1\r\nHost: h\r\nConnection: close" in head:
+            return [f"no answer: {head[:300]!r} {body[:60]!r}"]
         page = b"text/html" in answer or b"openapi" in answer[:2000]
         if (status >= 500 and status not in PARSERS) or (leaks and status >= 400 and not page):
             return [f"{status} {leaks}: {head[:300]!r} {body[:60]!r} -> {answer[-300:]!r}"]
