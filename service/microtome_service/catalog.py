@@ -3,12 +3,12 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Never
+from typing import Never, TypeVar
 
 from pydantic_core import to_json
 
@@ -34,6 +34,8 @@ from microtome_core.swc import Nodes, parse_nodes
 from microtome_service.errors import Unreadable
 from microtome_service.location import Root
 from microtome_service.refreshing import Refreshing
+
+Found = TypeVar("Found")
 
 _LOG = logging.getLogger(__name__)
 _LAYERS_KEPT = 4096
@@ -89,11 +91,18 @@ class Catalog:
     seconds : float
     seen : callable
         Called in a thread with each layer that was looked at.
+    patience : float
+        Seconds that whoever asks waits for storage.
     """
 
     def __init__(
-        self, store: Store, seconds: float, seen: Callable[[Layer], None] = lambda _: None
+        self,
+        store: Store,
+        seconds: float,
+        seen: Callable[[Layer], None] = lambda _: None,
+        patience: float = 120.0,
     ) -> None:
+        self._patience = patience
         self._store, self._seen, self._root = store, seen, Root(store)
         self._pool = ThreadPoolExecutor(_THREADS, "catalog")
         self._datasets = Refreshing(self._load_datasets, self._pool, seconds, 1)
@@ -122,7 +131,7 @@ class Catalog:
 
     async def datasets(self) -> tuple[DatasetId, ...]:
         """Return every dataset, sorted."""
-        return await self._datasets.get("")
+        return await self._wait("the list of datasets", self._datasets.get(""))
 
     async def layers(self, dataset: DatasetId) -> tuple[Layer | Damaged, ...]:
         """Return every visible layer of a dataset; one that is damaged hides no other.
@@ -134,7 +143,8 @@ class Catalog:
         Unreadable
             Storage failed.
         """
-        found = await asyncio.gather(*map(self._entry, await self._layer_ids.get(dataset)))
+        ids = await self._wait(f"dataset {dataset}", self._layer_ids.get(dataset))
+        found = await asyncio.gather(*map(self._entry, ids))
         return tuple(entry for entry in found if entry is not None)
 
     async def layer(self, layer_id: LayerId) -> Layer:
@@ -147,7 +157,7 @@ class Catalog:
         Unreadable
             Storage failed, or holds metadata that cannot be served.
         """
-        return (await self._layers.get(layer_id)).layer
+        return (await self._wait(f"layer {layer_id}", self._layers.get(layer_id))).layer
 
     async def skeletons(self, dataset: DatasetId) -> tuple[LayerId, ...]:
         """Return the annotations of a dataset, sorted; none if there is no such dataset.
@@ -157,7 +167,7 @@ class Catalog:
         Unreadable
             Storage failed.
         """
-        return await self._skeleton_ids.get(dataset)
+        return await self._wait(f"annotations of {dataset}", self._skeleton_ids.get(dataset))
 
     async def skeleton(self, annotation: LayerId) -> Skeleton:
         """Return an annotation as it is now, give or take `seconds`.
@@ -169,7 +179,15 @@ class Catalog:
         Unreadable
             Storage failed, or holds something else.
         """
-        return await self._skeletons.get(annotation)
+        return await self._wait(f"annotation {annotation}", self._skeletons.get(annotation))
+
+    async def _wait(self, what: str, looking: Awaitable[Found]) -> Found:
+        """Wait for storage, but not for ever; the look-up itself goes on for who asks again."""
+        try:
+            async with asyncio.timeout(self._patience):
+                return await looking
+        except TimeoutError as late:
+            raise Unreadable(f"{what}: storage did not answer in time") from late
 
     async def _entry(self, layer_id: LayerId) -> Layer | Damaged | None:
         try:
