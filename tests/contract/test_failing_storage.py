@@ -5,12 +5,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from io import BytesIO
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import blosc
 import httpx
 import numpy as np
 import pytest
@@ -24,91 +22,12 @@ from microtome_service.settings import Settings
 from tests.faults import FaultProxy
 from tests.service.conftest import running
 from tests.trees import tree
+from tests.ways import LISTS, NPY, READS, SEG, WRITES, Way, npy
 
 SHAPE = (16, 32, 32)
 NEW = NewLayer("zyx", SHAPE, "uint32", (1.0,) * 3, ("um",) * 3, chunk=(8, 8, 8), shard=(8, 16, 16))
 RECHECK = 0.1
 SECRET = "not-for-logs-9f3a"
-NPY = {"Content-Type": "application/x-npy"}
-EM, SEG = "/api/datasets/demo/brain/em", "/api/datasets/demo/brain/seg"
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A request, and whether it needs the voxels of an image or of labels."""
-
-    url: str
-    method: str = "GET"
-    body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.url} {self.headers.get('Accept', '')}".strip()
-
-    @property
-    def layer(self) -> str:
-        """The layer that it reads."""
-        return "seg" if "/seg" in self.url else "em"
-
-
-def _npy(voxels: Any) -> bytes:  # noqa: ANN401 - an array of any type
-    body = BytesIO()
-    np.save(body, voxels)
-    return body.getvalue()
-
-
-def _packed(voxels: Any) -> bytes:  # noqa: ANN401 - an array of any type
-    return bytes(blosc.compress(np.ascontiguousarray(voxels), typesize=64))
-
-
-BOXES = b'{"boxes": [[[0, 16], [0, 32], [0, 32]], [[0, 16], [0, 32], [0, 32]]]}'
-PIECE = np.full((4, 5, 6), 3, "uint32")
-BLOSC = {"Content-Type": "application/blosc"}
-# Reads that touch every voxel of a plane or of the whole layer.
-READS = (
-    *(
-        Way(f"{layer}/cutout?format={name}")
-        for layer in (EM, SEG)
-        for name in ("npy", "raw", "blosc", "zstd", "chunks")
-    ),
-    Way(f"{EM}/cutout?format=tiff"),
-    Way(f"{EM}/cutout?format=png&z=1"),
-    Way(f"{EM}/cutout?format=jpeg&z=1"),
-    Way(f"{EM}/cutout?z=0:3&y=0:9&x=0:9"),
-    *(
-        Way(f"{layer}/cutouts?format={name}", "POST", BOXES, {"Content-Type": "application/json"})
-        for layer in (EM, SEG)
-        for name in ("npy", "raw", "zstd")
-    ),
-    Way(f"{EM}/tiles/xy/0/1/0/0.png"),
-    Way(f"{EM}/tiles/xz/0/1/0/0.jpg"),
-    Way(f"{EM}/thumbnail.png"),
-    Way("/zarr/demo/brain/em/0/c/0/0/0"),
-    Way("/zarr/demo/brain/em/0/c/0/0/0", headers={"Range": "bytes=0-3,-8"}),
-    Way("/precomputed/demo/brain/em/c0-raw/0/0-8_0-8_0-8"),
-    Way("/precomputed/demo/brain/em/c0-jpeg/0/0-8_0-8_0-8"),
-    Way("/precomputed/demo/brain/em/c0-png/0/0-8_0-8_0-8"),
-    Way("/precomputed/demo/brain/seg/c0-raw/0/0-8_0-8_0-8"),
-    Way("/precomputed/demo/brain/seg/c0-compressed_segmentation/0/0-8_0-8_0-8"),
-    *(
-        Way(f"/{prefix}/cutout/demo/brain/{layer}/0/0:32/0:32/0:16/", headers={"Accept": accept})
-        for prefix in ("v1", "latest")
-        for layer in ("em", "seg")
-        for accept in ("application/blosc", "application/npygz")
-    ),
-    Way("/v1/cutout/demo/brain/em/0/0:32/0:32/0:16/", headers={"Accept": "image/jpeg"}),
-    Way("/v1/ids/demo/brain/seg/0/0:32/0:32/0:16/"),
-    Way("/v1/boundingbox/demo/brain/seg/0/7/?type=tight"),
-    Way("/v1/boundingbox/demo/brain/seg/0/7/?type=loose"),
-    Way("/v1/image/demo/brain/em/xy/0/0:32/0:32/1/"),
-    Way("/v1/tile/demo/brain/em/xy/32/0/0/0/1/"),
-)
-# Writes that change a part of a shard: the rest of it must be read.
-WRITES = (
-    Way(f"{SEG}/cutout?z=0:4&y=0:5&x=0:6", "PUT", _npy(PIECE), NPY),
-    Way(f"{SEG}/cutout?z=0:4&y=0:5&x=0:6", "PATCH", _npy(PIECE), NPY),
-    Way("/v1/cutout/demo/brain/seg/0/0:6/0:5/0:4/", "POST", _packed(PIECE.astype("uint64")), BLOSC),
-)
 
 
 # To make one takes longer than to ask.
@@ -168,7 +87,7 @@ def fill(url: str, folder: Path) -> None:
 
 
 IDS = np.random.default_rng(4).integers(5, 9, SHAPE, "uint32")
-LABELS = Way(f"{SEG}/cutout", "PUT", _npy(IDS), NPY)
+LABELS = Way(f"{SEG}/cutout", "PUT", npy(IDS), NPY)
 
 
 @contextmanager
@@ -330,12 +249,6 @@ def lost(place: Path, instead: str) -> Iterator[None]:
         elif place.is_dir():
             place.rmdir()
         aside.rename(place)
-
-
-LISTS = (
-    *(Way(url) for url in ("/api/datasets", "/api/datasets/demo/brain", EM, "/v1/collection/")),
-    *(Way(url) for url in ("/", "/zarr/demo/zarr.json", "/health/ready")),
-)
 
 
 def check_lost(world: World, ways: tuple[Way, ...], caplog: pytest.LogCaptureFixture) -> None:
