@@ -3,12 +3,12 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Never
+from typing import Never, TypeVar
 
 from pydantic_core import to_json
 
@@ -32,7 +32,10 @@ from microtome_core.store.layer import (
 from microtome_core.store.location import Store
 from microtome_core.swc import Nodes, parse_nodes
 from microtome_service.errors import Unreadable
+from microtome_service.location import Root
 from microtome_service.refreshing import Refreshing
+
+Found = TypeVar("Found")
 
 _LOG = logging.getLogger(__name__)
 _LAYERS_KEPT = 4096
@@ -88,12 +91,19 @@ class Catalog:
     seconds : float
     seen : callable
         Called in a thread with each layer that was looked at.
+    patience : float
+        Seconds that whoever asks waits for storage.
     """
 
     def __init__(
-        self, store: Store, seconds: float, seen: Callable[[Layer], None] = lambda _: None
+        self,
+        store: Store,
+        seconds: float,
+        seen: Callable[[Layer], None] = lambda _: None,
+        patience: float = 120.0,
     ) -> None:
-        self._store, self._seen = store, seen
+        self._patience = patience
+        self._store, self._seen, self._root = store, seen, Root(store)
         self._pool = ThreadPoolExecutor(_THREADS, "catalog")
         self._datasets = Refreshing(self._load_datasets, self._pool, seconds, 1)
         self._layer_ids = Refreshing(self._load_layer_ids, self._pool, seconds, _LAYERS_KEPT)
@@ -110,6 +120,10 @@ class Catalog:
         for kept in (self._datasets, self._layer_ids, self._layers):
             kept.forget_all()
 
+    def check_root(self) -> None:
+        """Return if the root of the store is there; raises as `Root.check`. Blocks."""
+        self._root.check()
+
     def close(self) -> None:
         """Let the threads go."""
         for pool in (self._pool, self._parser):
@@ -117,7 +131,7 @@ class Catalog:
 
     async def datasets(self) -> tuple[DatasetId, ...]:
         """Return every dataset, sorted."""
-        return await self._datasets.get("")
+        return await self._wait("the list of datasets", self._datasets.get(""))
 
     async def layers(self, dataset: DatasetId) -> tuple[Layer | Damaged, ...]:
         """Return every visible layer of a dataset; one that is damaged hides no other.
@@ -129,7 +143,8 @@ class Catalog:
         Unreadable
             Storage failed.
         """
-        found = await asyncio.gather(*map(self._entry, await self._layer_ids.get(dataset)))
+        ids = await self._wait(f"dataset {dataset}", self._layer_ids.get(dataset))
+        found = await asyncio.gather(*map(self._entry, ids))
         return tuple(entry for entry in found if entry is not None)
 
     async def layer(self, layer_id: LayerId) -> Layer:
@@ -142,7 +157,7 @@ class Catalog:
         Unreadable
             Storage failed, or holds metadata that cannot be served.
         """
-        return (await self._layers.get(layer_id)).layer
+        return (await self._wait(f"layer {layer_id}", self._layers.get(layer_id))).layer
 
     async def skeletons(self, dataset: DatasetId) -> tuple[LayerId, ...]:
         """Return the annotations of a dataset, sorted; none if there is no such dataset.
@@ -152,7 +167,7 @@ class Catalog:
         Unreadable
             Storage failed.
         """
-        return await self._skeleton_ids.get(dataset)
+        return await self._wait(f"annotations of {dataset}", self._skeleton_ids.get(dataset))
 
     async def skeleton(self, annotation: LayerId) -> Skeleton:
         """Return an annotation as it is now, give or take `seconds`.
@@ -164,7 +179,15 @@ class Catalog:
         Unreadable
             Storage failed, or holds something else.
         """
-        return await self._skeletons.get(annotation)
+        return await self._wait(f"annotation {annotation}", self._skeletons.get(annotation))
+
+    async def _wait(self, what: str, looking: Awaitable[Found]) -> Found:
+        """Wait for storage, but not for ever; the look-up itself goes on for who asks again."""
+        try:
+            async with asyncio.timeout(self._patience):
+                return await looking
+        except TimeoutError as late:
+            raise Unreadable(f"{what}: storage did not answer in time") from late
 
     async def _entry(self, layer_id: LayerId) -> Layer | Damaged | None:
         try:
@@ -176,11 +199,13 @@ class Catalog:
             return Damaged(layer_id, str(error))
 
     def _load_datasets(self, _: str, __: object) -> tuple[DatasetId, ...]:
-        with _unreadable("the list of datasets"):
-            return tuple(list_datasets(self._store))
+        with self._looking("the list of datasets"):
+            found = tuple(list_datasets(self._store))
+            self._root.check()
+            return found
 
     def _load_layer_ids(self, dataset: DatasetId, _: object) -> tuple[LayerId, ...]:
-        with _unreadable(f"dataset {dataset}"):
+        with self._looking(f"dataset {dataset}"):
             names = self._store.children(str(dataset))
             if not names and dataset.dataset not in self._store.children(dataset.collection):
                 raise NotFound(f"no dataset {dataset}")
@@ -203,7 +228,7 @@ class Catalog:
             yield from _ids(dataset, str(label))
 
     def _load_layer(self, layer_id: LayerId, old: _Opened | None) -> _Opened:
-        with _unreadable(f"layer {layer_id}"):
+        with self._looking(f"layer {layer_id}"):
             if old is not None and self._digest(old.layer.path) == old.digest:
                 self._seen(old.layer)
                 return old
@@ -215,18 +240,32 @@ class Catalog:
             layer = read_layer(self._store, layer_id)
             _check_servable(layer)
             self._seen(layer)
+            self._root.note()
         return _Opened(layer, digest)
 
     def _load_skeleton_ids(self, dataset: DatasetId, _: object) -> tuple[LayerId, ...]:
-        with _unreadable(f"annotations of {dataset}"):
-            return list_annotations(self._store, dataset)
+        with self._looking(f"annotations of {dataset}"):
+            found = list_annotations(self._store, dataset)
+            if not found:
+                self._root.check()
+            return found
 
     def _load_skeleton(self, annotation: LayerId, old: Skeleton | None) -> Skeleton:
-        with _unreadable(f"annotation {annotation}"):
+        with self._looking(f"annotation {annotation}"):
             if old is not None and find_annotation(self._store, annotation) == old.info:
                 return old
             content, info = read_annotation(self._store, annotation)
             return Skeleton(info, parse_nodes(content, str(annotation)))
+
+    @contextmanager
+    def _looking(self, what: str) -> Iterator[None]:
+        """Look for something: of a root that is gone nothing is called absent."""
+        with _unreadable(what):
+            try:
+                yield
+            except NotFound:
+                self._root.check()
+                raise
 
     def _digest(self, path: str) -> bytes:
         return sha256(self._store.read(f"{path}/zarr.json") or b"").digest()

@@ -45,7 +45,9 @@ class Service:
         self.settings = settings
         self.store = store
         self.writes = Writes()
-        self.catalog = Catalog(store, settings.recheck_seconds, self.writes.following.look)
+        self.catalog = Catalog(
+            store, settings.recheck_seconds, self.writes.following.look, settings.read_seconds
+        )
         self.access = Access(settings, store.url)
         self.gate = Admission(
             settings.max_flying_bytes,

@@ -1,6 +1,7 @@
 """The service keeps to its own OpenAPI document, whatever is thrown at it."""
 
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -73,7 +74,13 @@ def openapi_schema(openapi_address: str) -> Any:  # noqa: ANN401 - schemathesis'
     return schemathesis.openapi.from_url(f"{openapi_address}/openapi.json")
 
 
-def _check(strategy: st.SearchStrategy[Any], names: dict[str, Any], examples: int) -> None:
+def _check(
+    strategy: st.SearchStrategy[Any],
+    names: dict[str, Any],
+    examples: int,
+    number: int | None = None,
+) -> None:
+    @(lambda test: test if number is None else seed(number)(test))
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=strategy)
     def check(case: Any) -> None:  # noqa: ANN401 - schemathesis' own
@@ -119,6 +126,25 @@ def test_queries_of_a_layer_that_is_there_are_answered_as_documented(
     _check(
         openapi_schema[path][METHODS.get(path, "GET")].as_strategy(generation_mode=mode), there, 80
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    # Of an address without a word nothing can be wrong.
+    [(p, mode) for p in PATHS for mode in GenerationMode if "{" in p or mode.is_positive],
+)
+def test_thousands_of_others_are_answered_as_documented(
+    path: str,
+    mode: GenerationMode,
+    openapi_schema: Any,  # noqa: ANN401 - schemathesis' own
+) -> None:
+    """The same holds for a thousand cases of each, others at every run; the seed is printed."""
+    number = secrets.randbits(32)
+    print(f"{path} {mode.value}: seed {number}")
+    operation = openapi_schema[path][METHODS.get(path, "GET")]
+    _check(operation.as_strategy(generation_mode=mode), {}, 1000, number)
 
 
 def test_these_are_all_operations(openapi_schema: Any) -> None:  # noqa: ANN401 - schemathesis' own

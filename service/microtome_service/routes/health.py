@@ -8,7 +8,6 @@ from starlette.responses import JSONResponse, Response
 
 from microtome_core.errors import StorageError
 from microtome_service.errors import Busy, Unreadable
-from microtome_service.location import check_root
 from microtome_service.problems import responses
 from microtome_service.routes.parameters import ServiceDep, add, only
 
@@ -28,7 +27,7 @@ async def get_ready(service: ServiceDep) -> Response:
     await service.access.identify(())
     try:
         async with asyncio.timeout(service.settings.read_seconds):
-            await asyncio.to_thread(check_root, service.store)
+            await asyncio.to_thread(service.catalog.check_root)
     except (StorageError, TimeoutError) as error:
         raise Unreadable("the root of the store cannot be reached") from error
     return JSONResponse({"status": "ready"}, headers=_FRESH)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from microtome_core.errors import NotFound
 from microtome_core.store.listing import Stat
 from microtome_service.negotiate import entity_tag
-from microtome_service.objects import Held, Objects, Opened
+from microtome_service.objects import Held, Opened
 from microtome_service.ranges import Span, Validators, in_range, not_modified, parse_ranges
 from microtome_service.sending import StreamedResponse, started
 from microtome_service.shards import open_shard, reading
@@ -44,7 +44,7 @@ async def get_object(request: Request) -> Response:
     service = await get_service(request)
     view = await service.view(request)
     found = await service.hierarchy.find(view, request.path_params["key"])
-    opened = await _open(service.objects, found)
+    opened = await _open(service, found)
     try:
         message = _message(request, opened, found)
         if request.method == "HEAD" or message.status == 304:
@@ -57,13 +57,19 @@ async def get_object(request: Request) -> Response:
         raise
 
 
-async def _open(objects: Objects, found: Document | Shard) -> Opened:
+async def _open(service: Service, found: Document | Shard) -> Opened:
     if isinstance(found, Document):
         tag = sha256(found.body).hexdigest()
         return Held(found.body, Stat(len(found.body), tag, None))
-    opened = await open_shard(objects, found)
+    opened = await open_shard(service.objects, found)
     if opened is None:
         raise NotFound(f"{found}: not stored, all its voxels are the fill value")
+    try:
+        # One that was cut short has lost its index, or chunks that this names.
+        await service.indexes.places(found, opened)
+    except BaseException:
+        opened.close()
+        raise
     return opened
 
 
