@@ -1,6 +1,8 @@
 """Every way in while storage fails: 503, or an answer that breaks off, and then recovery."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ from microtome_core.store.location import StorageOptions, Store
 from microtome_service.app import create_app
 from microtome_service.settings import Settings
 from tests.faults import FaultProxy
+from tests.contract.conftest import wait_until_ready
 from tests.service.conftest import running
 from tests.trees import tree
 from tests.ways import LISTS, NPY, READS, SEG, WRITES, Way, npy
@@ -289,6 +292,59 @@ def test_metadata_that_is_cut_short_is_told(
         document.write_bytes(half)
         layer.write_bytes(held)
     check_recovered(world)
+
+
+ORDINARY = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+FORBIDDEN = ("", "demo", "demo/brain/em", "demo/brain/em/zarr.json", "demo/brain/em/0/c")
+
+
+@contextmanager
+def served_without_privileges(root: Path, port: int, log: Path) -> Iterator[str]:
+    """Serve a root from a process that permissions hold for, also where root runs the tests."""
+    mine = {"RECHECK_SECONDS": str(RECHECK), "CACHE_BYTES": "0", "ANONYMOUS_WRITES": "true"}
+    given = os.environ | {f"MICROTOME_{name}": value for name, value in mine.items()}
+    words = [sys.executable, "-m", "microtome_cli", "serve", str(root), "--port", str(port)]
+    before = ORDINARY if os.geteuid() == 0 else ()
+    with (
+        log.open("wb") as lines,
+        subprocess.Popen([*before, *words], stdout=lines, stderr=lines, env=given) as server,
+    ):
+        try:
+            wait_until_ready(f"http://127.0.0.1:{port}", server)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+@contextmanager
+def forbidden(place: Path) -> Iterator[None]:
+    """Take all permissions of a file or a folder away."""
+    mode = place.stat().st_mode
+    place.chmod(0)
+    try:
+        yield
+    finally:
+        place.chmod(mode)
+
+
+def test_what_may_not_be_read_any_more_is_no_answer(
+    tmp_path: Path, unused_port: Callable[[], int]
+) -> None:
+    """Permissions that are lost are 503 with the cause in the log; once given back all is well."""
+    root, log = tmp_path / "root", tmp_path / "log"
+    fill(str(root), tmp_path)
+    ways = tuple(way for way in READS if way.layer == "em")
+    with served_without_privileges(root, unused_port(), log) as address:
+        good = {way: whole(ask(address, way)) for way in ways}
+        assert {answer.status_code for answer in good.values()} <= {200, 206}
+        for place in FORBIDDEN:
+            before = log.stat().st_size
+            with forbidden(root / place):
+                time.sleep(2 * RECHECK)
+                wrong = [w for way in ways for w in check_refused(way, ask(address, way), str(root))]
+                assert not wrong, (place, wrong)
+            assert "ermission denied" in log.read_text()[before:], place
+            check_recovered(World(root, address, good))
 
 
 S3_FAULTS: Mapping[str, Mapping[str, Any]] = {
