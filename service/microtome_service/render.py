@@ -57,15 +57,25 @@ def render(
     (rows, columns, 3) uint8, or (rows, columns) where every colour is a grey.
     """
     grey = all(len(set(one.rgb)) == 1 for one in shown)
-    parts = 1 if grey else 3
-    total = np.zeros((*planes[0].shape, parts), np.float32)
+    total = np.zeros((1 if grey else 3, *planes[0].shape), np.float32)
     for plane, one in zip(planes, shown, strict=True):
-        color = np.array(one.rgb[:parts], np.float32)
-        layer = _brightness(plane, one.window, gamma)[..., None] * color
-        (np.add if blend == "additive" else np.maximum)(total, layer, out=total)
+        _blend(total, _brightness(plane, one.window, gamma), one.rgb, blend)
     np.minimum(total, 255, out=total)
-    picture = (total + np.float32(0.5)).astype(np.uint8)
-    return picture[..., 0] if grey else picture
+    total += np.float32(0.5)
+    picture = total.astype(np.uint8)
+    return picture[0] if grey else np.moveaxis(picture, 0, -1)
+
+
+def _blend(
+    total: NDArray[np.float32],
+    bright: NDArray[np.float32],
+    color: tuple[int, int, int],
+    blend: Blend,
+) -> None:
+    for part, most in zip(total, color, strict=False):  # one part where every colour is a grey
+        if most:
+            layer = bright * np.float32(most)
+            (np.add if blend == "additive" else np.maximum)(part, layer, out=part)
 
 
 def _brightness(
@@ -76,9 +86,13 @@ def _brightness(
     exact: Any = np.float32 if plane.dtype.itemsize <= 2 else np.float64
     # Values near the end of the type's range may overflow to infinity, which is clipped.
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = (plane.astype(exact) - exact(low)) * exact(1 / (high - low))
-        bright: NDArray[np.float32] = np.clip(scaled, 0, 1).astype(np.float32)
-    np.nan_to_num(bright, copy=False, nan=0.0)
+        scaled = plane.astype(exact)
+        scaled -= exact(low)
+        scaled *= exact(1 / (high - low))
+        np.clip(scaled, 0, 1, out=scaled)
+    bright: NDArray[np.float32] = scaled.astype(np.float32, copy=False)
+    if plane.dtype.kind == "f":
+        np.nan_to_num(bright, copy=False, nan=0.0)
     return bright if gamma == 1 else np.power(bright, np.float32(gamma), dtype=np.float32)
 
 
