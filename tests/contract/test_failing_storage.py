@@ -21,8 +21,8 @@ from microtome_core.store.create import NewLayer, create_layer
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service.app import create_app
 from microtome_service.settings import Settings
-from tests.faults import FaultProxy
 from tests.contract.conftest import wait_until_ready
+from tests.faults import FaultProxy
 from tests.service.conftest import running
 from tests.trees import tree
 from tests.ways import LISTS, NPY, READS, SEG, WRITES, Way, npy
@@ -341,7 +341,8 @@ def test_what_may_not_be_read_any_more_is_no_answer(
             before = log.stat().st_size
             with forbidden(root / place):
                 time.sleep(2 * RECHECK)
-                wrong = [w for way in ways for w in check_refused(way, ask(address, way), str(root))]
+                asked = [(way, ask(address, way)) for way in ways]
+                wrong = [word for one in asked for word in check_refused(*one, str(root))]
                 assert not wrong, (place, wrong)
             assert "ermission denied" in log.read_text()[before:], place
             check_recovered(World(root, address, good))
