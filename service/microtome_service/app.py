@@ -137,7 +137,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "HEAD", "PATCH", "POST", "PUT", "OPTIONS"],
+        allow_methods=["DELETE", "GET", "HEAD", "PATCH", "POST", "PUT", "OPTIONS"],
         allow_headers=_ASKED,
         expose_headers=_EXPOSED,
         max_age=86400,
