@@ -17,6 +17,7 @@ from microtome_core.store.record import (
     MicroscopyChannel,
     Record,
     SourceFile,
+    imaging_space,
 )
 from microtome_core.units import convert
 from microtome_core.wire import Channel
@@ -114,16 +115,14 @@ def record(
 def _imaging_space(spec: VolumeSpec) -> ImagingSpace:
     along = {axis: i for i, axis in enumerate(spec.axes)}
     xyz = [along[a] for a in "xyz" if a in along]
-    return ImagingSpace(
-        neurodata_type="VolumetricImagingSpace" if "z" in along else "PlanarImagingSpace",
-        voxel_size_in_um=_micrometers(spec, xyz),
-        dimensions_in_voxels=[spec.shape[i] for i in xyz],
-    )
+    sizes = _micrometers(spec, xyz)
+    return imaging_space([spec.shape[i] for i in xyz], sizes, planar="z" not in along)
 
 
 def _micrometers(spec: VolumeSpec, places: Sequence[int]) -> list[float] | None:
     known = [(spec.scale[i], unit) for i in places if (unit := spec.units[i])]
-    return [convert(size, unit, "micrometer") for size, unit in known] or None
+    sizes = [convert(size, unit, "micrometer") for size, unit in known]
+    return sizes if len(sizes) == len(places) else None
 
 
 def _channel(channel: SourceChannel) -> MicroscopyChannel:

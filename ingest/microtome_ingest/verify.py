@@ -16,7 +16,7 @@ from microtome_core.store.empty import Empty, read_empty
 from microtome_core.store.ledger import Entry, parse_key
 from microtome_core.store.location import Store
 from microtome_core.store.ome import ImageLabel, LabelSource, multiscale
-from microtome_core.store.record import SCHEMA
+from microtome_core.store.record import SCHEMA, SCHEMAS
 from microtome_core.store.shards import check_shard, digest
 from microtome_ingest.audit import Finding, compare_sizes
 from microtome_ingest.manifest import MANIFEST
@@ -249,11 +249,13 @@ def _layer_fault(target: Target) -> Finding | None:
         found["attributes"]["ome"]["multiscales"][0]["datasets"][0]
     except (ValueError, LookupError, TypeError) as error:
         return Finding(LAYER, "unreadable", f"the metadata of the layer: {error}")
-    wrong = [path for path, value in _expected(target).items() if _at(found, path) != value]
+    told = _at(found, "attributes/nwb/schema_id")
+    expected = _expected(target, told if told in SCHEMAS else SCHEMA)
+    wrong = [path for path, value in expected.items() if _at(found, path) != value]
     return Finding(LAYER, "changed", f"not as written: {', '.join(wrong)}") if wrong else None
 
 
-def _expected(target: Target) -> dict[str, Any]:
+def _expected(target: Target, schema: str) -> dict[str, Any]:
     """Return what of a layer's metadata decides which voxels it shows, by its path there."""
     manifest, plan, prefix = target.manifest, target.plan, target.place.prefix
     units = manifest.spec.units
@@ -264,6 +266,8 @@ def _expected(target: Target) -> dict[str, Any]:
     source = LabelSource() if manifest.labels_of is not None else None
     label = ImageLabel(source=source).model_dump(mode="json", exclude_none=True)
     along = dict(zip(plan.axes, manifest.spec.shape, strict=True))
+    planar = "z" not in along and schema == SCHEMA
+    extents = "dimensions_in_pixels" if planar else "dimensions_in_voxels"
     return {
         "zarr_format": 3,
         "node_type": "group",
@@ -271,12 +275,10 @@ def _expected(target: Target) -> dict[str, Any]:
         "attributes/ome/multiscales/0/axes": scales["axes"],
         "attributes/ome/multiscales/0/datasets": scales["datasets"],
         "attributes/ome/image-label": label if manifest.kind == "labels" else None,
-        "attributes/nwb/schema_id": SCHEMA,
+        "attributes/nwb/schema_id": schema,
         "attributes/nwb/data": f"{prefix}0",
         "attributes/nwb/source_format": manifest.source.format,
-        "attributes/nwb/imaging_space/dimensions_in_voxels": [
-            along[a] for a in "xyz" if a in along
-        ],
+        f"attributes/nwb/imaging_space/{extents}": [along[a] for a in "xyz" if a in along],
         "attributes/nwb/conversion_history/0/parameters": manifest.settings(),
     } | ({} if target.lost else {"attributes/microtome": ours})
 

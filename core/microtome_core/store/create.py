@@ -31,9 +31,9 @@ from microtome_core.store.location import Store
 from microtome_core.store.ome import ImageLabel, LabelSource, Ome, multiscale, omero
 from microtome_core.store.record import (
     Conversion,
-    ImagingSpace,
     MicroscopyChannel,
     Record,
+    imaging_space,
 )
 from microtome_core.units import convert, unit_name
 from microtome_core.wire import Channel, LayerInfo
@@ -280,10 +280,10 @@ def _record(new: NewLayer) -> dict[str, Any]:
     channels = _channel_names(new) if new.kind == "image" else []
     return Record(
         neurodata_type=f"{volume}Microscopy{'Series' if 't' in along else 'StaticImage'}",
-        imaging_space=ImagingSpace(
-            neurodata_type="VolumetricImagingSpace" if "z" in along else "PlanarImagingSpace",
-            voxel_size_in_um=sizes if len(sizes) == len(xyz) else None,
-            dimensions_in_voxels=[new.shape[i] for i in xyz],
+        imaging_space=imaging_space(
+            [new.shape[i] for i in xyz],
+            sizes if len(sizes) == len(xyz) else None,
+            planar="z" not in along,
         ),
         channels=[MicroscopyChannel(name=name) for name in channels],
         source_format="created",

@@ -27,7 +27,7 @@ from microtome_core.store.empty import read_empty
 from microtome_core.store.live import Live, LiveVoxels
 from microtome_core.store.location import Store
 from microtome_core.store.ome import Multiscale, Ome, OmeroChannel
-from microtome_core.store.record import SCHEMA
+from microtome_core.store.record import SCHEMAS
 from microtome_core.store.voxels import Voxels
 from microtome_core.wire import Channel, LayerInfo, LevelInfo
 
@@ -204,7 +204,7 @@ def ensure_group(store: Store, path: str) -> None:
 
 
 def _complete(record: object) -> bool:
-    return isinstance(record, dict) and record.get("schema_id") == SCHEMA
+    return isinstance(record, dict) and record.get("schema_id") in SCHEMAS
 
 
 def _with_label(old: bytes | None, name: str) -> bytes:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from microtome_core.errors import SourceError
 from microtome_core.grid import Grid
-from microtome_core.store.record import SCHEMA
+from microtome_core.store.record import SCHEMAS
 from microtome_ingest.sources.chunk_folder import Folder, joined
 from microtome_ingest.sources.zarr_tree import Image
 
@@ -20,7 +20,7 @@ _LIST = "0/ledger/empty.json"
 def record_of(image: Image) -> Mapping[str, Any]:
     """Return the record of one of microtome's own layers; empty in stores of others."""
     found = image.group.attributes.get("nwb") if image.group is not None else None
-    own = isinstance(found, Mapping) and found.get("schema_id") == SCHEMA
+    own = isinstance(found, Mapping) and found.get("schema_id") in SCHEMAS
     return cast(Mapping[str, Any], found) if own else {}
 
 
