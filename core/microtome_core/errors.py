@@ -9,6 +9,7 @@
     │   ├── MissingMetadata   the source does not say; an option must
     │   └── TooLarge          more bytes than this service gives at once
     ├── NotFound              no such collection, dataset, layer or level
+    │   └── Withheld          whoever published the data keeps these values back
     ├── Conflict              the layer exists and differs
     │   ├── PreconditionFailed  it is not any more what the caller expects it to be
     │   └── InUse             another process is writing it: the same call may succeed later
@@ -64,6 +65,10 @@ class TooLarge(InputError):
 
 class NotFound(MicrotomeError, LookupError):
     """No collection, dataset, layer or level of that name."""
+
+
+class Withheld(NotFound):
+    """Values that whoever published the data keeps back, such as responses to a test's videos."""
 
 
 class Conflict(MicrotomeError):

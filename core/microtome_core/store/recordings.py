@@ -1,0 +1,122 @@
+"""A recording: per-trial arrays of unequal length, found by its address and read.
+
+::
+
+    ROOT/collection/dataset/layer/zarr.json             nwb, recording, microtome: written last
+    ROOT/collection/dataset/layer/data/responses        Zarr array: neuron, time
+    ROOT/collection/dataset/layer/rows/responses        the same, in chunks that follow time
+    ROOT/collection/dataset/layer/neurons/unit_ids      Zarr array, one entry a neuron
+    ROOT/collection/dataset/layer/files/config.json     what else the source held, to the byte
+    ROOT/collection/dataset/layer/computed/…            statistics of the training tier, NPY
+    ROOT/collection/dataset/layer/0/ledger/…            every object, its length and digest
+
+A recording that replaces another lies in ``v2/…`` below the layer, as a volume does.
+"""
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+import tensorstore as ts
+from pydantic import ValidationError
+
+from microtome_core.errors import InputError, NotFound, StorageError
+from microtome_core.names import LayerId
+from microtome_core.store.location import Store, storage_errors
+from microtome_core.store.recording import Recording
+from microtome_core.store.recording_document import RecordingFacts
+
+RECORDING = "recording"
+
+
+def is_recording(store: Store, layer_id: LayerId) -> bool:
+    """Tell whether a visible recording has this address."""
+    document = store.read(f"{layer_id}/zarr.json")
+    return document is not None and RECORDING in _attributes(f"{store.url}/{layer_id}", document)
+
+
+def list_recordings(store: Store, dataset: str) -> tuple[LayerId, ...]:
+    """Return the visible recordings of a dataset, ``collection/dataset``, sorted."""
+    found = []
+    for name in store.children(dataset):
+        try:
+            layer_id = LayerId.parse(f"{dataset}/{name}")
+        except InputError:
+            continue  # no layer can have the name
+        if is_recording(store, layer_id):
+            found.append(layer_id)
+    return tuple(sorted(found))
+
+
+def read_recording(store: Store, layer_id: LayerId) -> Recording:
+    """Open a recording and its arrays. Blocks; reads may then be awaited.
+
+    Raises
+    ------
+    NotFound
+        No such recording, or one that is not whole.
+    StorageError
+        Storage failed, or holds something else.
+    """
+    path = str(layer_id)
+    document = store.read(f"{path}/zarr.json")
+    attributes = {} if document is None else _attributes(f"{store.url}/{path}", document)
+    if document is None or RECORDING not in attributes:
+        raise NotFound(f"no recording {layer_id}")
+    try:
+        facts = RecordingFacts.model_validate(attributes[RECORDING])
+    except ValidationError as error:
+        raise StorageError(f"{store.url}/{path}: no recording: {error}") from error
+    prefix = attributes.get("microtome", {}).get("version", "")
+    folder = f"{path}/{prefix}".rstrip("/")
+    return Recording(
+        id=layer_id,
+        store=store,
+        path=path,
+        folder=folder,
+        version=sha256(document).hexdigest()[:16],
+        facts=facts,
+        record=attributes.get("nwb", {}),
+        arrays=open_arrays(store, folder, _paths(facts)),
+        document=document,
+    )
+
+
+def open_arrays(store: Store, folder: str, paths: Sequence[str]) -> dict[str, ts.TensorStore]:
+    """Open Zarr arrays below a folder, all at once; a chunk that is missing is an error to read.
+
+    Raises
+    ------
+    StorageError
+        One is not there, or storage failed.
+    """
+    futures = {}
+    with storage_errors(f"{store.url}/{folder}"):
+        for path in paths:
+            spec = {
+                "driver": "zarr3",
+                "kvstore": store.kvstore(f"{folder}/{path}"),
+                "recheck_cached_data": "open",
+                "fill_missing_data_reads": False,
+            }
+            futures[path] = ts.open(spec, context=store.context, open=True)
+        return {path: future.result() for path, future in futures.items()}
+
+
+def _paths(facts: RecordingFacts) -> list[str]:
+    found = [column.path for column in facts.neurons.values()]
+    for variable in facts.variables.values():
+        for array in variable.arrays:
+            found += [array.path, *([array.by_row] if array.by_row else [])]
+    return found
+
+
+def _attributes(where: str, document: bytes) -> dict[str, Any]:
+    try:
+        attributes = json.loads(document).get("attributes", {})
+    except (ValueError, AttributeError) as error:
+        raise StorageError(f"{where}/zarr.json: not Zarr metadata: {error}") from error
+    if not isinstance(attributes, dict):
+        raise StorageError(f"{where}/zarr.json: its attributes are no JSON object")
+    return attributes
