@@ -8,8 +8,8 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from microtome_core import __version__
-from microtome_core.errors import InputError, NotFound
-from microtome_core.names import NAME_PATTERN, DatasetId, LayerId
+from microtome_core.errors import InputError
+from microtome_core.names import NAME_PATTERN, LayerId
 from microtome_core.store.recording import Recording
 from microtome_service.negotiate import entity_tag, unchanged
 from microtome_service.problems import responses
@@ -241,29 +241,6 @@ async def _table_answer(
     with await service.admit(view, len(table.columns[0].values) * _ROW_BYTES):
         body = await service.compute(encode_table, table, "trials", media_type)
     return answer(request, body, headers, media_type)
-
-
-async def only_recording(view: View, dataset: DatasetId) -> Recording:
-    """Return the recording of a dataset that has one and no other.
-
-    Raises
-    ------
-    NotFound
-        It has none.
-    InputError
-        It has several; names them.
-    """
-    found = await view.recordings(dataset)
-    if not found:
-        raise NotFound(f"dataset {dataset} has no recording")
-    if len(found) > 1:
-        names = ", ".join(LayerId.parse(str(each.id)).layer for each in found)
-        raise InputError(
-            f"dataset {dataset} has several recordings, {names}: "
-            f"ask for such as /api/datasets/{found[0].id}/trials"
-        )
-    # Once more, so that a damaged one is told of as such.
-    return await view.recording(LayerId.parse(str(found[0].id)))
 
 
 def documented(what: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
