@@ -23,7 +23,11 @@ from microtome_service.routes import (
     health,
     pages,
     precomputed,
+    recordings,
+    recordings_short,
     tiles,
+    trial_batch,
+    trials,
     writes,
     zarr,
 )
@@ -60,6 +64,7 @@ _EXPOSED = (
     "X-Microtome-Cost-Bytes-Decoded",
     "X-Microtome-Cost-Chunks",
     "X-Microtome-Boxes",
+    "X-Microtome-Trials",
     "X-Request-ID",
     "X-Microtome-Pyramid",
     "X-Microtome-Shards-Written",
@@ -147,7 +152,10 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def _add_routes(app: FastAPI) -> None:
     # Pages come last: their addresses begin with any name.
-    rooms = (cutout, writes, batch, tiles, datasets, zarr, precomputed, health, metrics_route)
+    rooms = (
+        cutout, writes, batch, tiles, recordings, trials, trial_batch, recordings_short, datasets,
+        zarr, precomputed, health, metrics_route,
+    )  # fmt: skip
     for room in rooms:
         app.include_router(room.router())
     mount_boss(app, app.state.service)

@@ -30,6 +30,8 @@ from microtome_core.store.layer import (
     read_layer,
 )
 from microtome_core.store.location import Store
+from microtome_core.store.recording import Recording
+from microtome_core.store.recordings import RECORDING, is_recording, read_recording
 from microtome_core.swc import Nodes, parse_nodes
 from microtome_service.errors import Unreadable
 from microtome_service.location import Root
@@ -39,6 +41,8 @@ Found = TypeVar("Found")
 
 _LOG = logging.getLogger(__name__)
 _LAYERS_KEPT = 4096
+# Each holds a megabyte, and open arrays.
+_RECORDINGS_KEPT = 256
 # Bytes of the nodes that are kept: those of any one file at least.
 _SKELETONS_KEPT = 512 << 20
 _THREADS = 16
@@ -71,6 +75,14 @@ class Skeleton:
 
     info: Annotation
     nodes: Nodes
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What a dataset holds: volumes, and recordings."""
+
+    layers: tuple[LayerId, ...]
+    recordings: tuple[LayerId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,7 @@ class Catalog:
         self._datasets = Refreshing(self._load_datasets, self._pool, seconds, 1)
         self._layer_ids = Refreshing(self._load_layer_ids, self._pool, seconds, _LAYERS_KEPT)
         self._layers = Refreshing(self._load_layer, self._pool, seconds, _LAYERS_KEPT)
+        self._recordings = Refreshing(self._load_recording, self._pool, seconds, _RECORDINGS_KEPT)
         self._skeleton_ids = Refreshing(self._load_skeleton_ids, self._pool, seconds, _LAYERS_KEPT)
         # A file may have 128 MiB, and takes some times that to be read: one at a time.
         self._parser = ThreadPoolExecutor(1, "skeletons")
@@ -117,7 +130,7 @@ class Catalog:
 
     def forget(self) -> None:
         """Look at everything anew when it is asked for next: something was made or removed."""
-        for kept in (self._datasets, self._layer_ids, self._layers):
+        for kept in (self._datasets, self._layer_ids, self._layers, self._recordings):
             kept.forget_all()
 
     def check_root(self) -> None:
@@ -143,9 +156,27 @@ class Catalog:
         Unreadable
             Storage failed.
         """
-        ids = await self._wait(f"dataset {dataset}", self._layer_ids.get(dataset))
-        found = await asyncio.gather(*map(self._entry, ids))
+        listed = await self._list(dataset)
+        found = await asyncio.gather(*(self._or_damaged(i, self.layer) for i in listed.layers))
         return tuple(entry for entry in found if entry is not None)
+
+    async def recordings(self, dataset: DatasetId) -> tuple[Recording | Damaged, ...]:
+        """Return every visible recording of a dataset; raises as `layers`."""
+        listed = await self._list(dataset)
+        found = await asyncio.gather(
+            *(self._or_damaged(i, self.recording) for i in listed.recordings)
+        )
+        return tuple(entry for entry in found if entry is not None)
+
+    async def entry(self, layer_id: LayerId) -> Layer | Recording:
+        """Return what has this address, a volume or a recording; raises as `layer`."""
+        try:
+            listed = await self._list(layer_id.parent)
+        except NotFound:
+            raise NotFound(f"no layer {layer_id}") from None
+        if layer_id in listed.recordings:
+            return await self.recording(layer_id)
+        return await self.layer(layer_id)
 
     async def layer(self, layer_id: LayerId) -> Layer:
         """Return a layer as it is now, give or take `seconds`.
@@ -158,6 +189,10 @@ class Catalog:
             Storage failed, or holds metadata that cannot be served.
         """
         return (await self._wait(f"layer {layer_id}", self._layers.get(layer_id))).layer
+
+    async def recording(self, layer_id: LayerId) -> Recording:
+        """Return a recording as it is now, give or take `seconds`; raises as `layer`."""
+        return await self._wait(f"recording {layer_id}", self._recordings.get(layer_id))
 
     async def skeletons(self, dataset: DatasetId) -> tuple[LayerId, ...]:
         """Return the annotations of a dataset, sorted; none if there is no such dataset.
@@ -189,9 +224,14 @@ class Catalog:
         except TimeoutError as late:
             raise Unreadable(f"{what}: storage did not answer in time") from late
 
-    async def _entry(self, layer_id: LayerId) -> Layer | Damaged | None:
+    async def _list(self, dataset: DatasetId) -> _Listed:
+        return await self._wait(f"dataset {dataset}", self._layer_ids.get(dataset))
+
+    async def _or_damaged(
+        self, layer_id: LayerId, look: Callable[[LayerId], Awaitable[Found]]
+    ) -> Found | Damaged | None:
         try:
-            return await self.layer(layer_id)
+            return await look(layer_id)
         except NotFound:
             return None
         except Unreadable as error:
@@ -204,19 +244,27 @@ class Catalog:
             self._root.check()
             return found
 
-    def _load_layer_ids(self, dataset: DatasetId, _: object) -> tuple[LayerId, ...]:
+    def _load_layer_ids(self, dataset: DatasetId, _: object) -> _Listed:
         with self._looking(f"dataset {dataset}"):
             names = self._store.children(str(dataset))
             if not names and dataset.dataset not in self._store.children(dataset.collection):
                 raise NotFound(f"no dataset {dataset}")
         # A dict keeps the order and drops a label that is named like a folder.
-        return tuple(dict.fromkeys(i for name in names for i in self._visible(dataset, name)))
+        layers: dict[LayerId, None] = {}
+        recordings: list[LayerId] = []
+        for name in names:
+            document = self._store.read(f"{dataset}/{name}/zarr.json")
+            if document is None:
+                continue
+            if _is_recording(document):
+                recordings += _ids(dataset, name)
+            else:
+                layers |= dict.fromkeys(self._visible(dataset, name))
+        return _Listed(tuple(layers), tuple(recordings))
 
     def _visible(self, dataset: DatasetId, name: str) -> Iterator[LayerId]:
         """Yield an image and its labels; whether they can be read is seen when they are opened."""
         path = f"{dataset}/{name}"
-        if self._store.read(f"{path}/zarr.json") is None:
-            return
         yield from _ids(dataset, name)
         try:
             with _unreadable(f"labels of {path}"):
@@ -233,6 +281,8 @@ class Catalog:
                 self._seen(old.layer)
                 return old
             path = find_layer(self._store, layer_id)
+            if path is None and is_recording(self._store, layer_id):
+                raise NotFound(f"{layer_id} is a recording: it has trials and no voxels")
             if path is None:
                 raise NotFound(f"no layer {layer_id}")
             # Taken before opening: a layer replaced in between is seen as changed next time.
@@ -242,6 +292,21 @@ class Catalog:
             self._seen(layer)
             self._root.note()
         return _Opened(layer, digest)
+
+    def _load_recording(self, layer_id: LayerId, old: Recording | None) -> Recording:
+        with self._looking(f"recording {layer_id}"):
+            if old is not None and self._store.read(f"{old.path}/zarr.json") == old.document:
+                return old
+            try:
+                found = read_recording(self._store, layer_id)
+            except NotFound:
+                if find_layer(self._store, layer_id) is None:
+                    raise NotFound(f"no layer {layer_id}") from None
+                raise NotFound(f"{layer_id} has voxels and no trials") from None
+            # What will be sent must be JSON, of which NaN is no part.
+            json.loads(to_json(found.record), parse_constant=_refuse)
+            self._root.note()
+        return found
 
     def _load_skeleton_ids(self, dataset: DatasetId, _: object) -> tuple[LayerId, ...]:
         with self._looking(f"annotations of {dataset}"):
@@ -276,6 +341,13 @@ def _ids(dataset: DatasetId, name: str) -> Iterator[LayerId]:
         yield LayerId(dataset.collection, dataset.dataset, name)
     except InputError:
         _LOG.warning("%s: %r is no name of a layer, left out", dataset, name)
+
+
+def _is_recording(document: bytes) -> bool:
+    try:
+        return RECORDING in json.loads(document)["attributes"]
+    except (ValueError, LookupError, TypeError):
+        return False  # what it is, or how it is damaged, is told by who opens it
 
 
 def _check_servable(layer: Layer) -> None:

@@ -8,8 +8,11 @@ from starlette.responses import Response
 
 from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.layer import Layer
+from microtome_core.store.recording import Recording
+from microtome_core.trials import RECORDING, RecordingInfo
 from microtome_core.wire import LayerInfo
 from microtome_service.catalog import Damaged
+from microtome_service.recordings import describe_recording, neuron_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,41 @@ class DamagedSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingLinks:
+    """Addresses of a recording on this host; all but three are URI templates (RFC 6570)."""
+
+    self: str
+    page: str
+    zarr: str
+    trials: str
+    window: str
+    neurons: str
+    row: str
+    statistic: str
+    batch: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingDocument(RecordingInfo):
+    """A recording, and where its parts are."""
+
+    links: RecordingLinks
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSummary:
+    """A recording in a list."""
+
+    id: str
+    kind: str
+    trials: int
+    neurons: int
+    variables: tuple[str, ...]
+    version: str
+    links: RecordingLinks
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetLinks:
     """Addresses of a dataset on this host."""
 
@@ -82,7 +120,7 @@ class AnnotationSummary:
 
 @dataclass(frozen=True, slots=True)
 class DatasetDocument:
-    """A dataset, its layers, and the files that annotate it."""
+    """A dataset, its layers, its recordings, and the files that annotate it."""
 
     id: str
     collection: str
@@ -90,6 +128,7 @@ class DatasetDocument:
     layers: tuple[LayerSummary | DamagedSummary, ...]
     annotations: tuple[AnnotationSummary, ...]
     links: DatasetLinks
+    recordings: tuple[RecordingSummary | DamagedSummary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +142,8 @@ class DatasetList:
 
 
 def json_response(
-    document: DatasetList | DatasetDocument | LayerDocument, headers: Mapping[str, str]
+    document: DatasetList | DatasetDocument | LayerDocument | RecordingDocument,
+    headers: Mapping[str, str],
 ) -> Response:
     """Return a document as an answer.
 
@@ -144,8 +184,9 @@ def dataset_document(
     dataset: DatasetId,
     layers: Iterable[Layer | Damaged],
     annotations: Iterable[LayerId] = (),
+    recordings: Iterable[Recording | Damaged] = (),
 ) -> DatasetDocument:
-    """Return a dataset with its layers in short, and its annotations."""
+    """Return a dataset with its layers and recordings in short, and its annotations."""
     return DatasetDocument(
         str(dataset),
         dataset.collection,
@@ -155,7 +196,43 @@ def dataset_document(
         DatasetLinks(
             f"{base}/api/datasets/{dataset}", f"{base}/{dataset}", f"{base}/zarr/{dataset}"
         ),
+        tuple(_recording(base, each) for each in recordings),
     )
+
+
+def recording_links(base: str, recording: Recording) -> RecordingLinks:
+    """Return the addresses of a recording; `base` is as for `layer_links`."""
+    api = f"{base}/api/datasets/{recording.id}"
+    return RecordingLinks(
+        self=api,
+        page=f"{base}/{recording.id}",
+        zarr=f"{base}/zarr/{recording.path}",
+        trials=f"{api}/trials{{?tier,min_length,limit,offset,format}}",
+        window=f"{api}/trials/{{trial}}/{{variable}}{{?t,neurons,format}}",
+        neurons=f"{api}/neurons{{?columns,limit,offset,format}}",
+        row=f"{api}/neurons/{{neuron}}/{{variable}}{{?tier,min_length,format}}",
+        statistic=f"{api}/statistics/{{variable}}/{{group}}/{{statistic}}{{?source}}",
+        batch=f"{api}/trials/batch",
+    )
+
+
+def recording_document(base: str, recording: Recording) -> RecordingDocument:
+    """Return all that is known of a recording."""
+    info = describe_recording(recording)
+    return RecordingDocument(
+        info.id, info.version, info.format, info.trials, info.tiers, info.neurons, info.variables,
+        info.columns, info.statistics, info.attrs, info.kind,
+        links=recording_links(base, recording),
+    )  # fmt: skip
+
+
+def _recording(base: str, each: Recording | Damaged) -> RecordingSummary | DamagedSummary:
+    if isinstance(each, Damaged):
+        return DamagedSummary(str(each.id), each.error)
+    return RecordingSummary(
+        str(each.id), RECORDING, len(each.trials), neuron_count(each), tuple(each.variables),
+        each.version, recording_links(base, each),
+    )  # fmt: skip
 
 
 def _annotation(base: str, annotation: LayerId) -> AnnotationSummary:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Query
 
+from microtome_core.store.recording import Recording
 from microtome_core.wire import LayerInfo
 from microtome_service.errors import Outdated
 
@@ -30,6 +31,15 @@ def check_version(info: LayerInfo, version: str | None) -> None:
     if version not in (None, info.version):
         raise Outdated(
             f"layer {info.id} has version {info.version}, not {version!r}: ask for its JSON again"
+        )
+
+
+def check_recording_version(recording: Recording, version: str | None) -> None:
+    """Refuse what is asked of a version that the recording no longer has; raises `Outdated`."""
+    if version not in (None, recording.version):
+        raise Outdated(
+            f"recording {recording.id} has version {recording.version}, not {version!r}: "
+            "ask for its JSON again"
         )
 
 

@@ -1,6 +1,6 @@
 """The catalog as one principal may see it, and what they may change."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Never
@@ -8,6 +8,7 @@ from typing import Never
 from microtome_core.errors import NotFound
 from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.layer import Layer
+from microtome_core.store.recording import Recording
 from microtome_service.auth.roles import Role
 from microtome_service.auth.rules import Rules
 from microtome_service.catalog import Catalog, Damaged, Skeleton
@@ -47,8 +48,26 @@ class View:
     async def layer(self, layer_id: LayerId) -> Layer:
         """Return a layer; raises as `Catalog.layer`."""
         if not self.sees(layer_id.parent):
-            await self._hide_layer(layer_id)
+            await self._hide_layer(layer_id, self.catalog.layer)
         return await self.catalog.layer(layer_id)
+
+    async def recordings(self, dataset: DatasetId) -> tuple[Recording | Damaged, ...]:
+        """Return every visible recording of a dataset; raises as `Catalog.layers`."""
+        if not self.sees(dataset):
+            await self._hide_dataset(dataset)
+        return await self.catalog.recordings(dataset)
+
+    async def recording(self, layer_id: LayerId) -> Recording:
+        """Return a recording; raises as `Catalog.recording`."""
+        if not self.sees(layer_id.parent):
+            await self._hide_layer(layer_id, self.catalog.recording)
+        return await self.catalog.recording(layer_id)
+
+    async def entry(self, layer_id: LayerId) -> Layer | Recording:
+        """Return a volume or a recording; raises as `Catalog.entry`."""
+        if not self.sees(layer_id.parent):
+            await self._hide_layer(layer_id, self.catalog.entry)
+        return await self.catalog.entry(layer_id)
 
     async def skeletons(self, dataset: DatasetId) -> tuple[LayerId, ...]:
         """Return the annotations of a visible dataset; raises as `Catalog.layers`."""
@@ -129,9 +148,11 @@ class View:
         await _absent(self.catalog.layers(twin), twin, dataset)
         raise NotFound(f"no dataset {dataset}")
 
-    async def _hide_layer(self, layer_id: LayerId) -> Never:
+    async def _hide_layer(
+        self, layer_id: LayerId, catalog: Callable[[LayerId], Awaitable[object]]
+    ) -> Never:
         twin = _twin(layer_id.parent)
-        look = self.catalog.layer(LayerId(twin.collection, twin.dataset, layer_id.layer))
+        look = catalog(LayerId(twin.collection, twin.dataset, layer_id.layer))
         await _absent(look, twin, layer_id.parent)
         raise NotFound(f"no layer {layer_id}")
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import UnionType
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -10,14 +11,18 @@ from starlette.responses import Response
 
 from microtome_core import __version__
 from microtome_core.errors import NotFound
-from microtome_core.names import DatasetId
+from microtome_core.names import DatasetId, LayerId
+from microtome_core.store.layer import Layer
+from microtome_core.store.recording import Recording
 from microtome_service.documents import (
     DatasetDocument,
     DatasetList,
     LayerDocument,
+    RecordingDocument,
     dataset_document,
     json_response,
     layer_document,
+    recording_document,
 )
 from microtome_service.negotiate import entity_tag, unchanged
 from microtome_service.problems import responses
@@ -80,33 +85,46 @@ async def dataset_list(
 
 async def _document_or_none(view: View, base: str, dataset: DatasetId) -> DatasetDocument | None:
     try:
-        return dataset_document(
-            base, dataset, await view.layers(dataset), await view.skeletons(dataset)
-        )
+        return await document_of(view, base, dataset)
     except NotFound:
         return None
 
 
+async def document_of(view: View, base: str, dataset: DatasetId) -> DatasetDocument:
+    """Return a dataset with all that is in it, in short; raises as `View.layers`."""
+    layers, annotations = await view.layers(dataset), await view.skeletons(dataset)
+    return dataset_document(base, dataset, layers, annotations, await view.recordings(dataset))
+
+
 async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> Response:
-    """Return a dataset with its layers in short, and its annotations."""
+    """Return a dataset with its layers and recordings in short, and its annotations."""
     view = await service.view(request)
-    layers, annotations = await view.layers(path.id), await view.skeletons(path.id)
-    document = dataset_document(request.scope.get("root_path", ""), path.id, layers, annotations)
+    document = await document_of(view, request.scope.get("root_path", ""), path.id)
     return json_response(document, _FRESH)
 
 
 async def get_layer(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
-    """Return all that is known of a layer: axes, levels, channels, record, links."""
-    layer = await (await service.view(request)).layer(path.id)
-    info = layer.info
+    """Return all that is known of a layer: axes, levels, channels, record, links.
+
+    Of a recording its variables, tiers and what is known of neurons.
+    """
+    found = await (await service.view(request)).entry(path.id)
+    return layer_answer(request, path.id, found)
+
+
+def layer_answer(request: Request, layer_id: LayerId, found: Layer | Recording) -> Response:
+    """Answer with all that is known of a layer or a recording."""
+    version = found.info.version if isinstance(found, Layer) else found.version
     base = request.scope.get("root_path", "")
-    headers = {**_FRESH, "ETag": entity_tag(__version__, info.id, info.version, base)}
+    headers = {**_FRESH, "ETag": entity_tag(__version__, layer_id, version, base)}
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return json_response(layer_document(base, layer), headers)
+    if isinstance(found, Layer):
+        return json_response(layer_document(base, found), headers)
+    return json_response(recording_document(base, found), headers)
 
 
-def _documented(model: type, description: str, *statuses: int) -> dict[str, Any]:
+def _documented(model: type | UnionType, description: str, *statuses: int) -> dict[str, Any]:
     ok: dict[int | str, dict[str, Any]] = {200: {"model": model, "description": description}}
     return {"response_model": None, "responses": {**ok, **responses(*statuses)}}
 
@@ -139,6 +157,6 @@ def router() -> APIRouter:
         name="layer",
         summary="Describe a layer",
         dependencies=[only()],
-        **_documented(LayerDocument, "The layer.", 400, 404, 422, 503),
+        **_documented(LayerDocument | RecordingDocument, "It.", 400, 404, 422, 503),
     )
     return routes

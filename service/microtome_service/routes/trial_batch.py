@@ -1,0 +1,114 @@
+"""Many trials of a recording in one answer, for those who train on them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from microtome_core.bundle import MEDIA_TYPE, Item, data_bytes, pack_header
+from microtome_service.encode import Parts, flat
+from microtome_service.problems import responses
+from microtome_service.routes.lean import LeanRoute
+from microtome_service.routes.parameters import ServiceDep, grouped
+from microtome_service.routes.recordings import RECORDING, RecordingPathDep
+from microtome_service.state import Service
+from microtome_service.streaming import Loader, StreamResponse, check_answer
+from microtome_service.together import together
+from microtome_service.trial_batch import ASKED, Group, choose_parts, group_parts, item_of, parse
+from microtome_service.trial_parts import Part, read_part
+from microtome_service.upload import check_length, read_body
+from microtome_service.versions import Version, check_recording_version
+
+
+@dataclass(frozen=True, slots=True)
+class TrialBatchQuery:
+    """Of which version."""
+
+    version: Version = None
+
+
+async def post_trials(
+    request: Request,
+    path: RecordingPathDep,
+    query: Annotated[TrialBatchQuery, grouped(TrialBatchQuery)],
+    service: ServiceDep,
+) -> Response:
+    """Return variables of many trials, or windows of them, in the order of the list.
+
+    The answer is a header of JSON, which says where each array lies, and the arrays; see the
+    documentation of `microtome-trials/1`. What is withheld is named, and has no values.
+    """
+    view = await service.view(request)
+    recording = await view.recording(path.id)
+    check_recording_version(recording, query.version)
+    most = service.settings.max_body_bytes
+    check_length(request, most, "a list of trials: list fewer at a time")
+    asked = parse(bytes(await read_body(request, most, service.settings.stalled_seconds)))
+    parts = choose_parts(recording, asked, service.settings.max_boxes)
+    items = [item_of(part) for part in parts]
+    check_answer(data_bytes(items), service.limits)
+    groups = group_parts(parts, service.limits)
+    about = {"recording": str(recording.id), "version": recording.version}
+    prefix = pack_header(about, items)
+    headers = {
+        "Cache-Control": "no-store",
+        "X-Microtome-Version": recording.version,
+        "X-Microtome-Cost-Bytes-Decoded": str(_decoded(parts)),
+        "Content-Length": str(len(prefix) + data_bytes(items)),
+    }
+    lease = await service.admit(view, _held(groups) + len(prefix))
+    try:
+        loaders = _loaders(service, groups)
+        load = next(loaders, None)
+        first = await load() if load else ()
+    except BaseException:
+        lease.release()
+        raise
+    return StreamResponse((prefix, *first), loaders, MEDIA_TYPE, headers, lease)
+
+
+def _decoded(parts: Sequence[Part | Item]) -> int:
+    return sum(part.cost.decoded for part in parts if isinstance(part, Part))
+
+
+def _held(groups: Sequence[Group]) -> int:
+    """Return the bytes in memory at one time: a group that is sent, one that is read."""
+    largest = max((group.nbytes for group in groups), default=0)
+    copies = min(2 * largest, sum(group.nbytes for group in groups))
+    return copies + max((group.transient for group in groups), default=0)
+
+
+def _loaders(service: Service, groups: Sequence[Group]) -> Iterator[Loader]:
+    for group in groups:
+
+        async def load(group: Group = group) -> Parts:
+            blocks = await together(read_part(p, service.limits.seconds) for p in group.parts)
+            bodies: list[bytes | memoryview] = []
+            for part, block in zip(group.parts, blocks, strict=True):
+                bodies += [flat(block), bytes(item_of(part).padding)]
+            return tuple(bodies)
+
+        yield load
+
+
+def router() -> APIRouter:
+    """Return the route of batches of trials."""
+    routes = APIRouter(tags=["recordings"], route_class=LeanRoute)
+    binary: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+    body = {"required": True, "content": {"application/json": {"schema": ASKED.json_schema()}}}
+    routes.add_api_route(
+        f"{RECORDING}/trials/batch",
+        post_trials,
+        methods=["POST"],
+        name="trial-batch",
+        summary="Read many trials of a recording",
+        response_class=Response,
+        responses={
+            200: {"description": "One array after another.", "content": {MEDIA_TYPE: binary}},
+            **responses(400, 404, 408, 409, 413, 422, 429, 503),
+        },
+        openapi_extra={"requestBody": body},
+    )
+    return routes

@@ -1,0 +1,164 @@
+"""Many trials in one answer: what a request lists, and the groups in which it is read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from microtome_core.bundle import Item
+from microtome_core.errors import InputError, NotFound, RegionError, TooLarge, Withheld
+from microtome_core.store.recording import Recording
+from microtome_service.reader import Limits
+from microtome_service.recordings import NEURON
+from microtome_service.streaming import slab_sizes
+from microtome_service.trial_parts import Part, check_part
+from microtome_service.trials import check_trial, part_of
+
+_Index = Annotated[int, Field(ge=0, le=10**18)]
+
+
+@checked(frozen=True, config=ConfigDict(extra="forbid"))
+class Asked:
+    """The JSON of a request.
+
+    Parameters
+    ----------
+    trials : list of int
+        Numbers of trials, in the order of the answer; one may come more than once.
+    variables : list of str, optional
+        Of each trial; by default all that it has values of.
+    windows : list, optional
+        Of each trial `[start, stop]` in samples, or null for all that have values.
+    neurons : str, optional
+        ``start:stop``, or numbers with commas between, for the variables of neurons.
+    """
+
+    trials: Annotated[list[_Index], Field(min_length=1, examples=[[0, 2]])]
+    variables: Annotated[
+        list[str] | None, Field(min_length=1, examples=[["responses", "videos"]])
+    ] = None
+    windows: Annotated[
+        list[tuple[_Index, _Index] | None] | None, Field(examples=[[[0, 5], None]])
+    ] = None
+    neurons: Annotated[str | None, Field(max_length=100_000, examples=[None])] = None
+
+
+ASKED = TypeAdapter(Asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parts that are read side by side.
+
+    Parameters
+    ----------
+    parts : tuple of Part
+    nbytes : int
+        Of their values.
+    transient : int
+        Bytes that stand beside these while they are read.
+    """
+
+    parts: tuple[Part, ...]
+    nbytes: int
+    transient: int
+
+
+def parse(body: bytes) -> Asked:
+    """Read a request.
+
+    Raises
+    ------
+    InputError
+        No such JSON; names the place.
+    """
+    try:
+        asked = ASKED.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"body: {place or 'JSON'}: {first['msg']}") from error
+    if asked.windows is not None and len(asked.windows) != len(asked.trials):
+        raise InputError(f"body: {len(asked.windows)} windows of {len(asked.trials)} trials")
+    return asked
+
+
+def choose_parts(recording: Recording, asked: Asked, most: int) -> list[Part | Item]:
+    """Return what a request asks for, in its order; what is withheld as an item without values.
+
+    Raises
+    ------
+    NotFound, RegionError, InputError
+        What is not there; names the place in the list.
+    TooLarge
+        More than `most` arrays.
+    """
+    names = list(asked.variables or recording.variables)
+    for name in names:
+        recording.variable(name)
+    if len(asked.trials) * len(names) > most:
+        raise TooLarge(
+            f"{len(asked.trials)} trials of {len(names)} variables, the limit is {most} arrays: "
+            "ask for fewer at a time"
+        )
+    found: list[Part | Item] = []
+    for place, number in enumerate(asked.trials):
+        try:
+            found += _of_trial(recording, asked, place, number, names)
+        except (RegionError, NotFound) as error:
+            raise type(error)(f"trials.{place}: {error}") from error
+    return found
+
+
+def _of_trial(
+    recording: Recording, asked: Asked, place: int, number: int, names: Sequence[str]
+) -> Iterator[Part | Item]:
+    window = asked.windows[place] if asked.windows else None
+    pieces = check_trial(recording, number).pieces
+    for name in names:
+        # What nobody asked for by name need not be there.
+        if asked.variables is None and pieces[name].state == "missing":
+            continue
+        neurons = asked.neurons if recording.variables[name].axes[0] == NEURON else None
+        try:
+            yield part_of(recording, number, name, window, neurons)
+        except Withheld:
+            piece = pieces[name]
+            yield Item(number, name, 0, piece.shape, piece.dtype or "float32", withheld=True)
+
+
+def item_of(part: Part | Item) -> Item:
+    """Return what the header of the answer says of a part."""
+    if isinstance(part, Item):
+        return part
+    piece = part.piece
+    return Item(piece.number, piece.variable, part.start, part.shape, part.dtype.name)
+
+
+def group_parts(parts: Sequence[Part | Item], limits: Limits) -> list[Group]:
+    """Put parts together that fit memory side by side.
+
+    Raises
+    ------
+    TooLarge
+        One that is too large by itself, or all together; says which.
+    """
+    room = slab_sizes(limits)[0]
+    groups: list[Group] = []
+    held: list[Part] = []
+    nbytes = transient = 0
+    for part in parts:
+        if isinstance(part, Item):
+            continue
+        cost = check_part(part, limits)
+        beside = cost.held - part.nbytes
+        if held and (nbytes + part.nbytes > room or transient + beside > 2 * room):
+            groups.append(Group(tuple(held), nbytes, transient))
+            held, nbytes, transient = [], 0, 0
+        held.append(part)
+        nbytes, transient = nbytes + part.nbytes, transient + beside
+    if held:
+        groups.append(Group(tuple(held), nbytes, transient))
+    return groups
