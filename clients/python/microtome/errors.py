@@ -20,8 +20,9 @@ The vocabulary's tree, grown by what only a client meets::
     ├── BrokenConnection       (ConnectionError) no connection, or one that ended in mid-answer
     │   └── Unreachable           an unknown host or a certificate that is not trusted
     ├── TimedOut               (TimeoutError) no answer, or too slow a one
-    └── WrongAnswer            an answer that is not what was asked for
-        └── LayerChanged          the layer was replaced since the volume was opened
+    ├── WrongAnswer            an answer that is not what was asked for
+    │   └── LayerChanged          the layer was replaced since the volume was opened
+    └── MissingLibrary         (ImportError) an optional library is not installed
 
 Catch the general name; the special one says who refused. Each is safe to pickle.
 """
@@ -46,6 +47,7 @@ __all__ = [
     "LayerChanged",
     "LayerNotFound",
     "MicrotomeError",
+    "MissingLibrary",
     "NotFound",
     "RegionError",
     "RegionRefused",
@@ -87,6 +89,10 @@ class WrongAnswer(MicrotomeError):
 
 class LayerChanged(WrongAnswer):
     """The layer was replaced since the volume was opened: open it again."""
+
+
+class MissingLibrary(MicrotomeError, ImportError):
+    """An optional library is not installed; the message names the extra that brings it."""
 
 
 class ServiceError(MicrotomeError):

@@ -17,6 +17,7 @@ from microtome.errors import NotFound, RegionError
 from microtome.fetch import Source
 from microtome.indexing import parse_index
 from microtome.layer import ask, voxel_type
+from microtome.lazy import identity, to_dask, to_xarray
 from microtome.selection import Position, Ruler, Units, axis_unit, channel, physical
 from microtome.transport import Patience, Transport
 from microtome_core.axes import spatial
@@ -298,9 +299,47 @@ class Volume:
             raise RegionError(f"axis {unknown[0]!r} is unknown: the axes are {self.axes!r}")
         return self[tuple(self._index(axis, positions, unit) for axis in self.axes)]
 
+    def to_xarray(self, chunks: Any = None) -> Any:  # noqa: ANN401 - xarray's own
+        """Return this level as a lazy xarray DataArray, labelled with physical coordinates.
+
+        Needs the extra ``xarray``. The same, and all levels at once, give
+        ``xarray.open_dataset(url, engine="microtome")`` and ``xarray.open_datatree``.
+
+        Parameters
+        ----------
+        chunks : optional
+            None reads what is asked for when it is; ``{}`` makes Dask chunks of the layer's shards,
+            anything else those that xarray makes of it.
+
+        Returns
+        -------
+        DataArray
+            With the centre of each voxel along each axis, in the layer's units, and the names of
+            channels as coordinates; the record as attributes.
+        """
+        return to_xarray(self, chunks)
+
+    def to_dask(self, chunks: Any = None) -> Any:  # noqa: ANN401 - dask has no types
+        """Return this level as a lazy dask array; needs the extra ``xarray``.
+
+        Parameters
+        ----------
+        chunks : optional
+            Whatever dask takes; the layer's shards unless given.
+
+        Returns
+        -------
+        dask.array.Array
+            Whose name depends on the layer's version, so that equal volumes share tasks.
+        """
+        return to_dask(self, chunks)
+
     def thumbnail(self, size: int = 256) -> bytes:
         """Return a small picture of the layer: a PNG file, at most `size` pixels wide and high."""
         return self._thumbnail(size, self.transport.patience)
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        return identity(self)
 
     def __repr__(self) -> str:
         return (
