@@ -8,7 +8,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,6 +51,15 @@ class Tree(Protocol):
 
     def read(self, name: str, most: int) -> bytes:
         """Return its first bytes, up to `most`."""
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of every file of the folder, whether it belongs to trials or not."""
+
+    def content(self, name: str) -> memoryview:
+        """Return a file, whole."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold open what many reads need."""
 
 
 def tree_of(path: str, files: Files) -> Tree:
@@ -98,6 +107,33 @@ class FolderTree:
         with self._files.open(self.address(name)) as data:
             return bytes(data.read(0, min(most, data.stamp.size)))
 
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of every file; far away of those alone that belong to trials."""
+        if is_remote(self.path):
+            found = {name: self._files.stamp(self.address(name)).size for name in self.names()}
+        else:
+            below = (
+                Path(folder, name)
+                for folder, _, names in os.walk(self.path)
+                for name in names
+            )
+            found = {
+                path.relative_to(self.path).as_posix(): path.stat().st_size
+                for path in below
+                if path.is_file()
+            }
+        return dict(sorted(found.items(), key=lambda one: natural(one[0])))
+
+    def content(self, name: str) -> memoryview:
+        """Return a file; a local one is mapped."""
+        with self._files.open(self.address(name)) as data:
+            data.check()
+            return data.read(0, data.stamp.size)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Hold nothing: files are opened one by one."""
+        return nullcontext()
+
     def _local(self) -> Iterator[str]:
         for top in ("data", "meta"):
             for folder, _, names in os.walk(f"{self.path}/{top}"):
@@ -124,10 +160,30 @@ class ZipTree:
     def __init__(self, path: str, files: Files) -> None:
         self.path, self._files = path, files
         self._members: Mapping[str, zipfile.ZipInfo] | None = None
+        self._open: zipfile.ZipFile | None = None
 
     def names(self) -> tuple[str, ...]:
         """Return every member that belongs to trials, in natural order."""
-        return tuple(sorted(self._found(), key=natural))
+        return tuple(sorted(filter(_is_ours, self._found()), key=natural))
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of every member of the folder of trials."""
+        return {name: self._found()[name].file_size for name in sorted(self._found(), key=natural)}
+
+    def content(self, name: str) -> memoryview:
+        """Return a member, inflated; its checksum is verified."""
+        member = self.member(name)
+        return memoryview(self.read(name, member.file_size + 1))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the archive open, whose directory is then read once; threads may share it."""
+        with self._archive() as archive:
+            self._open = archive
+            try:
+                yield
+            finally:
+                self._open = None
 
     def address(self, name: str) -> str:
         """Return the zip and the member, after a look at what it claims."""
@@ -141,7 +197,12 @@ class ZipTree:
     def read(self, name: str, most: int) -> bytes:
         """Return the first bytes of a member; its checksum is verified where all are asked for."""
         member = self.member(name)
-        with self._archive() as archive, archive.open(member) as stream:
+        held = self._open
+        with (
+            strict(f"{self.path}{SEPARATOR}{member.filename}"),
+            nullcontext(held) if held else self._archive() as archive,
+            archive.open(member) as stream,
+        ):
             return stream.read(most)
 
     def member(self, name: str) -> zipfile.ZipInfo:
@@ -196,7 +257,7 @@ class ZipTree:
         return self._members
 
     def _ours(self, members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
-        """Return the members of the one folder of trials by their path below it."""
+        """Return the members below the one folder of trials by their path there."""
         found: dict[str, zipfile.ZipInfo] = {}
         prefixes = {m.filename.partition("data/videos/")[0] for m in members if _video(m.filename)}
         if len(prefixes) != 1:
@@ -208,7 +269,7 @@ class ZipTree:
         for member in members:
             name = member.filename.removeprefix(prefix)
             self._check_name(member.filename)
-            if member.filename.startswith(prefix) and _is_ours(name):
+            if member.filename.startswith(prefix) and not member.is_dir():
                 if name in found:
                     raise SourceError(self.path, f"holds {member.filename} twice")
                 found[name] = member
