@@ -65,11 +65,16 @@ def next_place(store: Store, layer: str) -> tuple[Place, Place | None]:
     Where none is visible but one was begun, that is gone on with.
     """
     visible = visible_place(store, layer)
+    return place_after(store, layer, visible), visible
+
+
+def place_after(store: Store, layer: str, visible: Place | None) -> Place:
+    """Return where the version after the visible one goes; one that was begun is gone on with."""
     least = visible.next if visible else Place(layer)
     for place in versions(store, layer):
         if place.number >= least.number:
             least = place.next if _is_abandoned(store, place) else place
-    return least, visible
+    return least
 
 
 def versions(store: Store, layer: str) -> list[Place]:

@@ -185,6 +185,9 @@ class RecordingFacts(_Model):
     trials: list[int]
     names: list[str]
     tiers: list[str | None]
+    columns: Annotated[
+        dict[str, list[Any]], Field(description="other facts of each trial, one entry a trial")
+    ] = {}
     variables: dict[str, VariableFacts]
     neurons: dict[str, Column] = {}
     statistics: list[Statistic] = []
@@ -199,6 +202,7 @@ class RecordingFacts(_Model):
         count = len(self.trials)
         others = [len(self.names), len(self.tiers)]
         others += [len(v.pieces.state) for v in self.variables.values()]
+        others += map(len, self.columns.values())
         if any(other != count for other in others):
             raise ValueError(f"{count} trials, but columns of {sorted(set(others))}")
         return self

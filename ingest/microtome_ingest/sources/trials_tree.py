@@ -113,9 +113,7 @@ class FolderTree:
             found = {name: self._files.stamp(self.address(name)).size for name in self.names()}
         else:
             below = (
-                Path(folder, name)
-                for folder, _, names in os.walk(self.path)
-                for name in names
+                Path(folder, name) for folder, _, names in os.walk(self.path) for name in names
             )
             found = {
                 path.relative_to(self.path).as_posix(): path.stat().st_size

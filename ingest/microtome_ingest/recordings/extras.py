@@ -1,0 +1,189 @@
+"""What a recording holds beside its arrays: neurons, files as they were, statistics."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microtome_core.errors import SourceError
+from microtome_core.store.array import Codec, create_array
+from microtome_core.store.layer import ensure_group
+from microtome_core.store.location import Store, storage_errors
+from microtome_core.store.recording_document import Column, KeptFile, Statistic
+from microtome_core.store.recordings import open_arrays
+from microtome_ingest.recordings.ledger import Stored, put, shard_done
+from microtome_ingest.recordings.pieces import Kept
+from microtome_ingest.recordings.plan import DataArray, TimeArray
+from microtome_ingest.recordings.statistics import (
+    NAMES,
+    TRAINING,
+    Computed,
+    Span,
+    compare,
+    compute,
+    supplied_in,
+    to_npy,
+)
+from microtome_ingest.recordings.survey import NEURONS, Survey
+from microtome_ingest.sources.trials_tree import array_of
+
+_UNITS = {"cell_motor_coordinates": ("micrometer", ["x", "y", "z"])}
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What was written beside the arrays.
+
+    Parameters
+    ----------
+    objects : tuple of Stored
+    files, computed : tuple of KeptFile
+    neurons : dict
+    statistics : tuple of Statistic
+    arrays : tuple of str
+        Paths of the Zarr arrays.
+    notes : tuple of str
+    """
+
+    objects: tuple[Stored, ...]
+    files: tuple[KeptFile, ...] = ()
+    computed: tuple[KeptFile, ...] = ()
+    neurons: Mapping[str, Column] | None = None
+    statistics: tuple[Statistic, ...] = ()
+    arrays: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def keep_files(store: Store, folder: str, survey: Survey) -> Extras:
+    """Write the files that are kept to the byte.
+
+    Raises
+    ------
+    SourceError, StorageError
+    """
+    objects = []
+    for name, size in survey.kept.items():
+        content = bytes(survey.tree.content(name))
+        if len(content) != size:
+            raise SourceError(f"{survey.tree.path}/{name}", "changed since it was looked at")
+        objects.append(put(store, folder, f"files/{name}", content))
+    files = tuple(KeptFile(path=o.key, size=o.length, xxh3=o.xxh3) for o in objects)
+    return Extras(tuple(objects), files)
+
+
+def write_neurons(store: Store, folder: str, survey: Survey, codec: Codec) -> Extras:
+    """Write a Zarr array for each column of the table of neurons."""
+    objects, columns, notes, arrays = [], {}, [], []
+    for name in survey.kept:
+        column = name.removeprefix(NEURONS).removesuffix(".npy")
+        if not name.startswith(NEURONS) or "/" in column or not name.endswith(".npy"):
+            continue
+        try:
+            values = array_of(survey.tree, name)
+        except SourceError as error:
+            notes.append(f"{name} is kept, but is no column of neurons: {error.reason}")
+            continue
+        if not values.ndim or values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
+            notes.append(f"{name} is kept, but is no column of numbers: {values.dtype}")
+            continue
+        if not values.size or survey.neurons not in (None, len(values)):
+            notes.append(
+                f"{name} is kept, but is no column of neurons: it has {len(values)} rows, "
+                f"the responses {survey.neurons}"
+            )
+            continue
+        path = f"neurons/{column}"
+        objects.append(_write_column(store, folder, path, values, codec))
+        arrays.append(path)
+        unit, parts = _UNITS.get(column, (None, None))
+        columns[column] = Column(
+            path=path,
+            source=f"files/{name}",
+            dtype=values.dtype.newbyteorder("=").name,
+            shape=list(values.shape),
+            unit=unit,
+            parts=parts if parts and values.shape[1:] == (len(parts),) else None,
+        )
+    if columns:
+        ensure_group(store, f"{folder}/neurons")
+    return Extras(tuple(objects), neurons=columns, arrays=tuple(arrays), notes=tuple(notes))
+
+
+def _write_column(
+    store: Store, folder: str, path: str, values: NDArray[Any], codec: Codec
+) -> Stored:  # fmt: skip
+    letters = "abcdefg"[: values.ndim]
+    names = ("neuron", *(f"axis-{i}" for i in range(1, values.ndim)))
+    dtype = values.dtype.newbyteorder("=").name
+    spec = TimeArray(letters, values.shape, values.shape, values.shape, dtype, codec, names)
+    array = create_array(store, f"{folder}/{path}", spec)
+    with storage_errors(f"{store.url}/{folder}/{path}"):
+        array.write(values.astype(dtype)).result()
+    return shard_done(store, folder, path, spec, (0,) * values.ndim)
+
+
+def write_statistics(
+    store: Store,
+    folder: str,
+    survey: Survey,
+    arrays: Mapping[str, Sequence[DataArray]],
+    pieces: Mapping[str, Mapping[int, Kept]],
+    files: Sequence[KeptFile],
+) -> Extras:
+    """Recompute the statistics of the training tier, and compare those that were supplied."""
+    found: dict[str, Computed] = {}
+    notes = []
+    for group, several in arrays.items():
+        if len(several) != 1:
+            notes.append(f"{group} have arrays of several kinds: their statistics are not computed")
+        elif spans := _spans(survey, several[0], pieces[group]):
+            found[group] = _compute(store, folder, several[0], spans)
+    objects: list[Stored] = []
+    told: list[Statistic] = []
+    supplied = list(supplied_in(files))
+    for group, values in found.items():
+        for name in NAMES:
+            each = values.each.get(name)
+            shown = each if each is not None else np.array(values.whole[name])
+            objects.append(put(store, folder, f"computed/{group}/{name}.npy", to_npy(shown)))
+            if not any((v, n) == (group, name) for v, _, n, _ in supplied):
+                told.append(Statistic(variable=group, group="", name=name,
+                                      computed=f"computed/{group}/{name}.npy"))  # fmt: skip
+    computed = tuple(KeptFile(path=o.key, size=o.length, xxh3=o.xxh3) for o in objects)
+    for variable, kind, name, path in supplied:
+        told.append(_told(survey, found, variable, kind, name, path))
+    return Extras(tuple(objects), computed=computed, statistics=tuple(told), notes=(*notes,))
+
+
+def _compute(store: Store, folder: str, data: DataArray, spans: Sequence[Span]) -> Computed:
+    paths = [data.path, *([data.turned_path] if data.turned else [])]
+    opened = open_arrays(store, folder, paths)
+    with storage_errors(f"{store.url}/{folder}/{data.path}"):
+        return compute(opened[paths[0]], opened[paths[-1]], spans)
+
+
+def _spans(survey: Survey, data: DataArray, pieces: Mapping[int, Kept]) -> list[Span]:
+    return [
+        Span(data.offsets[index], data.offsets[index] + kept.valid)
+        for index, kept in sorted(pieces.items())
+        if survey.tiers[index] == TRAINING and kept.state == "stored"
+    ]
+
+
+def _told(
+    survey: Survey, found: Mapping[str, Computed], variable: str, kind: str, name: str, path: str
+) -> Statistic:
+    """Return what is said of a supplied statistic."""
+    told = Statistic(variable=variable, group=kind, name=name)
+    if variable not in found:
+        note = f"there are no {variable} of the training tier"
+        return told.model_copy(update={"supplied": path, "note": note})
+    try:
+        values = array_of(survey.tree, path.removeprefix("files/"))
+    except SourceError as error:
+        return told.model_copy(update={"supplied": path, "note": error.reason})
+    computed = f"computed/{variable}/{name}.npy"
+    compared = compare(variable, kind, name, values, found[variable])
+    return compared.model_copy(update={"supplied": path, "computed": computed})
