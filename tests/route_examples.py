@@ -20,6 +20,8 @@ EXAMPLES: Mapping[str, str] = {
     "row": "0", "col": "0", "extension": "png", "size": "16",
     "x": "0:1", "y": "0:1", "z": "0:1", "t": "0:1", "id": "1", "count": "1",
     "variant": "c0-raw", "key": "0", "chunk": "0-5_0-4_0-3", "name": "0", "segment": "1",
+    "recording": "mouse", "trial": "0", "neuron": "1", "variable": "responses",
+    "statistic": "mean",
     "kind": "points", "number": "1", "user": "someone", "group": "public", "role": "reader",
 }  # fmt: skip
 
@@ -33,6 +35,9 @@ WHOLE: Mapping[str, Sequence[str]] = {
         "/zarr/{c}/{d}/{l}/0/c/0/0/0",
     ),
     "/v1/coord/{frame}": ("/v1/coord/CF_{c}_{d}",),
+    "/api/datasets/{collection}/{dataset}/{recording}/statistics/{variable}/{group}/{statistic}": (
+        "/api/datasets/{c}/{d}/mouse/statistics/responses/all/mean",
+    ),
     **{
         f"/v1/{what}/{{collection}}/{{experiment}}/{{channel}}/{{plane}}/{words}": (
             f"/v1/{what}/{{c}}/{{d}}/{{l}}/xy/{filled}",
@@ -55,6 +60,10 @@ READS: Mapping[tuple[str, str], bytes] = {
         "POST",
         "/api/datasets/{collection}/{dataset}/{layer}/cutouts",
     ): b'{"boxes": [[[0, 1], [0, 1], [0, 1]]]}',
+    (
+        "POST",
+        "/api/datasets/{collection}/{dataset}/{recording}/trials/batch",
+    ): b'{"trials": [0]}',
 }
 # What the layers of the tests do not have: of these it is looked at alone that nothing leaks.
 NOT_THERE = ("/segment_properties/", "/annotations/")

@@ -19,7 +19,7 @@ from microtome_core.errors import InputError
 FORMAT = "microtome-trials/1"
 MEDIA_TYPE = "application/vnd.microtome.trials"
 LENGTH_BYTES = 8
-_ALIGNED = 8
+ALIGNED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Item:
 
     Parameters
     ----------
+    place : int
+        In the list of trials that was asked for.
     trial : int
     variable : str
     start : int
@@ -40,6 +42,7 @@ class Item:
         Its values are not given to anybody.
     """
 
+    place: int
     trial: int
     variable: str
     start: int
@@ -55,7 +58,7 @@ class Item:
     @property
     def padding(self) -> int:
         """Bytes of zeros that follow it."""
-        return -self.nbytes % _ALIGNED
+        return -self.nbytes % ALIGNED
 
 
 def pack_header(about: Mapping[str, Any], items: Sequence[Item]) -> bytes:
@@ -64,6 +67,7 @@ def pack_header(about: Mapping[str, Any], items: Sequence[Item]) -> bytes:
     for item in items:
         arrays.append(
             {
+                "place": item.place,
                 "trial": item.trial,
                 "variable": item.variable,
                 "start": item.start,
@@ -77,7 +81,7 @@ def pack_header(about: Mapping[str, Any], items: Sequence[Item]) -> bytes:
         end += item.nbytes + item.padding
     document = {"format": FORMAT, **about, "arrays": arrays}
     text = json.dumps(document, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNED)
+    text += b" " * (-len(text) % ALIGNED)
     return len(text).to_bytes(LENGTH_BYTES, "little") + text
 
 
@@ -109,10 +113,9 @@ def _item(array: Mapping[str, Any]) -> Item:
     shape = tuple(array["shape"])
     if not all(type(extent) is int and extent >= 0 for extent in shape):
         raise InputError(f"shape {shape!r:.80}")
-    return Item(
-        int(array["trial"]), str(array["variable"]), int(array["start"]), shape,
-        np.dtype(array["dtype"]).name, bool(array["withheld"]),
-    )  # fmt: skip
+    place, trial, start = (int(array[name]) for name in ("place", "trial", "start"))
+    dtype = np.dtype(array["dtype"]).name
+    return Item(place, trial, str(array["variable"]), start, shape, dtype, bool(array["withheld"]))
 
 
 def _check_places(items: Sequence[Item], offsets: Sequence[int]) -> None:

@@ -1,6 +1,6 @@
 """Many trials in one answer: what a request lists, and the groups in which it is read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -42,7 +42,7 @@ class Asked:
     windows: Annotated[
         list[tuple[_Index, _Index] | None] | None, Field(examples=[[[0, 5], None]])
     ] = None
-    neurons: Annotated[str | None, Field(max_length=100_000, examples=[None])] = None
+    neurons: Annotated[str | None, Field(max_length=100_000, examples=["0:2"])] = None
 
 
 ASKED = TypeAdapter(Asked)
@@ -85,8 +85,8 @@ def parse(body: bytes) -> Asked:
     return asked
 
 
-def choose_parts(recording: Recording, asked: Asked, most: int) -> list[Part | Item]:
-    """Return what a request asks for, in its order; what is withheld as an item without values.
+def choose_parts(recording: Recording, asked: Asked, most: int) -> list[tuple[Item, Part | None]]:
+    """Return what a request asks for, in its order; of what is withheld there is no part.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def choose_parts(recording: Recording, asked: Asked, most: int) -> list[Part | I
             f"{len(asked.trials)} trials of {len(names)} variables, the limit is {most} arrays: "
             "ask for fewer at a time"
         )
-    found: list[Part | Item] = []
+    found: list[tuple[Item, Part | None]] = []
     for place, number in enumerate(asked.trials):
         try:
             found += _of_trial(recording, asked, place, number, names)
@@ -114,7 +114,7 @@ def choose_parts(recording: Recording, asked: Asked, most: int) -> list[Part | I
 
 def _of_trial(
     recording: Recording, asked: Asked, place: int, number: int, names: Sequence[str]
-) -> Iterator[Part | Item]:
+) -> Iterator[tuple[Item, Part | None]]:
     window = asked.windows[place] if asked.windows else None
     pieces = check_trial(recording, number).pieces
     for name in names:
@@ -123,21 +123,16 @@ def _of_trial(
             continue
         neurons = asked.neurons if recording.variables[name].axes[0] == NEURON else None
         try:
-            yield part_of(recording, number, name, window, neurons)
+            part = part_of(recording, number, name, window, neurons)
         except Withheld:
             piece = pieces[name]
-            yield Item(number, name, 0, piece.shape, piece.dtype or "float32", withheld=True)
+            dtype = piece.dtype or "float32"  # of no values
+            yield Item(place, number, name, 0, piece.shape, dtype, withheld=True), None
+        else:
+            yield Item(place, number, name, part.start, part.shape, part.dtype.name), part
 
 
-def item_of(part: Part | Item) -> Item:
-    """Return what the header of the answer says of a part."""
-    if isinstance(part, Item):
-        return part
-    piece = part.piece
-    return Item(piece.number, piece.variable, part.start, part.shape, part.dtype.name)
-
-
-def group_parts(parts: Sequence[Part | Item], limits: Limits) -> list[Group]:
+def group_parts(parts: Iterable[Part], limits: Limits) -> list[Group]:
     """Put parts together that fit memory side by side.
 
     Raises
@@ -150,8 +145,6 @@ def group_parts(parts: Sequence[Part | Item], limits: Limits) -> list[Group]:
     held: list[Part] = []
     nbytes = transient = 0
     for part in parts:
-        if isinstance(part, Item):
-            continue
         cost = check_part(part, limits)
         beside = cost.held - part.nbytes
         if held and (nbytes + part.nbytes > room or transient + beside > 2 * room):

@@ -19,6 +19,7 @@ from microtome_service.auth import records
 from microtome_service.auth.database import Database
 from microtome_service.auth.models import KEYS
 from microtome_service.auth.roles import Role
+from tests.recording_made import make_recording
 from tests.route_examples import Operation, operations
 
 PUBLIC = "demo/public7a"
@@ -119,6 +120,7 @@ def make_world(
         voxels = np.arange(60, dtype="uint8").reshape(3, 4, 5)
         for dataset in DATASETS:
             make_builder(store).layer(f"{dataset}/neurons", "zyx", voxels)
+            make_recording(store, f"{dataset}/mouse")
         worlds.append(World(create_app(Settings(root=store.url, database_url=url), store), url))
         return worlds[-1]
 

@@ -20,8 +20,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from microtome_core.store.location import Store
+from tests.recording_made import make_recording
 
 LAYER = "/api/datasets/{collection}/{dataset}/{layer}"
+DATASET = "/api/datasets/{collection}/{dataset}"
+RECORDING = f"{DATASET}/{{recording}}"
 VOLUME = "/precomputed/{collection}/{dataset}/{layer}"
 SKELETON = "/precomputed/{collection}/{dataset}/annotations/{name}"
 PATHS = [
@@ -32,6 +35,16 @@ PATHS = [
     f"{LAYER}/cutouts",
     f"{LAYER}/tiles/{{plane}}/{{level}}/{{index}}/{{row}}/{{col}}.{{extension}}",
     f"{LAYER}/thumbnail.png",
+    f"{RECORDING}/trials",
+    f"{RECORDING}/trials/batch",
+    f"{RECORDING}/trials/{{trial}}",
+    f"{RECORDING}/trials/{{trial}}/{{variable}}",
+    f"{RECORDING}/neurons",
+    f"{RECORDING}/neurons/{{neuron}}/{{variable}}",
+    f"{RECORDING}/statistics/{{variable}}/{{group}}/{{statistic}}",
+    f"{DATASET}/trials",
+    f"{DATASET}/trials/{{trial}}/{{variable}}",
+    f"{DATASET}/neurons/{{neuron}}/{{variable}}",
     *[
         f"{VOLUME}{view}/{file}"
         for view in ("", "/{variant}")
@@ -47,7 +60,7 @@ PATHS = [
     "/health/ready",
     "/metrics",
 ]
-METHODS = {f"{LAYER}/cutouts": "POST"}
+METHODS = {f"{RECORDING}/trials/batch": "POST", f"{LAYER}/cutouts": "POST"}
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -64,6 +77,7 @@ def openapi_address(
     store = Store("memory://openapi")
     voxels = np.random.default_rng(0).integers(0, 255, (2, 16, 24, 32), "uint8")
     make_builder(store).layer("demo/brainbow/brain", "czyx", voxels, levels=2)
+    make_recording(store, "demo/brainbow/mouse")
     with run_server(store) as address:
         yield address
 

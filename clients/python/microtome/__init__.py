@@ -8,10 +8,15 @@
     volume[10:74, :512, :512]                        # a NumPy array
     volume.level(2)[...]                             # the whole of a coarser level
     volume.sel(z=(10, 20), unit="micrometer")        # by physical position
+
+    recording = microtome.open("http://host/collection/dataset/mouse")
+    recording.trials[7].responses                    # neurons by time
+    recording.responses(neuron=12)                   # one neuron in all trials
 """
 
 from microtome import errors
+from microtome.recording import Recording
 from microtome.volume import Volume, open  # noqa: A004 - read as microtome.open
 from microtome_core import __version__
 
-__all__ = ["Volume", "__version__", "errors", "open"]
+__all__ = ["Recording", "Volume", "__version__", "errors", "open"]

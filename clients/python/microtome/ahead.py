@@ -1,4 +1,4 @@
-"""Work done ahead of whoever uses its results, for loops that train while the next batch comes."""
+"""Work done one step ahead of whoever takes its results."""
 
 import threading
 from collections import deque
@@ -6,43 +6,36 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from microtome.errors import InputError
-
+S = TypeVar("S")
 T = TypeVar("T")
-U = TypeVar("U")
 
 
-def ahead(work: Callable[[T, threading.Event], U], items: Iterable[T], count: int) -> Iterator[U]:
-    """Yield what `work` makes of each item, in order, while up to `count` more are worked on.
+def ahead(
+    work: Callable[[S, threading.Event], T], items: Iterable[S], depth: int = 1
+) -> Iterator[T]:
+    """Yield the result for each item in order, while the next `depth` are worked on.
 
-    Leaving the loop ends what is under way; the first fault is raised where its result would be.
+    Whoever stops taking, by leaving the loop, by a fault or by Ctrl-C, ends what is under way.
 
     Parameters
     ----------
     work : callable
         Is given an item, and an event that is set once its result is no longer wanted.
     items : iterable
-        Taken as they are needed: it may have no end.
-    count : int
-        Results in memory beside the one that is used; 0 works on one only when it is asked for.
+        What to work on.
+    depth : int
+        How many are worked on beside the one that was taken last.
     """
-    if count < 0:
-        raise InputError(f"ahead={count!r}: expected 0 or more")
-    return _ahead(work, items, count)
-
-
-def _ahead(work: Callable[[T, threading.Event], U], items: Iterable[T], count: int) -> Iterator[U]:
     stop = threading.Event()
-    pending: deque[Future[U]] = deque()
-    pool = ThreadPoolExecutor(max(1, count), thread_name_prefix="microtome-ahead")
+    pool = ThreadPoolExecutor(depth, thread_name_prefix="microtome-ahead")
+    waiting: deque[Future[T]] = deque()
     try:
         for item in items:
-            pending.append(pool.submit(work, item, stop))
-            if len(pending) > count:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+            waiting.append(pool.submit(work, item, stop))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         stop.set()
-        # Not waited for: a request under way sees `stop` at its next bytes.
         pool.shutdown(wait=False, cancel_futures=True)

@@ -11,7 +11,8 @@ The vocabulary's tree, grown by what only a client meets::
     │   └── TooLarge
     │       └── CutoutTooLarge    the service answered 413
     ├── NotFound               (LookupError)
-    │   └── LayerNotFound         the service answered 404 or 410
+    │   ├── LayerNotFound         the service answered 404 or 410
+    │   └── Withheld              values that those who published the data keep back
     ├── StorageError           (OSError)
     │   └── Unavailable           the service answered 429, 502, 503 or 504 to every try
     ├── ServiceError           any answer of status 400 or above; all that are named here with
@@ -36,6 +37,7 @@ from microtome_core.errors import (
     RegionError,
     StorageError,
     TooLarge,
+    Withheld,
 )
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "UnsupportedIndex",
+    "Withheld",
     "WrongAnswer",
     "from_answer",
 ]

@@ -11,11 +11,12 @@ from microtome.transport import Transport
 from microtome_core.axes import check_axes
 from microtome_core.dtypes import check_dtype
 from microtome_core.errors import InputError
+from microtome_core.trials import RECORDING, RecordingInfo
 from microtome_core.wire import LayerInfo, LevelInfo
 
 
-def ask(transport: Transport, address: Address) -> LayerInfo:
-    """Return what the service says of a layer.
+def ask(transport: Transport, address: Address) -> LayerInfo | RecordingInfo:
+    """Return what the service says of a layer or of a recording.
 
     Raises
     ------
@@ -26,6 +27,8 @@ def ask(transport: Transport, address: Address) -> LayerInfo:
     """
     value = transport.json(address.api)
     try:
+        if value.get("kind") == RECORDING:
+            return _checked_recording(RecordingInfo.from_json(value), address)
         return _checked(LayerInfo.from_json(value), address)
     except (InputError, TypeError, AttributeError) as error:
         raise WrongAnswer(f"{address.api}: {error}") from error
@@ -41,6 +44,16 @@ def _checked(info: LayerInfo, address: Address) -> LayerInfo:
     for number, level in enumerate(info.levels):
         if not _sound(level, len(info.axes)):
             raise InputError(f"level {number} does not fit axes {info.axes}: {level!r:.500}")
+    return info
+
+
+def _checked_recording(info: RecordingInfo, address: Address) -> RecordingInfo:
+    if info.id != str(address.layer):
+        raise InputError(f"it describes {info.id!r:.200}")
+    for variable in info.variables:
+        if len(variable.shape) != len(variable.axes) or not variable.axes:
+            raise InputError(f"variable {variable.name!r:.80} of axes {variable.axes!r:.200}")
+        np.dtype(variable.dtype)
     return info
 
 

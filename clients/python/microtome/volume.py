@@ -18,9 +18,11 @@ from microtome.fetch import Source
 from microtome.indexing import parse_index
 from microtome.layer import ask, voxel_type
 from microtome.lazy import identity, to_dask, to_xarray
+from microtome.recording import Recording
 from microtome.selection import Position, Ruler, Units, axis_unit, channel, physical
 from microtome.transport import Patience, Transport
 from microtome_core.axes import spatial
+from microtome_core.trials import RecordingInfo
 from microtome_core.units import bytes_text
 from microtome_core.wire import Channel, LayerInfo, LevelInfo
 
@@ -37,8 +39,8 @@ def open(  # noqa: A001 - read as microtome.open
     timeout: float = 30.0,
     retries: int = 5,
     parallel: int = 8,
-) -> "Volume":
-    """Open a layer for reading; nothing but its description is fetched.
+) -> Any:  # noqa: ANN401 - a union would have every caller ask which of the two it is
+    """Open a layer or a recording for reading; nothing but its description is fetched.
 
     Parameters
     ----------
@@ -58,15 +60,15 @@ def open(  # noqa: A001 - read as microtome.open
 
     Returns
     -------
-    Volume
-        In which axes are ordered ``t c z y x``, less those that the layer lacks.
+    Volume or Recording
+        In a volume axes are ordered ``t c z y x``, less those that the layer lacks.
 
     Raises
     ------
     AddressError
         `url` is not the address of a layer.
     NotFound
-        No such layer or level.
+        No such layer, recording or level.
     AccessDenied
         The token is missing, unknown or not allowed to read this.
     StorageError, BrokenConnection, TimedOut
@@ -78,6 +80,10 @@ def open(  # noqa: A001 - read as microtome.open
     given = os.environ.get("MICROTOME_TOKEN") if token is None else token
     transport = Transport(given, Patience(timeout, retries, parallel))
     info = ask(transport, address)
+    if isinstance(info, RecordingInfo):
+        if level != 0:
+            raise NotFound(f"no level {level}: {address.layer} is a recording, which has none")
+        return Recording(address, info, transport)
     return Volume(address, info, transport, 0).level(level)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from microtome_core.bundle import MEDIA_TYPE, Item, data_bytes, pack_header
+from microtome_core.bundle import ALIGNED, MEDIA_TYPE, data_bytes, pack_header
 from microtome_service.encode import Parts, flat
 from microtome_service.problems import responses
 from microtome_service.routes.lean import LeanRoute
@@ -16,8 +16,8 @@ from microtome_service.routes.recordings import RECORDING, RecordingPathDep
 from microtome_service.state import Service
 from microtome_service.streaming import Loader, StreamResponse, check_answer
 from microtome_service.together import together
-from microtome_service.trial_batch import ASKED, Group, choose_parts, group_parts, item_of, parse
-from microtome_service.trial_parts import Part, read_part
+from microtome_service.trial_batch import ASKED, Group, choose_parts, group_parts, parse
+from microtome_service.trial_parts import read_part
 from microtome_service.upload import check_length, read_body
 from microtome_service.versions import Version, check_recording_version
 
@@ -46,8 +46,8 @@ async def post_trials(
     most = service.settings.max_body_bytes
     check_length(request, most, "a list of trials: list fewer at a time")
     asked = parse(bytes(await read_body(request, most, service.settings.stalled_seconds)))
-    parts = choose_parts(recording, asked, service.settings.max_boxes)
-    items = [item_of(part) for part in parts]
+    chosen = choose_parts(recording, asked, service.settings.max_boxes)
+    items, parts = [item for item, _ in chosen], [part for _, part in chosen if part]
     check_answer(data_bytes(items), service.limits)
     groups = group_parts(parts, service.limits)
     about = {"recording": str(recording.id), "version": recording.version}
@@ -55,7 +55,7 @@ async def post_trials(
     headers = {
         "Cache-Control": "no-store",
         "X-Microtome-Version": recording.version,
-        "X-Microtome-Cost-Bytes-Decoded": str(_decoded(parts)),
+        "X-Microtome-Cost-Bytes-Decoded": str(sum(part.cost.decoded for part in parts)),
         "Content-Length": str(len(prefix) + data_bytes(items)),
     }
     lease = await service.admit(view, _held(groups) + len(prefix))
@@ -67,10 +67,6 @@ async def post_trials(
         lease.release()
         raise
     return StreamResponse((prefix, *first), loaders, MEDIA_TYPE, headers, lease)
-
-
-def _decoded(parts: Sequence[Part | Item]) -> int:
-    return sum(part.cost.decoded for part in parts if isinstance(part, Part))
 
 
 def _held(groups: Sequence[Group]) -> int:
@@ -87,7 +83,7 @@ def _loaders(service: Service, groups: Sequence[Group]) -> Iterator[Loader]:
             blocks = await together(read_part(p, service.limits.seconds) for p in group.parts)
             bodies: list[bytes | memoryview] = []
             for part, block in zip(group.parts, blocks, strict=True):
-                bodies += [flat(block), bytes(item_of(part).padding)]
+                bodies += [flat(block), bytes(-part.nbytes % ALIGNED)]
             return tuple(bodies)
 
         yield load

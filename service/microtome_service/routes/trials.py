@@ -101,7 +101,7 @@ class WindowQuery:
             max_length=8000,
             description="Half-open range `start:stop`, or numbers with commas between, of a "
             "variable of neurons; all by default.",
-            examples=[None],
+            examples=["0:2"],
         ),
     ] = None
     format: Annotated[
@@ -142,7 +142,7 @@ class StatisticQuery:
             description="`supplied` with the data, or `computed` over the training trials; the "
             "first that there is by default.",
             pattern="^(supplied|computed)$",
-            examples=[None],
+            examples=["supplied"],
         ),
     ] = None
     version: Version = None
