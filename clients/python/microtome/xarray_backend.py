@@ -180,4 +180,7 @@ def _opened(given: object, options: dict[str, Any]) -> Volume:
         return given
     if not isinstance(given, str):
         raise AddressError(f"{type(given).__name__}: expected a layer's address or a Volume")
-    return open_volume(given, **options)
+    opened = open_volume(given, **options)
+    if not isinstance(opened, Volume):
+        raise AddressError(f"{opened.url} is a recording: microtome.open(…).to_xarray() labels it")
+    return opened

@@ -13,10 +13,16 @@ from microtome_core.errors import NotFound
 from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
 from microtome_service.catalog import Damaged
-from microtome_service.documents import dataset_document, layer_links
+from microtome_service.documents import layer_links
 from microtome_service.pages import Pages
 from microtome_service.planes import PLANES, PlaneName, planes_of
-from microtome_service.routes.datasets import ListQuery, dataset_list, find_datasets
+from microtome_service.recording_page import recording_page
+from microtome_service.routes.datasets import (
+    ListQuery,
+    dataset_list,
+    document_of,
+    find_datasets,
+)
 from microtome_service.routes.parameters import (
     DatasetPathDep,
     LayerPathDep,
@@ -36,11 +42,13 @@ _BLOCK = 64
 
 @dataclass(frozen=True, slots=True)
 class SliceQuery:
-    """Which slice a layer's page shows."""
+    """Which slice a layer's page shows, and which trials that of a recording."""
 
     plane: Annotated[PlaneName, Query(description="View.")] = "xy"
     index: Annotated[int | None, Query(ge=0, le=10**18, description="Slice.")] = None
     t: Annotated[int | None, Query(ge=0, le=10**18, description="Time point.")] = None
+    tier: Annotated[str | None, Query(max_length=200, description="Tier of the trials.")] = None
+    offset: Annotated[int, Query(ge=0, le=10**9, description="Trials to skip.")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +75,8 @@ async def get_catalog(
 async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> HTMLResponse:
     """Show a dataset."""
     _check_not_reserved(path.collection)
-    layers = await (await service.view(request)).layers(path.id)
-    document = dataset_document(request.scope.get("root_path", ""), path.id, layers)
-    return _page(request, "dataset.html", {"dataset": document})
+    view, base = await service.view(request), request.scope.get("root_path", "")
+    return _page(request, "dataset.html", {"dataset": await document_of(view, base, path.id)})
 
 
 async def get_layer(
@@ -78,10 +85,14 @@ async def get_layer(
     query: Annotated[SliceQuery, grouped(SliceQuery)],
     service: ServiceDep,
 ) -> HTMLResponse:
-    """Show a layer; its address is also what the Python client opens."""
+    """Show a layer or a recording; its address is also what the Python client opens."""
     _check_not_reserved(path.collection)
     view = await service.view(request)
-    layer = await view.layer(path.id)
+    layer = await view.entry(path.id)
+    if not isinstance(layer, Layer):
+        base, host = request.scope.get("root_path", ""), _host(request, service)
+        page = recording_page(base, host, layer, query.tier, query.offset)
+        return _page(request, "recording.html", page)
     info = layer.info
     links = layer_links(request.scope.get("root_path", ""), layer)
     host = _host(request, service)
