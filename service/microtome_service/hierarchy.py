@@ -9,15 +9,21 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from microtome_core.errors import InputError, NotFound, StorageError
 from microtome_core.names import DatasetId, LayerId, check_name
 from microtome_core.store.layer import Layer
+from microtome_core.store.recording import Recording
 from microtome_service import labelled
 from microtome_service.errors import Unreadable
 from microtome_service.objects import Objects
+from microtome_service.recording_files import (
+    RecordingFiles,
+    RecordingObject,
+    load_recording_files,
+)
 from microtome_service.refreshing import look_at
 from microtome_service.stored import ZARR_3, Document, LayerFiles, Shard, attributes, load_files
 from microtome_service.view import View
@@ -26,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 # Above so many datasets, the root and collections say nothing of what lies below them.
 _MOST_DATASETS = 200
 _LAYERS_KEPT = 1024
+_RECORDINGS_KEPT = 64
 
 
 class Hierarchy:
@@ -39,8 +46,9 @@ class Hierarchy:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._kept: OrderedDict[str, tuple[Layer, asyncio.Task[LayerFiles]]] = OrderedDict()
+        self._recordings: OrderedDict[str, RecordingFiles] = OrderedDict()
 
-    async def find(self, view: View, key: str) -> Document | Shard:
+    async def find(self, view: View, key: str) -> Document | Shard | RecordingObject:
         """Return what lies at a key below the root of the store.
 
         Raises
@@ -55,7 +63,14 @@ class Hierarchy:
             return await self._group(view, words[:-1])
         if len(words) == 5 and words[3:] == ["labels", ZARR_3]:
             return await self._group(view, words[:-1])
-        layer, rest = await _layer(view, words)
+        if "/".join(words[:3]) in self._recordings and (found := await self._stored(view, words)):
+            return found
+        try:
+            layer, rest = await _layer(view, words)
+        except NotFound:
+            if found := await self._stored(view, words):
+                return found
+            raise
         files = await self.files(layer)
         return await self._group(view, words[:-1]) if rest == ZARR_3 else _in_layer(files, rest)
 
@@ -87,6 +102,60 @@ class Hierarchy:
                 raise _unreadable(f"layer {layer.info.id}") from error
             raise
 
+    async def _stored(self, view: View, words: Sequence[str]) -> Document | RecordingObject | None:
+        """Return what lies at a key in a recording's folder; None if there is no recording."""
+        try:
+            recording = await view.recording(LayerId(*words[:3]))
+        except (InputError, NotFound):
+            return None
+        return await self._in_recording(recording, "/".join(words[3:]))
+
+    async def _in_recording(self, recording: Recording, rest: str) -> Document | RecordingObject:
+        files = await self._recording_files(recording)
+        group = f"{recording.path}/{rest}".removesuffix(f"/{ZARR_3}")
+        documents = files.documents()
+        if rest.endswith(ZARR_3) and documents.get(group, {}).get("node_type") == "group":
+            below = {
+                path.removeprefix(f"{group}/"): document
+                for path, document in sorted(documents.items())
+                if path.startswith(f"{group}/")
+            }
+            return Document(_dump(_with_members(documents[group], below)))
+        return files.find(rest)
+
+    async def _recording_files(self, recording: Recording) -> RecordingFiles:
+        """Return what a recording's folder holds, read once for each version of it."""
+        kept = self._recordings.get(recording.path)
+        if kept is None or kept.recording is not recording:
+            try:
+                kept = await self._objects.run(load_recording_files, self._objects.store, recording)
+            except StorageError as error:
+                raise _unreadable(f"recording {recording.id}") from error
+            self._recordings[recording.path] = kept
+            while len(self._recordings) > _RECORDINGS_KEPT:
+                self._recordings.popitem(last=False)
+        return kept
+
+    async def _recordings_below(
+        self, view: View, datasets: Iterable[DatasetId], path: str
+    ) -> dict[str, Any]:
+        """Return the metadata of all recordings below a path; a damaged one hides no other."""
+        found: dict[str, Any] = {}
+        for dataset in datasets:
+            try:
+                recordings = await view.recordings(dataset)
+            except NotFound:
+                continue
+            for each in recordings:
+                if isinstance(each, Recording) and f"{each.path}/".startswith(
+                    f"{path}/".lstrip("/")
+                ):
+                    try:
+                        found |= (await self._recording_files(each)).documents()
+                    except Unreadable as error:
+                        _LOG.warning("%s", error, exc_info=error)
+        return found
+
     async def _group(self, view: View, words: Sequence[str]) -> Document:
         path = "/".join(words)
         datasets, layers = await _below(view, words)
@@ -96,7 +165,8 @@ class Hierarchy:
         if len(datasets) <= _MOST_DATASETS:
             found = await asyncio.gather(*map(self._files_or_none, layers))
             readable = [files for files in found if files is not None]
-            return Document(await self._objects.run(_whole, group, path, datasets, readable))
+            more = await self._recordings_below(view, datasets, path) if len(words) < 3 else {}
+            return Document(await self._objects.run(_whole, group, path, datasets, readable, more))
         return Document(_dump(group))
 
     async def _files_or_none(self, layer: Layer) -> LayerFiles | None:
@@ -227,16 +297,20 @@ def _whole(
     path: str,
     datasets: Iterable[DatasetId],
     found: Iterable[LayerFiles],
+    more: Mapping[str, Any],
 ) -> bytes:
     """Return a group with all that lies below it as JSON: of a large store some megabytes."""
-    return _dump(_with_members(group, _consolidated(path, datasets, list(found))))
+    return _dump(_with_members(group, _consolidated(path, datasets, list(found), more)))
 
 
 def _consolidated(
-    path: str, datasets: Iterable[DatasetId], found: Sequence[LayerFiles]
+    path: str,
+    datasets: Iterable[DatasetId],
+    found: Sequence[LayerFiles],
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the metadata of every group and array below a path, by their path relative to it."""
-    documents: dict[str, Any] = {}
+    documents: dict[str, Any] = dict(more)
     layers = [files.layer for files in found]
     for full in (str(dataset) for dataset in datasets):
         for above in _ancestors(full, path):

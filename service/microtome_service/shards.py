@@ -14,6 +14,7 @@ from microtome_core.store.shards import ABSENT, parse_index
 from microtome_service.errors import Unreadable
 from microtome_service.objects import Objects, Opened
 from microtome_service.ranges import Span
+from microtome_service.recording_files import RecordingObject
 from microtome_service.sharding import Sharding
 from microtome_service.stored import Document, Shard
 
@@ -100,12 +101,12 @@ def _checked(rows: NDArray[np.uint64], size: int, shard: Shard) -> Places:
 
 
 @contextmanager
-def reading(found: Document | Shard) -> Iterator[None]:
+def reading(found: Document | Shard | RecordingObject) -> Iterator[None]:
     """Name the shard where storage fails, in words that are fit for strangers."""
     try:
         yield
     except Unreadable:
         raise
     except StorageError as error:
-        what = found if isinstance(found, Shard) else "metadata"
+        what = "metadata" if isinstance(found, Document) else found
         raise Unreadable(f"{what}: storage failed or holds damaged data") from error

@@ -120,16 +120,23 @@ def load_files(store: Store, layer: Layer) -> LayerFiles:
     """Read the metadata of a layer's arrays. Blocks."""
     levels = attributes(layer.document)["ome"]["multiscales"][0]["datasets"]
     arrays = [
-        _load_array(store, layer, str(described["path"]), voxels.shards)
+        load_array(store, layer.path, str(described["path"]), voxels.shards)
         for described, voxels in zip(levels, layer.voxels, strict=True)
     ]
     return LayerFiles(layer, tuple(arrays))
 
 
-def _load_array(store: Store, layer: Layer, folder: str, grid: Grid) -> ArrayFiles:
+def load_array(store: Store, home: str, folder: str, grid: Grid) -> ArrayFiles:
+    """Read the metadata of the array in a folder below `home`. Blocks.
+
+    Raises
+    ------
+    StorageError
+        Storage failed, or holds no array there.
+    """
     if not _FOLDER.fullmatch(folder):
-        raise StorageError(f"{layer.path}: level at {folder!r}, which is no plain folder")
-    path = f"{layer.path}/{folder}"
+        raise StorageError(f"{home}: an array at {folder!r}, which is no plain folder")
+    path = f"{home}/{folder}"
     stored = {name: store.read(f"{path}/{name}") for name in (ZARR_3, *_ZARR_2)}
     documents = {name: body for name, body in stored.items() if body is not None}
     try:

@@ -8,11 +8,12 @@ from secrets import token_hex
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from microtome_core.errors import NotFound
+from microtome_core.errors import NotFound, StorageError
 from microtome_core.store.listing import Stat
 from microtome_service.negotiate import entity_tag
 from microtome_service.objects import Held, Opened
 from microtome_service.ranges import Span, Validators, in_range, not_modified, parse_ranges
+from microtome_service.recording_files import RecordingObject
 from microtome_service.sending import StreamedResponse, started
 from microtome_service.shards import open_shard, reading
 from microtome_service.state import Service, get_service
@@ -20,6 +21,7 @@ from microtome_service.stored import Document, Shard
 from microtome_service.versions import cache_control, check_version
 from microtome_service.view import View
 
+Found = Document | Shard | RecordingObject
 _METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -57,10 +59,16 @@ async def get_object(request: Request) -> Response:
         raise
 
 
-async def _open(service: Service, found: Document | Shard) -> Opened:
+async def _open(service: Service, found: Found) -> Opened:
     if isinstance(found, Document):
         tag = sha256(found.body).hexdigest()
         return Held(found.body, Stat(len(found.body), tag, None))
+    if isinstance(found, RecordingObject):
+        with reading(found):
+            stored = await service.objects.open(found.path)
+            if stored is None:
+                raise StorageError(f"{found.path}: lost")
+        return stored
     opened = await open_shard(service.objects, found)
     if opened is None:
         raise NotFound(f"{found}: not stored, all its voxels are the fill value")
@@ -73,7 +81,7 @@ async def _open(service: Service, found: Document | Shard) -> Opened:
     return opened
 
 
-def _message(request: Request, opened: Opened, found: Document | Shard) -> _Message:
+def _message(request: Request, opened: Opened, found: Found) -> _Message:
     stat = opened.stat
     validators = Validators(entity_tag(stat.tag, stat.size), stat.modified)
     version = request.query_params.get("version") if isinstance(found, Shard) else None
