@@ -86,7 +86,7 @@ def with_given(record: Mapping[str, Any], given: Mapping[str, Any]) -> Record:
     faults += _contradictions(record, new)
     if faults:
         raise RecordRefused(faults)
-    return _linked(new)
+    return linked(new)
 
 
 def check_given(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,7 +257,7 @@ def _twins(new: Record) -> list[str]:
     return [f"indicators: {name!r} is there twice; write each once" for name in twice]
 
 
-def _linked(record: Record) -> Record:
+def linked(record: Record) -> Record:
     """Return a record in which each indicator of a channel is one of `indicators`."""
     known = {indicator.name for indicator in record.indicators}
     linked = dict.fromkeys(c.indicator for c in record.channels if c.indicator)
