@@ -206,11 +206,9 @@ def _place(told: object, loc: Sequence[int | str]) -> tuple[int | str, ...]:
     """Return the part of a location that is there, up to the list of which an entry is at fault."""
     place: list[int | str] = []
     for step in loc:
-        if isinstance(told, list) and isinstance(step, int) and step < len(told):
-            told = told[step]
-        elif isinstance(told, Mapping) and step in told:
-            told = told[step]
-        else:
+        try:
+            told = told[step]  # type: ignore[index]
+        except (LookupError, TypeError):
             break
         place.append(step)
     while place and isinstance(place[-1], int):
