@@ -14,16 +14,17 @@ from microtome_core.store.ome import Ome as OmeAttributes
 from microtome_core.store.record import (
     Conversion,
     ImagingSpace,
-    MicroscopyChannel,
     Record,
     SourceFile,
     imaging_space,
 )
+from microtome_core.store.record_given import linked, merge, with_given
 from microtome_core.units import convert
 from microtome_core.wire import Channel
 from microtome_ingest.manifest import SourceFacts
 from microtome_ingest.options import Kind, VolumeSpec
 from microtome_ingest.plan import Plan
+from microtome_ingest.record_facts import channels_of, told_by, without_faults
 from microtome_ingest.source import SourceChannel
 
 # Percent of voxels that may be shown as plain black, or as full colour.
@@ -96,20 +97,36 @@ def record(
     files: Sequence[SourceFile],
     conversion: Conversion,
     data: str = "0",
+    given: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return the value of ``nwb``: where the voxels come from and what was done to them."""
+    """Return the value of ``nwb``: where the voxels come from and what was done to them.
+
+    Parameters
+    ----------
+    given : sequence of dict
+        What is said over what the source says, each as `with_given` takes it.
+
+    Raises
+    ------
+    RecordRefused
+        What is given cannot be said of these voxels.
+    """
     series = "Series" if "t" in spec.axes else "StaticImage"
     space = "Volumetric" if "z" in spec.axes else "Planar"
-    return Record(
+    known = Record(
         neurodata_type=f"{space}Microscopy{series}",
         imaging_space=_imaging_space(spec),
-        channels=[_channel(channel) for channel in channels],
         data=data,
         source_format=source.format,
         source_files=list(files),
         conversion_history=[conversion],
         original_metadata=dict(source.metadata),
     ).to_json()
+    told = merge(known, {**told_by(source.metadata), "channels": channels_of(channels)})
+    found = linked(Record.model_validate(without_faults(told)))
+    for each in given:
+        found = with_given(found.to_json(), each)
+    return found.to_json()
 
 
 def _imaging_space(spec: VolumeSpec) -> ImagingSpace:
@@ -123,11 +140,6 @@ def _micrometers(spec: VolumeSpec, places: Sequence[int]) -> list[float] | None:
     known = [(spec.scale[i], unit) for i in places if (unit := spec.units[i])]
     sizes = [convert(size, unit, "micrometer") for size, unit in known]
     return sizes if len(sizes) == len(places) else None
-
-
-def _channel(channel: SourceChannel) -> MicroscopyChannel:
-    known: Mapping[str, Any] = channel.metadata
-    return MicroscopyChannel.model_validate({**known, "name": channel.name or "channel"})
 
 
 def _omero(dtype: str, channels: Sequence[Channel]) -> Omero:

@@ -1,6 +1,7 @@
 """From what the user asks for to the manifest: every question answered, nothing written."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from microtome_core.store.annotations import FOLDER as ANNOTATIONS
 from microtome_core.store.binning import Method
 from microtome_core.store.layer import labels_path, read_layer
 from microtome_core.store.location import Store
+from microtome_core.store.record import Conversion
+from microtome_core.store.record_changes import dataset_given
 from microtome_core.wire import LayerInfo
+from microtome_ingest.attributes import record
 from microtome_ingest.manifest import Manifest, SourceFacts
 from microtome_ingest.options import IngestOptions, VolumeSpec
 from microtome_ingest.plan import Plan, Policy, make_plan
@@ -33,11 +37,12 @@ def describe(
     Raises
     ------
     InputError
-        Labels that are no integers or do not fit their image, or chunks and shards that cannot be.
+        Labels that are no integers or do not fit their image, chunks and shards that cannot be, or
+        metadata that cannot be said of the source.
     """
     spec, found = resolution.spec, source.description
     plan = plan_ingest(spec, options, _image_levels(store, layer_id, options))
-    return Manifest(
+    manifest = Manifest(
         version=__version__,
         started=options.started or datetime.now(UTC).isoformat(timespec="seconds"),
         layer=str(layer_id),
@@ -60,7 +65,23 @@ def describe(
         codec=str(options.codec),
         levels=len(plan.levels),
         method=plan.method,
+        given=_given(store, layer_id, options),
     )
+    _check_given(manifest)
+    return manifest
+
+
+def _given(store: Store, layer_id: LayerId, options: IngestOptions) -> tuple[dict[str, Any], ...]:
+    """Return what is said of the dataset, then of the layer."""
+    told = dataset_given(store, layer_id.parent), dict(options.metadata or {})
+    return tuple(each for each in told if each)
+
+
+def _check_given(manifest: Manifest) -> None:
+    """Refuse now what would be refused when all voxels are written."""
+    history = Conversion(tool="", version="", timestamp="", parameters={})
+    facts = (manifest.source, manifest.spec, manifest.channels)
+    record(*facts, [], history, given=manifest.given)
 
 
 def plan_ingest(spec: VolumeSpec, options: IngestOptions, levels: int | None = None) -> Plan:

@@ -48,6 +48,8 @@ class Manifest(BaseModel):
         Of microtome.
     started : str
         When, ISO 8601; the time in the layer's history.
+    given : tuple of dict
+        What is said of the layer over what its source says, in order.
     """
 
     schema_id: Literal["microtome-ingest/1"] = "microtome-ingest/1"
@@ -64,6 +66,7 @@ class Manifest(BaseModel):
     codec: str
     levels: int
     method: Method
+    given: tuple[dict[str, Any], ...] = ()
 
     def plan(self, batch_bytes: int = 1) -> Plan:
         """Return the plan, with batches of so many bytes."""

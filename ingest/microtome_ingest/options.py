@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from microtome_core.errors import InputError
 from microtome_core.store.array import Codec
@@ -97,6 +97,8 @@ class IngestOptions:
         Which image of the source it is, to find it again.
     started : str, optional
         The time in the layer's history, ISO 8601, instead of now.
+    metadata : dict, optional
+        What is said of the layer over what its source says: a merge patch of its record.
 
     Raises
     ------
@@ -116,6 +118,7 @@ class IngestOptions:
     grace: float = 10.0
     scene: int | None = None
     started: str | None = None
+    metadata: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("levels", "memory", "threads"):

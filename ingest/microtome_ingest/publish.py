@@ -11,6 +11,7 @@ from microtome_core.store.layer import publish_layer
 from microtome_core.store.ledger import forget_journal, seal
 from microtome_core.store.location import Store
 from microtome_core.store.record import Conversion, SourceFile
+from microtome_core.store.record_changes import replayed
 from microtome_ingest.attributes import ome_attributes, record, shown_channels
 from microtome_ingest.manifest import Manifest
 from microtome_ingest.place import Place, sweep
@@ -72,7 +73,10 @@ def _described(run: Run, manifest: Manifest) -> dict[str, Any]:
         parameters=manifest.settings(),
     )
     facts = (manifest.source, manifest.spec, manifest.channels)
-    nwb = record(*facts, _files(run, manifest), history, data=f"{place.prefix}0")
+    files, data = _files(run, manifest), f"{place.prefix}0"
+    nwb = record(*facts, files, history, data=data, given=manifest.given)
+    # Of a layer of which the metadata were lost, its changes are made again.
+    nwb = replayed(run.store, place.folder, nwb)
     return {"ome": ome, "nwb": nwb}
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
+from typing import Any
 
 from microtome_cli.engines import (
     add_engine_arguments,
@@ -14,6 +15,7 @@ from microtome_cli.engines import (
     stoppable,
     view,
 )
+from microtome_cli.metadata import person
 from microtome_cli.options import (
     ALL,
     add_host_argument,
@@ -27,13 +29,16 @@ from microtome_core.axes import SPATIAL
 from microtome_core.errors import InputError
 from microtome_core.names import LayerId
 from microtome_core.store.array import Codec
+from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
+from microtome_core.store.record_changes import change_record
 from microtome_core.units import bytes_text
 from microtome_core.wire import LayerInfo
 from microtome_ingest.claim import Part
 from microtome_ingest.extents import Extents
 from microtome_ingest.formats import open_source, scenes
 from microtome_ingest.job import Outcome, ingest
+from microtome_ingest.metadata_file import read_metadata
 from microtome_ingest.options import IngestOptions
 from microtome_ingest.resolve import resolve
 from microtome_ingest.source import Source
@@ -51,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the layer to make",
     )
     add_source_arguments(parser, all_scenes=True)
+    parser.add_argument(
+        "--metadata",
+        metavar="FILE",
+        help="YAML or JSON: subject, session, dyes, license …, over what the source says; see "
+        "microtome metadata template",
+    )
     group = parser.add_argument_group("how it is stored")
     group.add_argument(
         "--kind",
@@ -135,9 +146,22 @@ def _ingest(arguments: argparse.Namespace) -> None:
             choose_engine(arguments, options, resolution, observer),
             part,
         )
+        if outcome.layer is not None and not outcome.written and options.metadata:
+            outcome = _told_anew(store, layer_id, options.metadata, observer)
         for note in source.description.notes:
             observer.result("note", f"note: {note}")
         say_outcome(observer, outcome, part, store.url)
+
+
+def _told_anew(
+    store: Store, layer_id: LayerId, metadata: Mapping[str, Any], observer: ProgressObserver
+) -> Outcome:
+    """Lay what is given over the record of a layer whose voxels were there."""
+    change = change_record(store, layer_id, metadata, {"who": person(), "tool": "microtome ingest"})
+    if change.changes:
+        words = f"the voxels are there; its record has changed: {', '.join(change.changes)}"
+        observer.say("metadata", words, fields=list(change.changes))
+    return Outcome(read_layer(store, layer_id).info, written=False)
 
 
 def _options(arguments: argparse.Namespace) -> IngestOptions:
@@ -153,6 +177,7 @@ def _options(arguments: argparse.Namespace) -> IngestOptions:
         restart=arguments.restart,
         grace=arguments.grace,
         scene=arguments.scene,
+        metadata=read_metadata(arguments.metadata) if arguments.metadata else None,
         started=started(os.environ),
     )
 

@@ -35,6 +35,8 @@ from microtome_core.store.record import (
     Record,
     imaging_space,
 )
+from microtome_core.store.record_changes import dataset_given
+from microtome_core.store.record_given import with_given
 from microtome_core.units import convert, unit_name
 from microtome_core.wire import Channel, LayerInfo
 
@@ -175,7 +177,7 @@ def create_layer(store: Store, layer_id: LayerId, new: NewLayer) -> str:
         raise Conflict(f"layer {layer_id} exists, or is being made")
     attributes = {
         "ome": _ome(layer_id.layer, new, levels),
-        "nwb": _record(new),
+        "nwb": _with_dataset(store, layer_id, _record(new)),
         "microtome": {
             "version": "",
             "empty_shards": sum(each.size for each in empty),
@@ -270,6 +272,12 @@ def _channel_names(new: NewLayer) -> list[str]:
 
 def _units(new: NewLayer) -> tuple[str | None, ...]:
     return tuple(unit_name(unit) if unit else None for unit in new.units)
+
+
+def _with_dataset(store: Store, layer_id: LayerId, record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with what is said of all layers of the dataset."""
+    given = dataset_given(store, layer_id.parent)
+    return with_given(record, given).to_json() if given else record
 
 
 def _record(new: NewLayer) -> dict[str, Any]:

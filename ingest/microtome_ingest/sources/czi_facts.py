@@ -99,8 +99,18 @@ class Facts:
             "significant_bits": int(_number(_text(self._root, f"{_IMAGE}/ComponentBitCount"))),
             "instrument": self._instrument(),
             "objective": self._objective(),
+            "software": self._software(),
         }
         return {key: value for key, value in facts.items() if value}
+
+    def _software(self) -> dict[str, str]:
+        """Return ZEISS's own program; others that write CZI files ran no microscope."""
+        found = self._root.find("Metadata/Information/Application")
+        name = "" if found is None else _text(found, "Name")
+        if found is None or not name.startswith(("ZEN", "AIM")):
+            return {}
+        version = _text(found, "Version")
+        return {"name": name, **({"version": version} if version else {})}
 
     def _instrument(self) -> dict[str, str]:
         found = self._referred("MicroscopeRef", "Microscopes/Microscope")

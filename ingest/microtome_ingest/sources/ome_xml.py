@@ -203,6 +203,7 @@ def _facts(root: Element, image: Element, pixels: Element) -> dict[str, Any]:
         "significant_bits": int(pixels.get("SignificantBits", 0)) or None,
         "instrument": _instrument(root, image),
         "objective": _objective(root, image),
+        **_experimenter(root, image),
     }
     return {key: value for key, value in facts.items() if value}
 
@@ -219,6 +220,16 @@ def _objective(root: Element, image: Element) -> dict[str, str]:
     wanted = {element.get("ID") for element in settings}
     every = (o for i in children(root, "Instrument") for o in children(i, "Objective"))
     return next((dict(o.attrib) for o in every if o.get("ID") in wanted), {})
+
+
+def _experimenter(root: Element, image: Element) -> dict[str, str]:
+    """Return who took an image, family name first, and where; a login name is no name."""
+    found = _referred(root, image, "Experimenter")
+    if found is None or not found.get("LastName"):
+        return {}
+    given = " ".join(filter(None, (found.get("FirstName"), found.get("MiddleName"))))
+    name = ", ".join(filter(None, (found.get("LastName"), given)))
+    return {"experimenter": name, "institution": found.get("Institution") or ""}
 
 
 def _referred(root: Element, image: Element, kind: str) -> Element | None:

@@ -1,0 +1,291 @@
+"""Changing the record of a layer, voxels untouched, and what is noted of each change.
+
+::
+
+    ROOT/collection/dataset/zarr.json            attributes.nwb: what is said of all its layers
+    …/layer/zarr.json                            attributes.nwb: the record of the layer, whole
+    …/layer/0/ledger/record/NAME.json            each change of it: who, when, old and new
+
+A change is noted before it is made, so that none is without its note. What is said of a dataset is
+written into each of its layers, and into those that come: a layer tells all by itself.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from microtome_core.errors import (
+    Conflict,
+    InputError,
+    MicrotomeError,
+    NotFound,
+    PreconditionFailed,
+    StorageError,
+)
+from microtome_core.names import DatasetId, LayerId
+from microtome_core.store.layer import ensure_groups, find_layer, label_names
+from microtome_core.store.ledger import FOLDER
+from microtome_core.store.location import Store
+from microtome_core.store.record import SCHEMAS
+from microtome_core.store.record_given import check_given, merge, with_given
+
+DATASET_SCHEMA = "microtome-dataset/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of a record.
+
+    Parameters
+    ----------
+    version : str
+        Of the layer now.
+    changes : dict
+        (old, new) by the path of each field that differs; None where there is none.
+    """
+
+    version: str
+    changes: Mapping[str, tuple[Any, Any]]
+
+
+class _Refused(Exception):
+    """What is raised within an update, and is no failure of storage."""
+
+
+def change_record(
+    store: Store,
+    layer_id: LayerId,
+    given: Mapping[str, Any],
+    who: Mapping[str, Any],
+    versions: Iterable[str] | None = None,
+) -> Change:
+    """Lay what is given over the record of a layer. Of several at once none is lost.
+
+    Parameters
+    ----------
+    given : dict
+        As `with_given` takes it.
+    who : dict
+        JSON; noted with the change.
+    versions : iterable of str, optional
+        The layer must have one of these.
+
+    Raises
+    ------
+    RecordRefused
+        Nothing was written.
+    NotFound
+        No such layer.
+    Conflict
+        It was written by other software and has no record.
+    PreconditionFailed
+        The layer has another version.
+    StorageError
+    """
+    path = find_layer(store, layer_id)
+    if path is None:
+        raise NotFound(f"no layer {layer_id}")
+    allowed = None if versions is None else set(versions)
+    made = Change("", {})
+    noted: str | None = None
+
+    def update(old: bytes | None) -> bytes:
+        nonlocal made, noted
+        document = _document(store, path, layer_id, old)
+        before = version_of(old or b"")
+        if allowed is not None and before not in allowed:
+            raise _Refused(PreconditionFailed(f"layer {layer_id} has version {before} now"))
+        data, changes = _changed(document, layer_id, given)
+        if noted:  # another writer came between
+            store.remove(noted)
+            noted = None
+        if not changes:
+            made = Change(before, {})
+            return old or b""
+        made = Change(version_of(data), changes)
+        noted = _note(store, path, document, {**who, "before": before, "given": given}, made)
+        return data
+
+    try:
+        store.update(f"{path}/zarr.json", update)
+    except _Refused as refused:
+        raise refused.args[0] from None
+    return made
+
+
+def version_of(document: bytes) -> str:
+    """Return the version of the layer whose ``zarr.json`` this is."""
+    return sha256(document).hexdigest()[:16]
+
+
+def change_dataset(
+    store: Store, dataset: DatasetId, given: Mapping[str, Any], who: Mapping[str, Any]
+) -> dict[LayerId, Change]:
+    """Say something of all layers of a dataset, those to come included.
+
+    Raises
+    ------
+    RecordRefused
+        What is given cannot be said of a dataset; nothing was written.
+    NotFound
+        No such dataset.
+    StorageError, Conflict
+        Some layers may have been changed; the same may be said again.
+    """
+    told = check_given(given)
+    if dataset.dataset not in store.children(dataset.collection):
+        raise NotFound(f"no dataset {dataset}")
+    ensure_groups(store, dataset)
+
+    def update(old: bytes | None) -> bytes:
+        document = json.loads(old or b"{}")
+        kept = document.setdefault("attributes", {})
+        kept["nwb"] = {**merge(kept.get("nwb", {}), told), "schema_id": DATASET_SCHEMA}
+        return _dumped(document)
+
+    store.update(f"{dataset}/zarr.json", update)
+    found = [layer for layer in layers_of(store, dataset) if _has_record(store, layer)]
+    return {layer: change_record(store, layer, told, who) for layer in found}
+
+
+def dataset_given(store: Store, dataset: DatasetId) -> dict[str, Any]:
+    """Return what was said of all layers of a dataset; empty if nothing was.
+
+    Raises
+    ------
+    StorageError
+    """
+    path = f"{dataset}/zarr.json"
+    try:
+        told = json.loads(store.read(path) or b"{}").get("attributes", {}).get("nwb", {})
+        own = told.get("schema_id") == DATASET_SCHEMA
+        return {key: value for key, value in told.items() if key != "schema_id"} if own else {}
+    except (ValueError, AttributeError) as error:
+        raise StorageError(f"{store.url}/{path}: {error}") from error
+
+
+def layers_of(store: Store, dataset: DatasetId) -> list[LayerId]:
+    """Return the layers of a dataset, labels included, sorted."""
+    names = store.children(str(dataset))
+    found = {*names, *(str(n) for name in names for n in label_names(store, f"{dataset}/{name}"))}
+    ids = (_layer_id(dataset, name) for name in sorted(found))
+    return [one for one in ids if one is not None and find_layer(store, one) is not None]
+
+
+def history(store: Store, layer_id: LayerId) -> list[dict[str, Any]]:
+    """Return every change of a layer's record, in order, with ``at``, ``who`` and ``changes``.
+
+    Raises
+    ------
+    NotFound
+        No such layer.
+    StorageError
+        Storage failed, or a note is damaged.
+    """
+    path = find_layer(store, layer_id)
+    if path is None:
+        raise NotFound(f"no layer {layer_id}")
+    document = json.loads(store.read(f"{path}/zarr.json") or b"{}")
+    return _notes(store, _folder(path, document))
+
+
+def replayed(store: Store, folder: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record anew as it was after all changes that are noted of a layer's version."""
+    for note in _notes(store, f"{folder}/{FOLDER}/record"):
+        record = with_given(record, note.get("given", {})).to_json()
+    return record
+
+
+def _document(store: Store, path: str, layer_id: LayerId, old: bytes | None) -> dict[str, Any]:
+    if old is None:
+        raise _Refused(NotFound(f"no layer {layer_id}"))
+    try:
+        document = json.loads(old)
+        own = document["attributes"]["nwb"]["schema_id"] in SCHEMAS
+    except (LookupError, TypeError):
+        own = False
+    except ValueError as error:
+        raise StorageError(f"{store.url}/{path}/zarr.json: {error}") from error
+    if not own:
+        words = "was written by other software and has no record: ingest it to give it one"
+        raise _Refused(Conflict(f"layer {layer_id} {words}"))
+    return document  # type: ignore[no-any-return]
+
+
+def _changed(
+    document: dict[str, Any], layer_id: LayerId, given: Mapping[str, Any]
+) -> tuple[bytes, dict[str, tuple[Any, Any]]]:
+    """Return the new ``zarr.json``, and what is different in it."""
+    old = document["attributes"]["nwb"]
+    try:
+        new = with_given(old, given).to_json()
+    except MicrotomeError as error:
+        raise _Refused(error) from error
+    changes = differences(old, new)
+    attributes = {**document["attributes"], "nwb": new}
+    return _dumped({**document, "attributes": attributes}), changes
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], path: str = ""
+) -> dict[str, tuple[Any, Any]]:
+    """Return (old, new) of each field that differs, by its path.
+
+    >>> differences({"subject": {"age": "P1D"}, "lab": "A"}, {"subject": {"age": "P2D"}})
+    {'subject.age': ('P1D', 'P2D'), 'lab': ('A', None)}
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in dict.fromkeys((*old, *new)):
+        one, other = old.get(key), new.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found |= differences(one, other, f"{path}{key}.")
+        elif one != other and f"{path}{key}" != "schema_id":
+            found[f"{path}{key}"] = one, other
+    return found
+
+
+def _note(
+    store: Store, path: str, document: Mapping[str, Any], facts: Mapping[str, Any], made: Change
+) -> str:
+    """Note a change durably, and return the name of the note."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    told = {"at": at, **facts, "after": made.version, "changes": made.changes}
+    name = f"{_folder(path, document)}/{time.time_ns():020d}-{secrets.token_hex(4)}.json"
+    store.write(name, json.dumps(told, indent=1, allow_nan=False).encode())
+    return name
+
+
+def _notes(store: Store, folder: str) -> list[dict[str, Any]]:
+    names = sorted(key for key, _ in store.sizes(folder) if key.endswith(".json"))
+    try:
+        return [json.loads(store.read(name) or b"{}") for name in names]
+    except ValueError as error:
+        raise StorageError(f"{store.url}/{folder}: a note is damaged: {error}") from error
+
+
+def _folder(path: str, document: Mapping[str, Any]) -> str:
+    version = document.get("attributes", {}).get("microtome", {}).get("version", "")
+    return f"{path}/{version}".rstrip("/") + f"/{FOLDER}/record"
+
+
+def _has_record(store: Store, layer: LayerId) -> bool:
+    path = find_layer(store, layer)
+    document = json.loads(store.read(f"{path}/zarr.json") or b"{}")
+    record = document.get("attributes", {}).get("nwb")
+    return isinstance(record, dict) and record.get("schema_id") in SCHEMAS
+
+
+def _layer_id(dataset: DatasetId, name: str) -> LayerId | None:
+    try:
+        return LayerId(dataset.collection, dataset.dataset, name)
+    except InputError:
+        return None
+
+
+def _dumped(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=1, allow_nan=False).encode()

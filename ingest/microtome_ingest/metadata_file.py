@@ -1,0 +1,136 @@
+"""What a user writes of a layer, in YAML or JSON, read without trust.
+
+A file is small and plain: no anchors, aliases, tags, second documents or keys that stand twice, and
+nested only so deep. In YAML every value is text and null is null: what a number is, the record
+says, so that 007 and 1.10 stay what they are.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Never
+
+import yaml
+
+from microtome_core.errors import SourceError
+
+# A record is some thousand bytes.
+MOST_BYTES = 256 << 10
+_DEEPEST = 16
+_MOST_NODES = 20_000
+_NULL = ("", "~", "null", "Null", "NULL")
+
+
+def read_metadata(path: str) -> dict[str, Any]:
+    """Return what a file says, as a merge patch.
+
+    Raises
+    ------
+    SourceError
+        No such file, one that is too large, or that holds what no such file needs; with the line.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise SourceError(path, error.strerror or str(error)) from error
+    if len(data) > MOST_BYTES:
+        raise SourceError(path, f"more than {MOST_BYTES} bytes: expected a page of metadata")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(path, f"byte {error.start} is no UTF-8") from error
+    found = _json(path, text) if file.suffix.lower() == ".json" else parse_yaml(path, text)
+    if not isinstance(found, dict):
+        raise SourceError(path, "expected fields and values, such as 'license: CC-BY-4.0'")
+    return found
+
+
+def parse_yaml(path: str, text: str) -> Any:  # noqa: ANN401 - JSON of any kind
+    """Return the one document of a YAML text; raises as `read_metadata`."""
+    try:
+        events = _checked(path, yaml.parse(text, yaml.SafeLoader))
+        documents = [_node(path, events, event) for event in events]
+    except yaml.YAMLError as error:
+        raise SourceError(path, f"not YAML: {' '.join(str(error).split())[:300]}") from error
+    if len(documents) > 1:
+        raise SourceError(path, f"holds {len(documents)} documents: expected one")
+    return documents[0] if documents and documents[0] is not None else {}
+
+
+def _checked(path: str, events: Iterator[yaml.Event]) -> Iterator[yaml.Event]:
+    """Yield the events that make up nodes; nothing is built of what is refused."""
+    depth = 0
+    for number, event in enumerate(events):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if reason := _odd(event):
+            _refuse(path, event, reason)
+        if depth > _DEEPEST:
+            _refuse(path, event, f"nested more than {_DEEPEST} deep")
+        if number > _MOST_NODES:
+            _refuse(path, event, f"more than {_MOST_NODES} values")
+        if isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
+            yield event
+
+
+def _odd(event: yaml.Event) -> str:
+    """Return why an event is refused, empty if it is not."""
+    if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+        return "anchors and aliases are not read: write the value out"
+    if tag := getattr(event, "tag", None):
+        return f"the tag {str(tag)[:80]!r} is not read: write the value"
+    return ""
+
+
+def _node(path: str, events: Iterator[yaml.Event], event: yaml.Event) -> Any:  # noqa: ANN401
+    if isinstance(event, yaml.ScalarEvent):
+        plain = event.style is None and event.value in _NULL
+        return None if plain else event.value
+    if isinstance(event, yaml.SequenceStartEvent):
+        return list(_entries(path, events))
+    return _mapping(path, events)
+
+
+def _entries(path: str, events: Iterator[yaml.Event]) -> Iterator[Any]:
+    for event in events:
+        if isinstance(event, yaml.SequenceEndEvent):
+            return
+        yield _node(path, events, event)
+
+
+def _mapping(path: str, events: Iterator[yaml.Event]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for event in events:
+        if isinstance(event, yaml.MappingEndEvent):
+            break
+        if not isinstance(event, yaml.ScalarEvent):
+            _refuse(path, event, "a key that is no text")
+        if event.value in found:
+            _refuse(path, event, f"{event.value[:80]!r} stands twice")
+        found[event.value] = _node(path, events, next(events))
+    return found
+
+
+def _refuse(path: str, event: yaml.Event, reason: str) -> Never:
+    line = "" if event.start_mark is None else f"line {event.start_mark.line + 1}: "
+    raise SourceError(path, f"{line}{reason}")
+
+
+def _json(path: str, text: str) -> Any:  # noqa: ANN401 - JSON of any kind
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise SourceError(path, f"{twice[:80]!r} stands twice")
+        return dict(pairs)
+
+    def refuse(word: str) -> Never:
+        raise SourceError(path, f"{word} is no number of JSON")
+
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    except RecursionError as error:
+        raise SourceError(path, "nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise SourceError(path, f"not JSON: {error}") from error
