@@ -34,7 +34,8 @@ from microtome_service.search.question import Found, search
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 4
-# A store that takes no longer is looked through before an answer.
+# A store of so many datasets, or that takes no longer, is looked through before an answer.
+_SMALL = 50
 _MOMENT = 0.1
 # The first look of a process is waited for so long; then it is answered with what there is.
 _FIRST = 2.0
@@ -82,6 +83,7 @@ class Index:
         self._flight: Future[None] | None = None
         self._looked: Looked | None = None
         self._noted = self._until = 0.0
+        self._forgotten = False
         self._remove: Callable[[], object] | None = None
 
     def close(self) -> None:
@@ -96,7 +98,7 @@ class Index:
 
     def forget(self) -> None:
         """Believe nothing of what was seen: something was made or removed."""
-        self._until = 0.0
+        self._until, self._forgotten = 0.0, True
 
     async def search(
         self, asked: Asked, rules: Rules, principal: Principal
@@ -150,14 +152,10 @@ class Index:
             loop = asyncio.get_running_loop()
             self._looked = await loop.run_in_executor(self._questions, self._read_looked)
         flight = self._begin()
-        first = self._looked is None
-        if first or self._is_small():
+        if self._looked is None or _is_small(self._looked):
             with suppress(TimeoutError):
-                async with asyncio.timeout(_FIRST if first else None):
+                async with asyncio.timeout(_FIRST if self._looked is None else None):
                     await asyncio.shield(asyncio.wrap_future(flight))
-
-    def _is_small(self) -> bool:
-        return self._looked is not None and self._looked.seconds <= _MOMENT
 
     def _begin(self) -> "Future[None]":
         """Return the look that is under way, or begin one."""
@@ -169,7 +167,8 @@ class Index:
     def _renew(self) -> None:
         """Look through the store, unless another process has just done so."""
         theirs = self._read_looked()
-        if theirs is not None and not self._due(theirs):
+        forgotten, self._forgotten = self._forgotten, False
+        if theirs is not None and not forgotten and not self._due(theirs):
             self._looked = theirs
             self._until = monotonic() + self._rest(theirs) - (time() - theirs.at)
             return
@@ -183,10 +182,10 @@ class Index:
             self._until = monotonic() + rest
 
     def _due(self, looked: Looked) -> bool:
-        return looked.seconds <= _MOMENT or time() - looked.at >= self._rest(looked)
+        return _is_small(looked) or time() - looked.at >= self._rest(looked)
 
     def _rest(self, looked: Looked) -> float:
-        if looked.seconds <= _MOMENT:
+        if _is_small(looked):
             return self._believed
         return max(self._seconds, _REST * looked.seconds)
 
@@ -204,7 +203,7 @@ class Index:
             told(min(first + _AT_ONCE, len(there)), len(there))
         places = frozenset(map(str, there))
         gone = [place for place in known if place not in places]
-        looked = Looked(at, monotonic() - clock)
+        looked = Looked(at, monotonic() - clock, len(there))
         if changed or gone or at - self._noted >= _NOTED:
             with database.write() as connection:
                 kept.drop(connection, self._root, gone)
@@ -267,6 +266,10 @@ class Index:
         database = Database(f"sqlite:///{folder}/index.sqlite")
         database.upgrade()
         return database
+
+
+def _is_small(looked: Looked) -> bool:
+    return looked.datasets <= _SMALL or looked.seconds <= _MOMENT
 
 
 def _usable(database: Database) -> Database | None:

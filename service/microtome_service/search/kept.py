@@ -35,10 +35,13 @@ class Looked:
         When that began, in seconds since 1970.
     seconds : float
         How long it took.
+    datasets : int
+        How many there were.
     """
 
     at: float
     seconds: float
+    datasets: int
 
 
 def root_key(url: str) -> str:
@@ -54,16 +57,18 @@ def read_digests(connection: Connection, root: str) -> dict[str, str]:
 
 def read_looked(connection: Connection, root: str) -> Looked | None:
     """Return when all datasets were last looked at, or None if that never came to its end."""
-    row = connection.execute(select(STATE.c.looked, STATE.c.seconds).filter_by(root=root)).first()
-    return None if row is None else Looked(row.looked, row.seconds)
+    row = connection.execute(select(STATE).where(STATE.c.root == root)).first()
+    return None if row is None else Looked(row.looked, row.seconds, row.datasets)
 
 
 def note_looked(connection: Connection, root: str, looked: Looked) -> None:
     """Keep when all datasets were looked at."""
     _lock(connection)
     connection.execute(delete(STATE).where(STATE.c.root == root))
-    row = {"root": root, "looked": looked.at, "seconds": looked.seconds}
-    connection.execute(insert(STATE).values(**row))
+    row = insert(STATE).values(
+        root=root, looked=looked.at, seconds=looked.seconds, datasets=looked.datasets
+    )
+    connection.execute(row)
 
 
 def forget_looked(connection: Connection, root: str) -> None:

@@ -148,7 +148,8 @@ def _hits(connection: Connection, rows: Sequence[Row[Any]]) -> Iterable[Hit]:
     for layer in connection.execute(asked.order_by(LAYERS.c.dataset, LAYERS.c.number)):
         layers[layer.dataset].append(layer.summary)
     for row in rows:
-        dataset = DatasetId(str(row[-2]), str(row[-1]))
+        values: list[Any] = list(row)
+        dataset = DatasetId(values[-2], values[-1])
         yield Hit(dataset, tuple(layers[row.key]), tuple(json.loads(row.annotations)))
 
 

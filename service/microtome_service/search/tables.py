@@ -57,6 +57,7 @@ STATE = Table(
     Column("root", _NAME, primary_key=True),
     Column("looked", Float(53), nullable=False),
     Column("seconds", Float(53), nullable=False),
+    Column("datasets", Integer, nullable=False),
 )
 
 

@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("root", _NAME, primary_key=True),
         sa.Column("looked", sa.Float(53), nullable=False),
         sa.Column("seconds", sa.Float(53), nullable=False),
+        sa.Column("datasets", sa.Integer, nullable=False),
     )
     if op.get_bind().dialect.name == "sqlite":
         op.execute(
