@@ -116,9 +116,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.draining.install()
-        watching = asyncio.create_task(service.watch())
+        watching = [asyncio.create_task(w) for w in (service.watch(), service.index.watch())]
         yield
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         service.close()
 
     app = App(

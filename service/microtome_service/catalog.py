@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Never, TypeVar
 
@@ -57,10 +57,13 @@ class Damaged:
     id : LayerId
     error : str
         Why, fit for strangers.
+    recording : bool
+        It is a recording.
     """
 
     id: LayerId
     error: str
+    recording: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,22 @@ class Catalog:
         """Look at everything anew when it is asked for next: something was made or removed."""
         for kept in (self._datasets, self._layer_ids, self._layers, self._recordings):
             kept.forget_all()
+
+    def find_datasets(self) -> tuple[DatasetId, ...]:
+        """Return every dataset as the store is now, sorted; raises Unreadable. Blocks."""
+        return self._load_datasets("", None)
+
+    def look(self, dataset: DatasetId) -> tuple[Layer | Recording | Damaged, ...]:
+        """Return what is visible of a dataset as it is now; raises as `layers`. Blocks."""
+        listed = self._load_layer_ids(dataset, None)
+        layers = (self._look(i, lambda i: self._load_layer(i, None).layer) for i in listed.layers)
+        looked = (self._look(i, lambda i: self._load_recording(i, None)) for i in listed.recordings)
+        recordings = (replace(r, recording=True) if isinstance(r, Damaged) else r for r in looked)
+        return tuple(entry for entry in (*layers, *recordings) if entry is not None)
+
+    def find_skeletons(self, dataset: DatasetId) -> tuple[LayerId, ...]:
+        """Return the annotations of a dataset as they are now; raises as `skeletons`. Blocks."""
+        return self._load_skeleton_ids(dataset, None)
 
     def check_root(self) -> None:
         """Return if the root of the store is there; raises as `Root.check`. Blocks."""
@@ -232,6 +251,15 @@ class Catalog:
     ) -> Found | Damaged | None:
         try:
             return await look(layer_id)
+        except NotFound:
+            return None
+        except Unreadable as error:
+            _LOG.warning("%s", error, exc_info=error)
+            return Damaged(layer_id, str(error))
+
+    def _look(self, layer_id: LayerId, load: Callable[[LayerId], Found]) -> Found | Damaged | None:
+        try:
+            return load(layer_id)
         except NotFound:
             return None
         except Unreadable as error:

@@ -1,7 +1,9 @@
 """The JSON of lists and of layers, as plain frozen structures."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -13,6 +15,7 @@ from microtome_core.trials import RECORDING, RecordingInfo
 from microtome_core.wire import LayerInfo
 from microtome_service.catalog import Damaged
 from microtome_service.recordings import describe_recording, neuron_count
+from microtome_service.search.facts import record_values, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,10 @@ class LayerDocument(LayerInfo):
 
 @dataclass(frozen=True, slots=True)
 class LayerSummary:
-    """A layer in a list; sequences are in the order of `axes`, of level 0."""
+    """A layer in a list; sequences are in the order of `axes`, of level 0.
+
+    `about` holds what its record says of the fields by which lists are filtered.
+    """
 
     id: str
     kind: str
@@ -53,6 +59,8 @@ class LayerSummary:
     units: tuple[str | None, ...]
     levels: int
     version: str
+    nbytes: int
+    about: dict[str, tuple[str, ...]]
     links: LayerLinks
 
 
@@ -88,7 +96,7 @@ class RecordingDocument(RecordingInfo):
 
 @dataclass(frozen=True, slots=True)
 class RecordingSummary:
-    """A recording in a list."""
+    """A recording in a list; `about` is as for `LayerSummary`."""
 
     id: str
     kind: str
@@ -96,6 +104,7 @@ class RecordingSummary:
     neurons: int
     variables: tuple[str, ...]
     version: str
+    about: dict[str, tuple[str, ...]]
     links: RecordingLinks
 
 
@@ -132,13 +141,29 @@ class DatasetDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class Facet:
+    """A value of a field, and how many of the datasets found have it."""
+
+    value: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetList:
-    """One page of the datasets; `total` counts all that the filter lets pass."""
+    """One page of the datasets; `total` counts all that the filter lets pass.
+
+    `complete` tells whether every dataset was looked at; `indexed_at`, in ISO 8601, when: what
+    happened later may be missing. `next` is the cursor of the page that follows, if there is one.
+    """
 
     datasets: tuple[DatasetDocument, ...]
     total: int
     limit: int
     offset: int
+    complete: bool = True
+    indexed_at: str | None = None
+    next: str | None = None
+    facets: dict[str, tuple[Facet, ...]] | None = None
 
 
 def json_response(
@@ -155,7 +180,10 @@ def json_response(
 
 def layer_links(base: str, layer: Layer) -> LayerLinks:
     """Return the addresses of a layer; `base` is the path below which the service is mounted."""
-    layer_id = layer.info.id
+    return _layer_links(base, layer.info.id, layer.path)
+
+
+def _layer_links(base: str, layer_id: str, path: str) -> LayerLinks:
     api = f"{base}/api/datasets/{layer_id}"
     return LayerLinks(
         self=api,
@@ -165,8 +193,8 @@ def layer_links(base: str, layer: Layer) -> LayerLinks:
         tiles=f"{api}/tiles/{{plane}}/{{level}}/{{index}}/{{row}}/{{col}}.{{extension}}"
         "{?size,t,channels,window*,color*,gamma,blend}",
         # Labels lie below their image.
-        zarr=f"{base}/zarr/{layer.path}",
-        precomputed=f"{base}/precomputed/{layer.info.id}",
+        zarr=f"{base}/zarr/{path}",
+        precomputed=f"{base}/precomputed/{layer_id}",
     )
 
 
@@ -187,26 +215,93 @@ def dataset_document(
     recordings: Iterable[Recording | Damaged] = (),
 ) -> DatasetDocument:
     """Return a dataset with its layers and recordings in short, and its annotations."""
+    parts = (*map(short, layers), *(short(each) | {"kind": RECORDING} for each in recordings))
+    return short_document(base, dataset, parts, (each.layer for each in annotations))
+
+
+def indexed_document(
+    base: str, dataset: DatasetId, parts: Iterable[str], annotations: Iterable[str]
+) -> DatasetDocument:
+    """Return the same, of what `short` returned as JSON, and of names of annotations."""
+    return short_document(base, dataset, map(json.loads, parts), annotations)
+
+
+def short_document(
+    base: str, dataset: DatasetId, parts: Iterable[dict[str, Any]], annotations: Iterable[str]
+) -> DatasetDocument:
+    """Return a dataset, of what `short` returned of its layers and recordings."""
+    layers: list[LayerSummary | DamagedSummary] = []
+    recordings: list[RecordingSummary | DamagedSummary] = []
+    for part in parts:
+        path, kind = part.pop("path", ""), part.get("kind")
+        if "error" in part:
+            damaged = DamagedSummary(part["id"], part["error"])
+            recordings.append(damaged) if kind == RECORDING else layers.append(damaged)
+        elif kind == RECORDING:
+            recordings.append(
+                RecordingSummary(**part, links=_recording_links(base, part["id"], path))
+            )
+        else:
+            layers.append(LayerSummary(**part, links=_layer_links(base, part["id"], path)))
     return DatasetDocument(
         str(dataset),
         dataset.collection,
         dataset.dataset,
-        tuple(_summary(base, layer) for layer in layers),
-        tuple(_annotation(base, annotation) for annotation in annotations),
+        tuple(layers),
+        tuple(_annotation(base, dataset, name) for name in annotations),
         DatasetLinks(
             f"{base}/api/datasets/{dataset}", f"{base}/{dataset}", f"{base}/zarr/{dataset}"
         ),
-        tuple(_recording(base, each) for each in recordings),
+        tuple(recordings),
     )
+
+
+def short(part: Layer | Recording | Damaged) -> dict[str, Any]:
+    """Return a part of a dataset in short, without addresses, and its folder as `path`."""
+    if isinstance(part, Damaged):
+        kind = RECORDING if part.recording else ""
+        return {"id": str(part.id), "error": part.error, "kind": kind}
+    if isinstance(part, Recording):
+        return {
+            "id": str(part.id),
+            "kind": RECORDING,
+            "trials": len(part.trials),
+            "neurons": neuron_count(part),
+            "variables": tuple(part.variables),
+            "version": part.version,
+            "about": record_values(part.record),
+            "path": part.path,
+        }
+    return _short_layer(part.info) | {"path": part.path}
+
+
+def _short_layer(info: LayerInfo) -> dict[str, Any]:
+    return {
+        "id": info.id,
+        "kind": info.kind,
+        "axes": info.axes,
+        "shape": info.shape,
+        "dtype": info.dtype,
+        "scale": info.levels[0].scale,
+        "units": info.units,
+        "levels": len(info.levels),
+        "version": info.version,
+        "nbytes": info.nbytes,
+        "about": values_of(info),
+    }
 
 
 def recording_links(base: str, recording: Recording) -> RecordingLinks:
     """Return the addresses of a recording; `base` is as for `layer_links`."""
-    api = f"{base}/api/datasets/{recording.id}"
+    return _recording_links(base, str(recording.id), recording.path)
+
+
+def _recording_links(base: str, layer_id: str, path: str) -> RecordingLinks:
+    api = f"{base}/api/datasets/{layer_id}"
     return RecordingLinks(
         self=api,
-        page=f"{base}/{recording.id}",
-        zarr=f"{base}/zarr/{recording.path}",
+        page=f"{base}/{layer_id}",
+        zarr=f"{base}/zarr/{path}",
         trials=f"{api}/trials{{?tier,min_length,limit,offset,format}}",
         window=f"{api}/trials/{{trial}}/{{variable}}{{?t,neurons,format}}",
         neurons=f"{api}/neurons{{?columns,limit,offset,format}}",
@@ -226,27 +321,6 @@ def recording_document(base: str, recording: Recording) -> RecordingDocument:
     )  # fmt: skip
 
 
-def _recording(base: str, each: Recording | Damaged) -> RecordingSummary | DamagedSummary:
-    if isinstance(each, Damaged):
-        return DamagedSummary(str(each.id), each.error)
-    return RecordingSummary(
-        str(each.id), RECORDING, len(each.trials), neuron_count(each), tuple(each.variables),
-        each.version, recording_links(base, each),
-    )  # fmt: skip
-
-
-def _annotation(base: str, annotation: LayerId) -> AnnotationSummary:
-    folder = f"{base}/precomputed/{annotation.parent}/annotations/{annotation.layer}"
-    return AnnotationSummary(
-        annotation.layer, f"{folder}/skeletons", f"{folder}/points", f"{folder}/lines"
-    )
-
-
-def _summary(base: str, layer: Layer | Damaged) -> LayerSummary | DamagedSummary:
-    if isinstance(layer, Damaged):
-        return DamagedSummary(str(layer.id), layer.error)
-    info = layer.info
-    return LayerSummary(
-        info.id, info.kind, info.axes, info.shape, info.dtype, info.levels[0].scale, info.units,
-        len(info.levels), info.version, layer_links(base, layer),
-    )  # fmt: skip
+def _annotation(base: str, dataset: DatasetId, name: str) -> AnnotationSummary:
+    folder = f"{base}/precomputed/{dataset}/annotations/{name}"
+    return AnnotationSummary(name, f"{folder}/skeletons", f"{folder}/points", f"{folder}/lines")

@@ -62,6 +62,9 @@ class Settings:
         How long a caller may take nothing of an answer before it is cut off (Linux alone).
     recheck_seconds : float
         How long what was seen in the store is believed.
+    index_seconds : float
+        Rest between two looks at the records of a store that is too large to be looked through
+        for each search.
     tile_max_age : int
         Seconds for which browsers may keep a tile unasked.
     anonymous_writes : bool
@@ -122,6 +125,7 @@ class Settings:
     read_seconds: float = 120.0
     stalled_seconds: float = 60.0
     recheck_seconds: float = 2.0
+    index_seconds: float = 30.0
     tile_max_age: int = 60
     anonymous_writes: bool = False
     access_log: bool = False
@@ -194,6 +198,7 @@ _LOWEST: Mapping[str, float] = {
     "port": 0, "workers": 1, "cache_bytes": 0, "max_cutout_bytes": 1, "max_decoded_bytes": 1,
     "max_chunks": 1, "max_thumbnail_bytes": 1, "max_flying_bytes": 1, "max_waiting": 0,
     "wait_seconds": 0, "read_seconds": 0.001, "stalled_seconds": 1, "recheck_seconds": 0,
+    "index_seconds": 1,
     "tile_max_age": 0, "max_answer_bytes": 0, "slab_bytes": 1, "max_share": 0.01, "max_boxes": 1,
     "max_body_bytes": 1, "grace_seconds": 0, "drain_seconds": 0, "request_seconds": 0.1,
     "max_connections": 2,

@@ -18,6 +18,7 @@ from microtome_service.hierarchy import Hierarchy
 from microtome_service.metrics import Metrics
 from microtome_service.objects import Objects
 from microtome_service.reader import Limits
+from microtome_service.search.index import Index
 from microtome_service.settings import Settings
 from microtome_service.shards import Indexes
 from microtome_service.tracing import open_tracing
@@ -49,6 +50,13 @@ class Service:
             store, settings.recheck_seconds, self.writes.following.look, settings.read_seconds
         )
         self.access = Access(settings, store.url)
+        self.index = Index(
+            store,
+            self.catalog,
+            self.access.database,
+            settings.recheck_seconds,
+            settings.index_seconds,
+        )
         self.gate = Admission(
             settings.max_flying_bytes,
             settings.max_waiting,
@@ -106,6 +114,7 @@ class Service:
 
     def close(self) -> None:
         """Let the threads go."""
+        self.index.close()
         self.catalog.close()
         self.access.close()
         self.objects.close()

@@ -45,9 +45,17 @@ def test_an_upgrade_makes_the_tables_and_is_done_once(database_url: str) -> None
 
 
 def test_the_migrations_make_what_the_code_expects(database: Database) -> None:
-    """Tables as migrated do not differ from the tables as declared."""
+    """Tables as migrated do not differ from the tables as declared.
+
+    That of words is no table of the same form in every database.
+    """
+
+    def is_declared(name: str | None, kind: str, _: object) -> bool:
+        return kind != "table" or not (name or "").startswith("search_words")
+
+    options = {"compare_type": True, "include_name": is_declared}
     with database.read() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, METADATA) == []
 
 

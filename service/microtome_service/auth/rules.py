@@ -68,6 +68,11 @@ class Rules:
             (role for roles in self._held(principal) for role in roles.values()), default=Role.NONE
         )
 
+    def places(self, principal: Principal, role: Role) -> frozenset[str]:
+        """Return the places on which a principal was given at least `role`."""
+        held = self._held(principal)
+        return frozenset(p for roles in held for p, given in roles.items() if given >= role)
+
     def _best(self, principal: Principal, places: Iterable[str]) -> Role:
         held = self._held(principal)
         return max(roles.get(place, Role.NONE) for roles in held for place in places)

@@ -287,6 +287,7 @@ async def _done(call: Call, work: Callable[..., object], *args: object) -> None:
         await asyncio.to_thread(work, *args)
     finally:
         call.service.catalog.forget()
+        call.service.index.forget()
 
 
 def routes() -> list[Route]:

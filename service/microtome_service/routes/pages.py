@@ -17,12 +17,7 @@ from microtome_service.documents import layer_links
 from microtome_service.pages import Pages
 from microtome_service.planes import PLANES, PlaneName, planes_of
 from microtome_service.recording_page import recording_page
-from microtome_service.routes.datasets import (
-    ListQuery,
-    dataset_list,
-    document_of,
-    find_datasets,
-)
+from microtome_service.routes.datasets import ListQuery, document_of, search_datasets
 from microtome_service.routes.parameters import (
     DatasetPathDep,
     LayerPathDep,
@@ -66,9 +61,8 @@ async def get_catalog(
 ) -> HTMLResponse:
     """Show the datasets."""
     view = await service.view(request)
-    found = await find_datasets(view, query)
     base = request.scope.get("root_path", "")
-    listed = await dataset_list(view, base, found, query)
+    listed = await search_datasets(service, view, base, query)
     return _page(request, "catalog.html", {"listed": listed, "query": query})
 
 

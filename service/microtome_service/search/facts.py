@@ -1,0 +1,156 @@
+"""What search knows of a layer: values of a few fields, and the words of its record.
+
+Records of any age, and those of other software, are read alike: what is absent or has another form
+is left out, and no record makes a layer unfit to be found by its name.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from microtome_core.store.layer import Layer
+from microtome_core.store.recording import Recording
+from microtome_core.trials import RECORDING
+from microtome_core.wire import LayerInfo
+from microtome_service.search.words import gathered, term
+
+FIELDS = ("species", "sex", "technique", "license", "channel")
+
+# Common names, by which people ask for species.
+_SPECIES: Mapping[str, str] = {
+    "mouse": "mus musculus", "mice": "mus musculus", "house mouse": "mus musculus",
+    "rat": "rattus norvegicus", "human": "homo sapiens", "zebrafish": "danio rerio",
+    "rhesus": "macaca mulatta", "macaque": "macaca mulatta", "rhesus macaque": "macaca mulatta",
+    "marmoset": "callithrix jacchus", "ferret": "mustela putorius furo", "cat": "felis catus",
+    "fruit fly": "drosophila melanogaster", "fly": "drosophila melanogaster",
+    "drosophila": "drosophila melanogaster", "worm": "caenorhabditis elegans",
+    "c elegans": "caenorhabditis elegans", "zebra finch": "taeniopygia guttata",
+}  # fmt: skip
+_SEXES = {"male": "m", "female": "f", "other": "o", "unknown": "u"}
+_ALIASES: Mapping[str, Mapping[str, str]] = {"species": _SPECIES, "sex": _SEXES}
+# Where a record may say so; a path of keys each.
+_PLACES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "species": (("subject", "species"), ("species",)),
+    "sex": (("subject", "sex"), ("sex",)),
+    "technique": (("microscopy_rig", "microscope", "technique"), ("microscope", "technique"),
+                  ("technique",)),
+    "license": (("license",), ("licence",), ("license", "name"), ("licence", "name")),
+}  # fmt: skip
+# Nobody looks for these by words: digests, names of types, and what was copied verbatim.
+_UNSEARCHED = frozenset({
+    "original_metadata", "conversion_history", "sha256", "etag", "schema_id", "nwb_version",
+    "neurodata_type", "data", "registrations",
+})  # fmt: skip
+_LONGEST_LABEL = 200
+_MOST_CHANNELS = 64
+_DEEPEST = 8
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[0-9T:.+Z-]{0,22}")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one layer.
+
+    Parameters
+    ----------
+    values : mapping of str to tuple of str
+        By field of `FIELDS`, as the record spells them; fields without a value are left out.
+    words : str
+        Of the whole record, sorted, with one space between.
+    changed : str
+        When the layer was last converted, ISO 8601; empty where nobody says so.
+    """
+
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    words: str = ""
+    changed: str = ""
+
+
+def facts_of(part: Layer | Recording) -> Facts:
+    """Return what is known of a layer or a recording."""
+    if isinstance(part, Recording):
+        named, record, values = [str(part.id), RECORDING], part.record, record_values(part.record)
+    else:
+        info = part.info
+        named, record, values = [info.id, info.kind], info.attrs, values_of(info)
+    labels = (label for labels in values.values() for label in labels)
+    texts = [*named, *_common_names(values), *labels, *_texts(dict(record))]
+    return Facts(values, gathered(texts), _changed(record))
+
+
+def values_of(info: LayerInfo) -> dict[str, tuple[str, ...]]:
+    """Return the values of `FIELDS` that a layer has, as its record spells them."""
+    return record_values(info.attrs, [channel.name for channel in info.channels])
+
+
+def record_values(
+    record: Mapping[str, Any], channels: Iterable[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """Return the values of `FIELDS` that a record holds; `channels` are known from elsewhere."""
+    found = {name: _distinct(_at(record, p) for p in paths) for name, paths in _PLACES.items()}
+    found["channel"] = _distinct([*channels, *_channels(record)])[:_MOST_CHANNELS]
+    return {name: found[name] for name in FIELDS if found[name]}
+
+
+def asked_term(name: str, text: str) -> str:
+    """Return what a field is compared with: common names of species and sexes are understood.
+
+    >>> asked_term("species", "Mouse"), asked_term("sex", "female"), asked_term("channel", "EGFP")
+    ('mus musculus', 'f', 'egfp')
+    """
+    plain = term(text)
+    return _ALIASES.get(name, {}).get(plain, plain)
+
+
+def _common_names(values: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    species = {asked_term("species", label) for label in values.get("species", ())}
+    yield from (common for common, binomial in _SPECIES.items() if binomial in species)
+
+
+def _at(record: Any, path: tuple[str, ...]) -> object:  # noqa: ANN401 - a JSON value is anything
+    for key in path:
+        record = record.get(key) if isinstance(record, Mapping) else None
+    return record
+
+
+def _distinct(found: Iterable[object]) -> tuple[str, ...]:
+    """Return the texts among values and lists of them, each once however it is spelt."""
+    kept: dict[str, str] = {}
+    for value in found:
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and term(text):
+                kept.setdefault(term(text), text.strip()[:_LONGEST_LABEL])
+    return tuple(kept.values())
+
+
+def _channels(record: Mapping[str, Any]) -> Iterator[object]:
+    """Yield the names of channels, and of indicators."""
+    for key in ("channels", "indicators"):
+        told = record.get(key)
+        for channel in told if isinstance(told, list) else []:
+            yield _at(channel, ("name",))
+            indicator = _at(channel, ("indicator",))
+            yield _at(indicator, ("name",)) if isinstance(indicator, dict) else indicator
+    yield _at(record, ("imaging_plane", "indicator"))
+
+
+def _texts(value: object, depth: int = 0) -> Iterator[str]:
+    """Yield every text of a record that people may look for."""
+    if isinstance(value, str):
+        yield value
+    elif depth < _DEEPEST and isinstance(value, dict):
+        for key, below in value.items():
+            if key not in _UNSEARCHED:
+                yield from _texts(below, depth + 1)
+    elif depth < _DEEPEST and isinstance(value, list):
+        for below in value:
+            yield from _texts(below, depth + 1)
+
+
+def _changed(record: Mapping[str, Any]) -> str:
+    history = record.get("conversion_history")
+    times = [_at(step, ("timestamp",)) for step in history] if isinstance(history, list) else []
+    return max(
+        (time for time in times if isinstance(time, str) and _TIME.fullmatch(time)), default=""
+    )
