@@ -83,7 +83,9 @@ def test_each_channel_is_an_object_with_its_light(tmp_path: Path) -> None:
         {"name": "red", "emission_wavelength_in_nm": 610.0},
     ]
     microscope = {"name": "mesoSPIM", "technique": "light sheet", "manufacturer": "a lab"}
-    made.tell(subject=SUBJECT, channels=told, device=microscope)
+    lens = {"neurodata_type": "ObjectiveLens", "name": "lens", "magnification": 20.0}
+    rig = {"microscope": {**microscope, "model_name": "benchtop"}, "objective_lens": lens}
+    made.tell(subject=SUBJECT, channels=told, microscopy_rig=rig)
     assert made.export("nwb", tmp_path / "a.nwb", "--region", "z=1:4,x=10:30") == 0
     with opened(tmp_path / "a.nwb") as nwb:
         assert len(nwb.acquisition) == 2
@@ -100,6 +102,8 @@ def test_each_channel_is_an_object_with_its_light(tmp_path: Path) -> None:
         assert "(2.5, 0, 2) µm" in space.description
         scope = nwb.devices["mesoSPIM"]
         assert (scope.technique, scope.manufacturer) == ("light sheet", "a lab")
+        assert scope.model.name == "benchtop"
+        assert image.microscopy_rig.objective_lens.description == "magnification: 20.0"
 
 
 def test_all_of_the_file_is_told(tmp_path: Path) -> None:
@@ -128,7 +132,7 @@ def test_all_of_the_file_is_told(tmp_path: Path) -> None:
         assert list(nwb.keywords[:]) == ["cortex", "layer 5"]
         assert nwb.related_publications == ("doi:10.1000/1",)
         assert "Licence: CC-BY-4.0" in nwb.notes
-        assert "Golgi, Camillo (0000-0002-1825-0097)" in nwb.notes
+        assert "Contributor: Golgi, Camillo, 0000-0002-1825-0097" in nwb.notes
         for name, value in SUBJECT.items():
             assert getattr(nwb.subject, name) == value
         assert nwb.subject.weight == "0.02 kg"

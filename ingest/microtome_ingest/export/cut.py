@@ -178,12 +178,22 @@ class Cut:
         """Yield all of it in blocks that follow each other in C order."""
         return self._loaded(_slab(self.shape, self.chunk, most // self.dtype.itemsize))
 
+    def tiles(
+        self, tile: Sequence[int], most: int = BLOCK
+    ) -> Iterator[tuple[Region, NDArray[Any]]]:
+        """Yield all of it in boxes of whole tiles, laid from its own first voxel."""
+        step = _box(self.shape, tile, most // self.dtype.itemsize)
+        return self._ahead(Region.whole(self.axes, self.shape).split(step))
+
     def _loaded(self, step: Sequence[int]) -> Iterator[tuple[Region, NDArray[Any]]]:
-        """Yield blocks of the extents of `step`, along the layer's chunks; one is read ahead."""
+        """Yield blocks of the extents of `step`, along the layer's chunks."""
         start, stop = self._turned(self.region.start), self._turned(self.region.stop)
         # An axis that is to be whole is not cut, wherever in the layer it begins.
         cuts = [h if n >= h - low else n for n, low, h in zip(step, start, stop, strict=True)]
-        parts = (p.relative_to(start) for p in Region(self.axes, start, stop).split(cuts))
+        return self._ahead(p.relative_to(start) for p in Region(self.axes, start, stop).split(cuts))
+
+    def _ahead(self, parts: Iterator[Region]) -> Iterator[tuple[Region, NDArray[Any]]]:
+        """Yield parts; while one is worked on, the next is read."""
         with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
             ahead = None
             for part in parts:

@@ -1,6 +1,6 @@
-"""What a layer's record says, in the words of NWB, wherever in the record it stands."""
+"""What the records of layers say together, in the words of NWB."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,12 +9,13 @@ from microtome_core import __version__
 from microtome_core.errors import InputError
 from microtome_ingest.export.cut import Cut
 
-# Objects of a record that hold what NWB has in its file.
-_FILE = ("nwbfile", "nwb_file", "file", "session")
-_DEVICES = ("microscope", "device", "devices")
 # What DANDI asks of a subject; of the last two one.
 _NEEDED = ("subject_id", "species", "sex")
 _AGE = ("age", "date_of_birth")
+# What of an imaging space is the cut's own.
+_EXTENTS = (
+    "voxel_size_in_um", "dimensions_in_voxels", "pixel_size_in_um", "dimensions_in_pixels"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,10 @@ class Facts:
     records: Sequence[Mapping[str, Any]]
 
     def get(self, name: str) -> Any:  # noqa: ANN401 - JSON of any kind
-        """Return a field of the file, None where no record has it."""
+        """Return a field, None where no record has it."""
         for record in self.records:
-            for place in (record, *(record.get(key) for key in _FILE)):
-                if isinstance(place, Mapping) and place.get(name) not in (None, "", [], {}):
-                    return place[name]
+            if record.get(name) not in (None, "", [], {}):
+                return record[name]
         return None
 
     def text(self, name: str) -> str | None:
@@ -48,6 +48,17 @@ class Facts:
             return []
         return [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
 
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Return a field that is an object, without its type; empty where no record has it."""
+        value = self.get(name)
+        told = dict(value) if isinstance(value, Mapping) else {}
+        return {key: one for key, one in told.items() if key != "neurodata_type"}
+
+    def mappings(self, name: str) -> list[dict[str, Any]]:
+        """Return the objects that all records list under a name."""
+        listed = [one for record in self.records for one in record.get(name) or []]
+        return [dict(one) for one in listed if isinstance(one, Mapping)]
+
     @property
     def subject(self) -> dict[str, Any]:
         """Who was imaged.
@@ -57,42 +68,26 @@ class Facts:
         InputError
             The records speak of several.
         """
-        found = [dict(s) for s in self._objects(("subject",)) if s]
-        names = {str(s["subject_id"]) for s in found if s.get("subject_id")}
+        names = {str((r.get("subject") or {}).get("subject_id") or "") for r in self.records} - {""}
         if len(names) > 1:
             raise InputError(
                 f"the layers are of several subjects ({', '.join(sorted(names))}): export them "
                 "one by one, as collection/dataset/layer"
             )
-        merged: dict[str, Any] = {}
-        for subject in found:
-            merged |= {k: v for k, v in subject.items() if v is not None and k not in merged}
-        merged.pop("neurodata_type", None)
-        return merged
+        told = [Facts([record]).mapping("subject") for record in self.records]
+        # Of each field, the first that is told.
+        return {k: v for one in reversed(told) for k, v in one.items() if v not in (None, "")}
 
     @property
-    def device(self) -> dict[str, Any]:
+    def microscope(self) -> dict[str, Any]:
         """What it was imaged with, empty where nobody says."""
-        for device in self._objects(_DEVICES):
-            return dict(device)
-        return {}
-
-    @property
-    def indicators(self) -> list[dict[str, Any]]:
-        """The dyes and proteins that are told."""
-        return [dict(one) for one in self._objects(("indicators", "indicator"))]
-
-    @property
-    def contributors(self) -> list[dict[str, Any]]:
-        """Who made the data, as objects with a name."""
-        found = self.get("contributors") or []
-        return [dict(c) if isinstance(c, Mapping) else {"name": str(c)} for c in found]
+        return Facts([self.mapping("microscopy_rig")]).mapping("microscope")
 
     @property
     def experimenters(self) -> list[str]:
         """Names as ``Last, First``, as far as they are told so."""
         return self.texts("experimenter") or [
-            str(c["name"]) for c in self.contributors if c.get("name")
+            str(c["name"]) for c in self.mappings("contributors") if c.get("name")
         ]
 
     def missing(self) -> list[str]:
@@ -102,24 +97,19 @@ class Facts:
         aged = any(subject.get(name) for name in _AGE)
         return lacking if aged else [*lacking, f"subject.{_AGE[0]}"]
 
-    def _objects(self, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        for record in self.records:
-            for place in (record, *(record.get(key) for key in _FILE)):
-                for name in names:
-                    value = place.get(name) if isinstance(place, Mapping) else None
-                    yield from _mappings(value, "label" if name.startswith("indic") else "name")
-
 
 def history(cut: Cut, format_name: str) -> dict[str, Any]:
     """Return the layer's record as it is of what was cut out, and with this step in its history."""
     record = dict(cut.record)
-    space = dict(record.get("imaging_space") or {})
+    told = dict(record.get("imaging_space") or {})
     xyz = "".join(axis for axis in "xyz" if axis in cut.axes)
-    volume = "Volumetric" if "z" in cut.axes else "Planar"
-    space |= {
+    volume, word = ("Volumetric", "voxel") if "z" in cut.axes else ("Planar", "pixel")
+    kept = {k: v for k, v in told.items() if k not in _EXTENTS}
+    space = {
+        **kept,
         "neurodata_type": f"{volume}ImagingSpace",
-        "voxel_size_in_um": cut.micrometers(xyz),
-        "dimensions_in_voxels": [cut.extent(axis) for axis in xyz],
+        f"{word}_size_in_um": cut.micrometers(xyz),
+        f"dimensions_in_{word}s": [cut.extent(axis) for axis in xyz],
     }
     step = {
         "tool": "microtome",
@@ -152,11 +142,3 @@ def start_time(facts: Facts) -> datetime | None:
             f"session_start_time {text[:80]!r}: expected ISO 8601 such as 2024-05-01T09:30:00+02:00"
         ) from error
     return told if told.tzinfo else told.replace(tzinfo=UTC)
-
-
-def _mappings(value: object, name: str) -> Iterator[Mapping[str, Any]]:
-    for one in value if isinstance(value, list | tuple) else [value]:
-        if isinstance(one, Mapping):
-            yield one
-        elif isinstance(one, str) and one:
-            yield {name: one}

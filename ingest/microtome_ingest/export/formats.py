@@ -63,6 +63,8 @@ FORMATS = (
     Format("tiff", (".tif", ".tiff", ".btf"), options=("pyramid",)),
     Format("nrrd", (".nrrd", ".nhdr"), options=("compress",)),
     Format("nifti", (".nii", ".nii.gz"), "nifti"),
+    Format("ome-zarr", ()),
+    Format("precomputed", ()),
     Format("npy", (".npy",)),
 )
 

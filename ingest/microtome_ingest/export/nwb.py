@@ -7,6 +7,7 @@ processing module ``ophys``. Every layer's record lies whole, as JSON, in ``scra
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,23 @@ def export_nwb(
             _add_labels(nwb, cut)
     for one in [] if link else shown:
         nwb.add_acquisition(image(one, rig, indicators, timing(one.cut, guess=incomplete)))
-    with whole_file(path, overwrite=overwrite) as part, NWBHDF5IO(str(part), "w") as io:
-        io.write(nwb)
+    with whole_file(path, overwrite=overwrite) as part:
+        _write(nwb, part)
     return [path]
+
+
+def _write(nwb: NWBFile, part: Path) -> None:
+    io = NWBHDF5IO(str(part), "w")
+    try:
+        io.write(nwb)
+        io.close()
+    except BaseException:
+        # HDF5 writes what it still holds when it is closed, and fails again where the disk is
+        # full: there is room once what will be removed anyway is gone.
+        os.truncate(part, 0)
+        with suppress(OSError, RuntimeError):
+            io.close()
+        raise
 
 
 def _check(facts: Facts, cuts: Sequence[Cut], *, incomplete: bool) -> None:

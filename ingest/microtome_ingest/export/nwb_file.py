@@ -1,13 +1,16 @@
 """The frame of an NWB file: session, subject, microscope and what else stands once in it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+import ndx_ophys_devices
+from hdmf.utils import get_docval
 from ndx_microscopy import (
     Indicator,
     Microscope,
+    MicroscopeModel,
     MicroscopyExperimentMetadata,
     MicroscopyRig,
 )
@@ -31,7 +34,21 @@ _SUBJECT = (
     "subject_id", "species", "sex", "age", "age__reference", "description", "genotype", "strain",
     "weight",
 )  # fmt: skip
-_DEVICE = ("description", "manufacturer", "serial_number", "technique")
+_DEVICE = ("description", "manufacturer", "serial_number")
+_PARTS = (
+    "objective_lens", "excitation_source", "excitation_filter", "dichroic_mirror", "photodetector",
+    "emission_filter",
+)  # fmt: skip
+
+_NUMBERS = ("power_in_W", "exposure_time_in_s", "gain", "gain_unit")
+_KINDS = {
+    "objective_lens": ndx_ophys_devices.ObjectiveLens,
+    "excitation_source": ndx_ophys_devices.ExcitationSource,
+    "excitation_filter": ndx_ophys_devices.OpticalFilter,
+    "dichroic_mirror": ndx_ophys_devices.DichroicMirror,
+    "photodetector": ndx_ophys_devices.Photodetector,
+    "emission_filter": ndx_ophys_devices.OpticalFilter,
+}
 
 
 def make_file(facts: Facts, name: str, versions: Sequence[str]) -> NWBFile:
@@ -46,14 +63,7 @@ def make_file(facts: Facts, name: str, versions: Sequence[str]) -> NWBFile:
         Of the layers: an export of other voxels is another file.
     """
     start = start_time(facts)
-    contributors = [_contributor(one) for one in facts.contributors]
-    notes = [
-        *([] if start else [_NO_START]),
-        *facts.texts("notes"),
-        *[f"Licence: {word}" for word in facts.texts("license")],
-        *[f"DOI: {word}" for word in facts.texts("doi")],
-        *([f"Contributors: {'; '.join(contributors)}"] if contributors else []),
-    ]
+    notes = [*([] if start else [_NO_START]), *facts.texts("notes"), *_lines(facts)]
     texts = {key: facts.text(key) for key in _TEXTS}
     return NWBFile(
         session_description=facts.text("session_description") or f"Images of {name}.",
@@ -73,18 +83,17 @@ def add_rig(
     nwb: NWBFile, facts: Facts, labels: Sequence[str]
 ) -> tuple[MicroscopyRig, dict[str, Any]]:
     """Add the microscope and the indicators of channels; return the rig and these by label."""
-    device = facts.device
-    technique = device.get("technique") or facts.text("technique")
-    told = {key: str(device[key]) for key in _DEVICE if device.get(key)}
-    described = told.pop("description", None) or _without(device, (*_DEVICE, "name"))
-    microscope = Microscope(
-        name=_plain(str(device.get("name") or "microscope")),
-        **{**told, **({"technique": str(technique)} if technique else {})},
-        description=described or "Nothing more is known of the microscope.",
-    )
+    told = facts.mapping("microscopy_rig")
+    microscope = _microscope(facts.microscope)
+    if microscope.model is not None:
+        nwb.add_device_model(microscope.model)
     nwb.add_device(microscope)
+    parts = {name: _part(nwb, name, told[name]) for name in _PARTS if told.get(name)}
     rig = MicroscopyRig(
-        name="rig", description="The rig as far as its parts are known.", microscope=microscope
+        name=_plain(str(told.get("name") or "rig")),
+        description=str(told.get("description") or "The rig as far as its parts are known."),
+        microscope=microscope,
+        **parts,
     )
     indicators = _indicators(facts, labels)
     nwb.add_lab_meta_data(
@@ -93,6 +102,52 @@ def add_rig(
         )
     )
     return rig, indicators
+
+
+def _microscope(told: dict[str, Any]) -> Microscope:
+    model = {
+        key: str(told[f"model_{key}"]) for key in ("name", "number") if told.get(f"model_{key}")
+    }
+    return Microscope(
+        name=_plain(str(told.get("name") or "microscope")),
+        description=str(told.get("description") or "Nothing more is known of the microscope."),
+        **{
+            key: str(told[key])
+            for key in ("manufacturer", "serial_number", "technique")
+            if told.get(key)
+        },
+        **({"model": _model(told, model)} if model else {}),
+    )
+
+
+def _model(told: dict[str, Any], model: dict[str, str]) -> MicroscopeModel:
+    return MicroscopeModel(
+        name=_plain(model.get("name") or model["number"]),
+        manufacturer=str(told.get("manufacturer") or UNKNOWN),
+        **({"model_number": model["number"]} if "number" in model else {}),
+    )
+
+
+def _part(nwb: NWBFile, name: str, told: dict[str, Any]) -> Any:  # noqa: ANN401 - an untyped library
+    """Add a part of the rig; what NWB has no field for stands in its description."""
+    kind = getattr(ndx_ophys_devices, str(told.get("neurodata_type")), None)
+    if kind is None or kind is ndx_ophys_devices.PulsedExcitationSource:
+        # A pulsed one must tell its rate, which no record does.
+        kind = _KINDS[name]
+    known = (*_DEVICE, *(_NUMBERS if name in {"excitation_source", "photodetector"} else ()))
+    fields = {key: told[key] for key in known if told.get(key) is not None and _has(kind, key)}
+    more = _without(told, ("name", "description", *fields))
+    words = ". ".join(filter(None, [str(told.get("description") or ""), more]))
+    part = kind(
+        name=_plain(str(told.get("name") or name)),
+        **{**fields, "description": words or f"Nothing more is known of the {name}."},
+    )
+    nwb.add_device(part)
+    return part
+
+
+def _has(kind: Any, name: str) -> bool:  # noqa: ANN401 - a class of an untyped library
+    return any(one["name"] == name for one in get_docval(kind.__init__))
 
 
 def plain_name(text: str, taken: Sequence[str] = ()) -> str:
@@ -134,13 +189,13 @@ def _date(text: str) -> datetime:
 
 def _indicators(facts: Facts, labels: Sequence[str]) -> dict[str, Any]:
     """Return an object for each label that channels name."""
-    told = {str(one.get("label") or one.get("name")): one for one in facts.indicators}
+    told = {str(one.get("name")): one for one in facts.mappings("indicators")}
     found: dict[str, Any] = {}
     for label in dict.fromkeys(labels):
         one = told.get(label, {})
         found[label] = Indicator(
             name=plain_name(f"indicator {label}", [i.name for i in found.values()]),
-            label=label,
+            label=str(one.get("label") or label),
             description=str(one.get("description") or _indicated(label)),
             **({"manufacturer": str(one["manufacturer"])} if one.get("manufacturer") else {}),
         )
@@ -151,9 +206,21 @@ def _indicated(label: str) -> str:
     return "The source of contrast is not known." if label == UNKNOWN else f"{label}."
 
 
-def _contributor(one: dict[str, Any]) -> str:
-    more = ", ".join(str(one[key]) for key in ("orcid", "role") if one.get(key))
-    return f"{one.get('name', UNKNOWN)} ({more})" if more else str(one.get("name", UNKNOWN))
+def _lines(facts: Facts) -> Iterator[str]:
+    """Yield what NWB has no field for, as lines of the notes."""
+    for name, word in (
+        ("acquisition_date", "Acquired, as the source tells it"), ("license", "Licence"),
+        ("doi", "DOI"), ("significant_bits", "Significant bits of a voxel"),
+    ):  # fmt: skip
+        if (text := facts.text(name)) is not None:
+            yield f"{word}: {text}"
+    software = facts.mapping("acquisition_software")
+    if software:
+        words = (str(software[key]) for key in ("name", "version") if software.get(key))
+        yield f"Acquisition software: {' '.join(words)}"
+    for one in facts.mappings("contributors"):
+        more = [str(one[key]) for key in ("orcid", "affiliation") if one.get(key)]
+        yield f"Contributor: {', '.join([str(one.get('name')), *more, *one.get('roles', [])])}"
 
 
 def _without(told: dict[str, Any], used: Sequence[str]) -> str:

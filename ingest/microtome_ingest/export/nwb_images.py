@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from microtome_core.errors import InputError
 from microtome_core.region import Region
 from microtome_ingest.export.cut import Cut, box_extents
+from microtome_ingest.export.facts import Facts
 from microtome_ingest.export.nwb_file import UNKNOWN, plain_name
 
 # Of deflate, which every HDF5 library reads: voxels are noise, more is slower and hardly smaller.
@@ -62,10 +63,7 @@ class Picture:
     @property
     def indicator(self) -> str:
         """Label of its dye."""
-        told = self.channel.get("indicator")
-        if isinstance(told, Mapping):
-            told = told.get("label") or told.get("name")
-        return str(told or UNKNOWN)
+        return str(self.channel.get("indicator") or UNKNOWN)
 
 
 def pictures(cut: Cut, taken: Sequence[str] = ()) -> Iterator[Picture]:
@@ -251,13 +249,15 @@ def _placed(cut: Cut, xyz: str) -> str:
 
 def _illumination(cut: Cut, told: object) -> Any:  # noqa: ANN401 - as above
     """Return how it was lit: what is told, what the technique says, or that nobody knows."""
-    more = dict(told) if isinstance(told, Mapping) else {"description": str(told)} if told else {}
-    device = cut.record.get("device") or cut.record.get("microscope") or {}
-    technique = str(device.get("technique") or cut.record.get("technique") or "").lower()
-    kind = more.get("neurodata_type") or (
-        "PlaneAcquisition" if any(word in technique for word in _LIGHT_SHEET)
-        else "LineScan" if any(word in technique for word in _SCANNING)
-        else "IlluminationPattern"
-    )  # fmt: skip
-    text = more.get("description") or technique or "How it was illuminated is not known."
-    return getattr(ndx, kind, ndx.IlluminationPattern)(name="illumination", description=str(text))
+    more = dict(told) if isinstance(told, Mapping) else {}
+    technique = str(Facts([cut.record]).microscope.get("technique") or "")
+    kind = more.pop("neurodata_type", None) or _pattern(technique)
+    text = more.pop("description", None) or technique or "How it was illuminated is not known."
+    return getattr(ndx, kind)(name="illumination", description=str(text), **more)
+
+
+def _pattern(technique: str) -> str:
+    word = technique.lower()
+    if any(known in word for known in _LIGHT_SHEET):
+        return "PlaneAcquisition"
+    return "LineScan" if any(known in word for known in _SCANNING) else "IlluminationPattern"

@@ -6,14 +6,16 @@ Whatever ends it before leaves what was there, and nothing else.
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 from microtome_core.errors import AccessDenied, Conflict, InputError, MicrotomeError, StorageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_TRIES = 100
 _FULL_WORDS = ("No space left on device", "Disk quota exceeded")
 
 
@@ -85,8 +87,20 @@ def _beside(path: Path) -> Iterator[Path]:
         with _disk_errors(path):
             yield part
     finally:
-        with suppress(FileNotFoundError):
+        _remove(part)
+
+
+def _remove(part: Path) -> None:
+    """Remove a file or a folder, into which writes that were begun may still come for a moment."""
+    for patience in range(_TRIES):
+        if not os.path.lexists(part):
+            return
+        try:
             shutil.rmtree(part) if part.is_dir() else part.unlink()
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.ENOENT} or patience == _TRIES - 1:
+                raise
+            time.sleep(0.05)
 
 
 @contextmanager
@@ -109,11 +123,11 @@ def _disk_errors(path: Path) -> Iterator[None]:
     """Turn what the system or a library says of a disk into an error about `path`."""
     try:
         yield
-    except MicrotomeError:
-        raise
     except (OSError, RuntimeError) as error:
         if getattr(error, "errno", None) in _FULL or any(w in str(error) for w in _FULL_WORDS):
             raise StorageError(f"{path}: the disk is full; nothing was left there") from error
+        if isinstance(error, MicrotomeError):
+            raise
         denied = isinstance(error, PermissionError) or getattr(error, "errno", 0) == errno.EROFS
         raise (AccessDenied if denied else StorageError)(f"{path}: {error}") from error
 
