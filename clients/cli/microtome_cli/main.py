@@ -62,6 +62,7 @@ _COMMANDS = {
     "commit": _Entry("commit", "ingest", "join the parts of an ingest by --array-index"),
     "verify": _Entry("verify", "ingest", "compare a layer with its ledger, and with its source"),
     "metadata": _Entry("metadata", "ingest", "show, check and change what is known of a layer"),
+    "export": _Entry("export", "ingest", "write a layer as NWB, OME-TIFF, NIfTI and other formats"),
     "create": _Entry("create", "service", "create an empty layer that can be written"),
     "serve": _Entry("serve", "service", "serve the layers of a root over HTTP"),
     "token": _Entry("token", "service", "make, list and revoke API keys"),

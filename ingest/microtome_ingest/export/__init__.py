@@ -1,0 +1,1 @@
+"""Layers written in other formats: what is written, where, and one module a format."""
