@@ -30,6 +30,9 @@ PATHS = [
     LAYER,
     f"{LAYER}/cutout",
     f"{LAYER}/cutouts",
+    f"{LAYER}/points",
+    f"{LAYER}/ids",
+    f"{LAYER}/ids/{{id}}",
     f"{LAYER}/tiles/{{plane}}/{{level}}/{{index}}/{{row}}/{{col}}.{{extension}}",
     f"{LAYER}/thumbnail.png",
     *[
@@ -47,7 +50,7 @@ PATHS = [
     "/health/ready",
     "/metrics",
 ]
-METHODS = {f"{LAYER}/cutouts": "POST"}
+METHODS = {f"{LAYER}/cutouts": "POST", f"{LAYER}/points": "POST"}
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
