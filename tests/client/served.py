@@ -70,7 +70,7 @@ def serving(name: str) -> Iterator[Served]:
     brain = rng.integers(0, 60000, SHAPE).astype("uint16")
     cells = np.where(rng.random(SHAPE[1:]) < 0.01, rng.integers(1, 6, SHAPE[1:]), 0)
     cells = cells.astype("uint64")
-    cells[3:9, 10:14, 5] = 2**64 - 1
+    cells[3:9, 10:14, 6] = 2**64 - 1
     store = Store(f"memory://{name}")
     builder = service.StoreBuilder(store)
     builder.layer("demo/brain/em", "czyx", brain, levels=3)

@@ -41,10 +41,10 @@ def test_a_box_is_an_index(served: Served, cells: microtome.Volume) -> None:
 
 def test_a_region_may_be_looked_at(served: Served, cells: microtome.Volume) -> None:
     """Boxes are counted from the volume's origin, masks cover the region asked for."""
-    assert cells.bbox(LARGE, np.s_[5:, 12:]) == np.s_[5:9, 12:14, 5:6]
+    assert cells.bbox(LARGE, np.s_[5:, 12:]) == np.s_[5:9, 12:14, 6:7]
     assert np.array_equal(cells.mask(LARGE, 5), served.cells[5] == LARGE)
     assert not cells.mask(-3, 5).any()
-    assert cells.level(1).bbox(LARGE) == np.s_[2:5, 5:7, 2:3] or LARGE not in cells.level(1).ids()
+    assert cells.level(1).bbox(LARGE) == np.s_[2:5, 5:7, 3:4]
 
 
 def test_what_is_not_there_is_said(served: Served, cells: microtome.Volume) -> None:
