@@ -51,7 +51,7 @@ WHOLE: Mapping[str, Sequence[str]] = {
     },
 }
 # What an image is not asked for: that is 400.
-UNFIT = ("/ids/", "/boundingbox/", "/reserve/")
+UNFIT = ("/ids", "/boundingbox/", "/reserve/")
 
 # Operations that read by another method than GET, and what is sent with them: a list of boxes is
 # too long for an address.
@@ -64,6 +64,10 @@ READS: Mapping[tuple[str, str], bytes] = {
         "POST",
         "/api/datasets/{collection}/{dataset}/{recording}/trials/batch",
     ): b'{"trials": [0]}',
+    (
+        "POST",
+        "/api/datasets/{collection}/{dataset}/{layer}/points",
+    ): b'{"points": [[0, 0, 0]]}',
 }
 # What the layers of the tests do not have: of these it is looked at alone that nothing leaks.
 NOT_THERE = ("/segment_properties/", "/annotations/")

@@ -1,5 +1,6 @@
 """Every way in by which voxels of a small image and its labels are read and written."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -42,6 +43,9 @@ def _packed(voxels: Any) -> bytes:  # noqa: ANN401 - an array of any type
 
 
 BOXES = b'{"boxes": [[[0, 16], [0, 32], [0, 32]], [[0, 16], [0, 32], [0, 32]]]}'
+POINTS = json.dumps(
+    {"points": [[z, y, x] for z in (0, 8) for y in range(0, 32, 8) for x in range(0, 32, 8)]}
+).encode()
 PIECE = np.full((4, 5, 6), 3, "uint32")
 BLOSC = {"Content-Type": "application/blosc"}
 # Reads that touch every voxel of a plane or of the whole layer.
@@ -60,6 +64,12 @@ READS = (
         for layer in (EM, SEG)
         for name in ("npy", "raw", "zstd")
     ),
+    *(
+        Way(f"{layer}/points?format=raw", "POST", POINTS, {"Content-Type": "application/json"})
+        for layer in (EM, SEG)
+    ),
+    Way(f"{SEG}/ids"),
+    Way(f"{SEG}/ids/7"),
     Way(f"{EM}/tiles/xy/0/1/0/0.png"),
     Way(f"{EM}/tiles/xz/0/1/0/0.jpg"),
     Way(f"{EM}/thumbnail.png"),

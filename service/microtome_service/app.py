@@ -21,7 +21,9 @@ from microtome_service.routes import (
     cutout,
     datasets,
     health,
+    ids,
     pages,
+    points,
     precomputed,
     recordings,
     recordings_short,
@@ -154,8 +156,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 def _add_routes(app: FastAPI) -> None:
     # Pages come last: their addresses begin with any name.
     rooms = (
-        cutout, writes, batch, tiles, recordings, trials, trial_batch, recordings_short, datasets,
-        zarr, precomputed, health, metrics_route,
+        cutout, writes, batch, points, ids, tiles, recordings, trials, trial_batch,
+        recordings_short, datasets, zarr, precomputed, health, metrics_route,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router())

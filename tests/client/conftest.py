@@ -20,6 +20,7 @@ from microtome_core.dtypes import little_endian
 from microtome_core.errors import RegionError
 from microtome_core.selection import Selection
 from microtome_core.wire import Channel, LayerInfo, LevelInfo
+from tests.client.served import Served, serving
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 Fault = Callable[["Handler", dict[str, str], bytes], None]
@@ -320,3 +321,10 @@ def make_level() -> Callable[..., LevelInfo]:
         return LevelInfo(shape, chunk, shard, (1.0,) * len(shape), (0.0,) * len(shape))
 
     return level
+
+
+@pytest.fixture(scope="module")
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """A real service on a real socket; see `Served`."""
+    with serving(request.module.__name__.rpartition(".")[2]) as running:
+        yield running

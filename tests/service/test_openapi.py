@@ -33,6 +33,9 @@ PATHS = [
     LAYER,
     f"{LAYER}/cutout",
     f"{LAYER}/cutouts",
+    f"{LAYER}/points",
+    f"{LAYER}/ids",
+    f"{LAYER}/ids/{{id}}",
     f"{LAYER}/tiles/{{plane}}/{{level}}/{{index}}/{{row}}/{{col}}.{{extension}}",
     f"{LAYER}/thumbnail.png",
     f"{RECORDING}/trials",
@@ -60,7 +63,11 @@ PATHS = [
     "/health/ready",
     "/metrics",
 ]
-METHODS = {f"{RECORDING}/trials/batch": "POST", f"{LAYER}/cutouts": "POST"}
+METHODS = {
+    f"{RECORDING}/trials/batch": "POST",
+    f"{LAYER}/cutouts": "POST",
+    f"{LAYER}/points": "POST",
+}
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -56,7 +56,9 @@ class _Entry:
 
 
 _COMMANDS = {
-    "info": _Entry("info", "ingest", "say what is in a source: axes, shape, voxel size, channels"),
+    "info": _Entry("about", "ingest", "say what is in a source: axes, shape, voxel size, channels"),
+    "ls": _Entry("ls", "client", "list what a service has: datasets, layers, levels"),
+    "get": _Entry("get", "client", "fetch a region of a layer into a file"),
     "formats": _Entry("formats", "ingest", "list what can be read, by what, and what to install"),
     "ingest": _Entry("ingest", "ingest", "convert a source into a layer"),
     "commit": _Entry("commit", "ingest", "join the parts of an ingest by --array-index"),

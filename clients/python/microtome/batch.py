@@ -13,11 +13,16 @@ from microtome.body import Body
 from microtome.errors import WrongAnswer
 from microtome.fetch import Source, check_version, in_parallel, pour
 from microtome.indexing import Cut
+from microtome.parts import Part
 from microtome_core.dtypes import little_endian
+from microtome_core.region import Region
 
 # What one request asks for at most: services take 4096 boxes and 1 MiB of JSON.
 _BOXES = 1024
 _BYTES = 256 << 20
+# From so many parts on, each of no more bytes than these, one request for all is better.
+_MANY = 16
+_SMALL = 256 << 10
 
 
 def read_batch(source: Source, cuts: Sequence[Cut]) -> list[Any]:
@@ -35,6 +40,24 @@ def read_batch(source: Source, cuts: Sequence[Cut]) -> list[Any]:
     in_parallel(work, _grouped(wanted), source.transport.patience.parallel)
     pairs = zip(cuts, blocks, strict=True)
     return [cut.finish(_taken(cut, block).astype(source.dtype, copy=False)) for cut, block in pairs]
+
+
+def read_parts(source: Source, shape: Sequence[int], parts: Sequence[Part]) -> NDArray[Any]:
+    """Return an array of `shape` that parts fill: many small ones come in a few requests."""
+    nbytes = sum(part.region.size for part in parts) * source.dtype.itemsize
+    if len(parts) < _MANY or nbytes > len(parts) * _SMALL:
+        return source.assemble(shape, parts)
+    out = np.empty(shape, little_endian(source.dtype))
+    groups = [parts[i : i + _BOXES] for i in range(0, len(parts), _BOXES)]
+    in_parallel(partial(_fill, source, out), groups, source.transport.patience.parallel)
+    return out.astype(source.dtype, copy=False)
+
+
+def _fill(source: Source, out: NDArray[Any], parts: Sequence[Part], stop: threading.Event) -> None:
+    blocks = [np.empty(part.region.shape, out.dtype) for part in parts]
+    _ask(source, [part.region for part in parts], blocks, stop)
+    for part, block in zip(parts, blocks, strict=True):
+        out[part.target] = part.pick(block)
 
 
 def _extent(positions: range) -> int:
@@ -62,11 +85,20 @@ def _grouped(wanted: _Group) -> list[_Group]:
 
 
 def _fetch(source: Source, group: _Group, stop: threading.Event) -> None:
-    boxes = [[[r[0], r[-1] + 1] for r in cut.ascending] for cut, _ in group]
+    regions = [
+        Region(source.axes, tuple(r[0] for r in c.ascending), tuple(r[-1] + 1 for r in c.ascending))
+        for c, _ in group
+    ]
+    _ask(source, regions, [block for _, block in group], stop)
+
+
+def _ask(
+    source: Source, regions: Sequence[Region], blocks: Sequence[NDArray[Any]], stop: threading.Event
+) -> None:
+    boxes = [list(zip(region.start, region.stop, strict=True)) for region in regions]
     url = f"{source.api}/cutouts?level={source.number}&format=raw"
     body = json.dumps({"boxes": boxes}).encode()
-    receive = partial(_receive, source, [block for _, block in group])
-    source.transport.post(url, body, receive, stop=stop)
+    source.transport.post(url, body, partial(_receive, source, blocks), stop=stop)
 
 
 def _receive(source: Source, blocks: Sequence[NDArray[Any]], body: Body) -> None:

@@ -10,6 +10,10 @@ The vocabulary's tree, grown by what only a client meets::
     │   │   └── RegionRefused     the service answered 400 or 416
     │   └── TooLarge
     │       └── CutoutTooLarge    the service answered 413
+    ├── Conflict               the layer is not what the caller takes it for
+    │   ├── WriteRefused          the service answered 409: not writable, or of another version
+    │   └── PreconditionFailed
+    │       └── RegionChanged     the service answered 412: somebody else wrote there meanwhile
     ├── NotFound               (LookupError)
     │   ├── LayerNotFound         the service answered 404 or 410
     │   └── Withheld              values that those who published the data keep back
@@ -31,9 +35,11 @@ Catch the general name; the special one says who refused. Each is safe to pickle
 from http import HTTPStatus
 
 from microtome_core.errors import (
+    Conflict,
     InputError,
     MicrotomeError,
     NotFound,
+    PreconditionFailed,
     RegionError,
     StorageError,
     TooLarge,
@@ -44,6 +50,7 @@ __all__ = [
     "AccessDenied",
     "AddressError",
     "BrokenConnection",
+    "Conflict",
     "CutoutTooLarge",
     "InputError",
     "LayerChanged",
@@ -51,6 +58,8 @@ __all__ = [
     "MicrotomeError",
     "MissingLibrary",
     "NotFound",
+    "PreconditionFailed",
+    "RegionChanged",
     "RegionError",
     "RegionRefused",
     "ServiceError",
@@ -61,6 +70,7 @@ __all__ = [
     "Unreachable",
     "UnsupportedIndex",
     "Withheld",
+    "WriteRefused",
     "WrongAnswer",
     "from_answer",
 ]
@@ -141,6 +151,14 @@ class CutoutTooLarge(ServiceError, TooLarge):
     """413: more bytes than this service gives at once."""
 
 
+class WriteRefused(ServiceError, Conflict):
+    """409: the layer is not writable, or no longer of the version that was asked for."""
+
+
+class RegionChanged(ServiceError, PreconditionFailed):
+    """412: voxels of the region may have changed since they were read; nothing was written."""
+
+
 class Unavailable(ServiceError, StorageError):
     """429, 502, 503, 504: too busy, or storage failed; the same call may succeed later."""
 
@@ -167,15 +185,23 @@ def from_answer(status: int, said: str, url: str, retry_after: float | None = No
     kind = _KINDS.get(status, ServiceError)
     name = f"{status} {_phrase(status)}".strip()
     message = f"{said} ({name} from {url})" if said else f"{name} from {url}"
+    if status == 401:
+        message += _LOG_IN
     return kind(message, status, url, retry_after)
 
 
+_LOG_IN = (
+    "; pass token= to microtome.open, or set MICROTOME_TOKEN: whoever runs the service makes keys "
+    "with `microtome token create`"
+)
 _KINDS: dict[int, type[ServiceError]] = {
     400: RegionRefused,
     401: AccessDenied,
     403: AccessDenied,
     404: LayerNotFound,
+    409: WriteRefused,
     410: LayerNotFound,
+    412: RegionChanged,
     413: CutoutTooLarge,
     416: RegionRefused,
     429: Unavailable,

@@ -55,14 +55,21 @@ class Source:
     number: int
     level: LevelInfo
 
-    def read(self, cut: Cut) -> NDArray[Any]:
+    def read(self, cut: Cut, stop: threading.Event | None = None) -> NDArray[Any]:
         """Return the voxels of `cut`, ascending along every axis, of shape ``cut.full_shape``.
 
         An empty cut asks nothing of the service. A fault in any part is an error of the whole.
+        `stop`, once set, ends it with `Cancelled`.
         """
-        out = np.empty(cut.full_shape, little_endian(self.dtype))
-        parts = plan(cut, self.axes, self.level, out.itemsize)
-        in_parallel(partial(self._fetch, out), parts, self.transport.patience.parallel)
+        parts = plan(cut, self.axes, self.level, self.dtype.itemsize)
+        return self.assemble(cut.full_shape, parts, stop)
+
+    def assemble(
+        self, shape: Sequence[int], parts: Sequence[Part], stop: threading.Event | None = None
+    ) -> NDArray[Any]:
+        """Return an array of `shape` that parts fill."""
+        out = np.empty(shape, little_endian(self.dtype))
+        in_parallel(partial(self._fetch, out), parts, self.transport.patience.parallel, stop)
         return out.astype(self.dtype, copy=False)
 
     def url(self, region: Region) -> str:
@@ -80,7 +87,7 @@ class Source:
         if part.strided:
             block = np.empty(part.region.shape, out.dtype)
             pour(body, block)
-            out[part.target] = block[part.take]
+            out[part.target] = part.pick(block)
         else:
             pour(body, out[part.target])
 
@@ -147,7 +154,10 @@ def pour(body: Body, target: NDArray[Any]) -> None:
 
 
 def in_parallel(
-    work: Callable[[T, threading.Event], None], items: Sequence[T], parallel: int
+    work: Callable[[T, threading.Event], None],
+    items: Sequence[T],
+    parallel: int,
+    stop: threading.Event | None = None,
 ) -> None:
     """Do `work` on every item, some at a time; the first fault, or Ctrl-C, ends all of them.
 
@@ -161,8 +171,10 @@ def in_parallel(
         What to work on.
     parallel : int
         Threads.
+    stop : Event, optional
+        Set by whoever wants none of it any more; also set here after a fault.
     """
-    stop = threading.Event()
+    stop = stop or threading.Event()
     if len(items) <= 1 or parallel == 1:
         for item in items:
             work(item, stop)

@@ -98,20 +98,26 @@ def parse_index(key: object, shape: Sequence[int], axes: str) -> Cut:
         Too many indices, an integer out of bounds, a second ``...``, or a step of zero.
     """
     given = key if isinstance(key, tuple) else (key,)
-    words = _expanded(given, len(shape), axes)
+    for word in given:
+        _refuse_advanced(word)
+    words = expanded(given, len(shape), axes)
     described = f"axes {axes} of shape {tuple(shape)}"
     ranges = tuple(
-        _positions(word, extent, axis, described)
+        positions_of(word, extent, axis, described)
         for word, extent, axis in zip(words, shape, axes, strict=True)
     )
     dropped = tuple(not isinstance(word, slice) for word in words)
     return Cut(ranges, dropped, all(dropped) and not any(word is Ellipsis for word in given))
 
 
-def _expanded(key: tuple[object, ...], ndim: int, axes: str) -> list[object]:
-    """Put whole extents where ``...`` stands, or at the end."""
-    for word in key:
-        _refuse_advanced(word)
+def expanded(key: tuple[object, ...], ndim: int, axes: str) -> list[object]:
+    """Put whole extents where ``...`` stands, or at the end; one word an axis.
+
+    Raises
+    ------
+    RegionError
+        Too many indices, or a second ``...``.
+    """
     dots = [i for i, word in enumerate(key) if word is Ellipsis]
     if len(dots) > 1:
         raise RegionError("an index can hold only a single ellipsis (...)")
@@ -125,33 +131,47 @@ def _expanded(key: tuple[object, ...], ndim: int, axes: str) -> list[object]:
 def _refuse_advanced(word: object) -> None:
     if isinstance(word, (slice, EllipsisType)):
         return
-    reason = _reason(word)
+    reason = refusal(word)
     if reason:
         raise UnsupportedIndex(f"{reason}: {_EXPECTED}")
 
 
-def _reason(word: object) -> str | None:
+def refusal(word: object) -> str | None:
+    """Return why a word is no basic index; None for one that is."""
     if word is None:
         return "np.newaxis (None) cannot index a volume; add the axis to the array that it gives"
     if isinstance(word, (bool, np.bool_)):
         return "a bool cannot index a volume"
     if isinstance(word, np.ndarray) and word.dtype == bool:
-        return "a boolean mask cannot index a volume; apply it to the array that the volume gives"
+        return (
+            "a boolean mask cannot index a volume; apply it to the array that the volume gives, or "
+            "one of a single axis to volume.oindex"
+        )
     if isinstance(word, (list, np.ndarray)):
-        return "a list or array cannot index a volume; index the array that the volume gives"
+        return (
+            "a list or array cannot index a volume; volume.oindex takes one for each axis, "
+            "volume.sample takes points"
+        )
     if not hasattr(word, "__index__"):
         return f"{word!r:.80} of type {type(word).__name__} cannot index a volume"
     return None
 
 
-def _positions(word: object, extent: int, axis: str, described: str) -> range:
+def positions_of(word: object, extent: int, axis: str, described: str) -> range:
+    """Return the positions that an integer or a slice selects on an axis.
+
+    Raises
+    ------
+    UnsupportedIndex, RegionError
+        As `parse_index`.
+    """
     if isinstance(word, slice):
         try:
             return range(extent)[word]
         except (TypeError, ValueError) as error:
             kind = UnsupportedIndex if isinstance(error, TypeError) else RegionError
             raise kind(f"axis {axis}: {error}") from error
-    index = operator.index(word)  # type: ignore[arg-type]  # checked by _refuse_advanced
+    index = operator.index(word)  # type: ignore[arg-type]  # whoever calls has looked
     if not -extent <= index < extent:
         raise RegionError(
             f"index {index} is out of bounds for axis {axis}: valid is {-extent} to {extent - 1} "

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from microtome.address import Address
-from microtome.errors import WrongAnswer
+from microtome.errors import LayerNotFound, WrongAnswer
+from microtome.near import near_names
 from microtome.transport import Transport
 from microtome_core.axes import check_axes
 from microtome_core.dtypes import check_dtype
@@ -25,7 +26,14 @@ def ask(transport: Transport, address: Address) -> LayerInfo | RecordingInfo:
     WrongAnswer
         An answer that is not that layer's JSON.
     """
-    value = transport.json(address.api)
+    try:
+        value = transport.json(address.api)
+    except LayerNotFound as error:
+        near = near_names(transport, address)
+        if not near:
+            raise
+        message = f"{error}; there is {', '.join(near)}"
+        raise LayerNotFound(message, error.status, error.url) from error
     try:
         if value.get("kind") == RECORDING:
             return _checked_recording(RecordingInfo.from_json(value), address)

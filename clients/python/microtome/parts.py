@@ -4,6 +4,10 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from microtome.indexing import Cut
 from microtome_core.region import Region
@@ -19,8 +23,8 @@ DECODED = 512 << 20
 _LEAST_CHUNK = 64 << 10
 # What a request costs before its first byte, and what the service spends on decoding a byte,
 # both in bytes sent: about 1 ms at 64 MB/s, and decoding some eight times as fast as a network.
-_REQUEST_COST = 64 << 10
-_DECODE_COST = 1 / 8
+REQUEST_COST = 64 << 10
+DECODE_COST = 1 / 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +35,26 @@ class Part:
     ----------
     region : Region
         What to ask for.
-    take : tuple of slice
-        Which voxels of the answer are wanted; all of them unless a step skips some.
+    take : tuple of slice or array
+        Which voxels of the answer are wanted; all of them unless a step or a list skips some.
     target : tuple of slice
         Where they go in the block of ascending positions that the whole cut fills.
     """
 
     region: Region
-    take: tuple[slice, ...]
+    take: tuple[slice | NDArray[np.intp], ...]
     target: tuple[slice, ...]
 
     @property
     def strided(self) -> bool:
         """Whether some voxels of the answer are not wanted."""
-        return any(taken.step != 1 for taken in self.take)
+        return any(not isinstance(taken, slice) or taken.step != 1 for taken in self.take)
+
+    def pick(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Return the voxels of an answer that are wanted."""
+        for axis, taken in enumerate(self.take):
+            block = block[(slice(None),) * axis + (taken,)]
+        return block
 
 
 def plan(cut: Cut, axes: str, level: LevelInfo, itemsize: int) -> list[Part]:
@@ -107,7 +117,7 @@ def _cost(
         else:
             sent *= positions[-1] + 1 - positions[0]
             decoded *= (positions[-1] // width + 1 - positions[0] // width) * width
-    return sent + _DECODE_COST * decoded + _REQUEST_COST * requests
+    return sent + DECODE_COST * decoded + REQUEST_COST * requests
 
 
 def _parts(

@@ -7,8 +7,8 @@ import os
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Never, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Never, TypeVar, cast
 
 import urllib3
 from urllib3.exceptions import (
@@ -75,6 +75,28 @@ class Patience:
             raise InputError(f"parallel={self.parallel!r}: expected 1 or more")
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is asked of an address.
+
+    Parameters
+    ----------
+    method : str
+    body : bytes or memoryview, optional
+    headers : dict
+        Beside those of every request.
+    """
+
+    method: str = "GET"
+    body: bytes | memoryview | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> tuple[int, ...]:
+        """The statuses that an answer may have."""
+        return (200, 204) if self.method in ("PUT", "PATCH") else (200,)
+
+
 class Transport:
     """Connections to a service, kept open between requests; safe in threads and after a fork.
 
@@ -126,7 +148,7 @@ class Transport:
         WrongAnswer
             What `receive` makes of a body that is not what was asked for.
         """
-        return self._ask(url, None, receive, stop, patience or self.patience)
+        return self._ask(url, Message(), receive, stop, patience or self.patience)
 
     def post(
         self,
@@ -137,12 +159,24 @@ class Transport:
         stop: threading.Event | None = None,
     ) -> T:
         """POST a JSON document that asks for something and changes nothing; else as `get`."""
-        return self._ask(url, document, receive, stop, self.patience)
+        message = Message("POST", document, {"Content-Type": "application/json"})
+        return self._ask(url, message, receive, stop, self.patience)
+
+    def send(
+        self,
+        url: str,
+        message: Message,
+        receive: Callable[[Body], T],
+        *,
+        stop: threading.Event | None = None,
+    ) -> T:
+        """Send a message that may be sent twice without harm; else as `get`."""
+        return self._ask(url, message, receive, stop, self.patience)
 
     def _ask(
         self,
         url: str,
-        document: bytes | None,
+        message: Message,
         receive: Callable[[Body], T],
         stop: threading.Event | None,
         patience: Patience,
@@ -151,7 +185,7 @@ class Transport:
         tries = 0
         while True:
             try:
-                return self._once(url, document, receive, patience, stop)
+                return self._once(url, message, receive, patience, stop)
             except (Unavailable, BrokenConnection, TimedOut) as error:
                 tries += 1
                 wait = _wait(error, tries)
@@ -167,7 +201,7 @@ class Transport:
     def _once(
         self,
         url: str,
-        document: bytes | None,
+        message: Message,
         receive: Callable[[Body], T],
         patience: Patience,
         stop: threading.Event,
@@ -175,9 +209,10 @@ class Transport:
         if stop.is_set():
             raise Cancelled(url)
         try:
-            response = self._request(url, document, patience)
+            response = self._request(url, message, patience)
             try:
-                result = _received(response, url, receive, patience, stop)
+                body = Body(response, url, patience.timeout, stop)
+                result = _received(response, body, message, receive)
             except BaseException:
                 # What is left of the body would be taken for the next answer.
                 response.close()
@@ -187,17 +222,15 @@ class Transport:
             _reraise(error, url, patience)
         return result
 
-    def _request(
-        self, url: str, document: bytes | None, patience: Patience
-    ) -> urllib3.BaseHTTPResponse:
+    def _request(self, url: str, message: Message, patience: Patience) -> urllib3.BaseHTTPResponse:
         if self._pid != os.getpid():
             # A forked child must not talk on the connections of its parent.
             self._connect()
         return self._pool.request(
-            "GET" if document is None else "POST",
+            message.method,
             url,
-            body=document,
-            headers=self._headers(document),
+            body=cast(Any, message.body),  # urllib3 takes a memoryview, too
+            headers={**self._headers(), **message.headers},
             preload_content=False,
             decode_content=False,
             timeout=urllib3.Timeout(connect=patience.timeout, read=patience.timeout),
@@ -208,11 +241,9 @@ class Transport:
         self._pool = urllib3.PoolManager(maxsize=self.patience.parallel)
         self._pid = os.getpid()
 
-    def _headers(self, document: bytes | None) -> Mapping[str, str]:
+    def _headers(self) -> Mapping[str, str]:
         # Voxels are sent as they are: a body's length is then known before it is read.
         headers = {"User-Agent": f"microtome/{__version__}", "Accept-Encoding": "identity"}
-        if document is not None:
-            headers["Content-Type"] = "application/json"
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         return headers
@@ -234,18 +265,18 @@ def check_token(token: str | None) -> str | None:
 
 def _received(
     response: urllib3.BaseHTTPResponse,
-    url: str,
+    body: Body,
+    message: Message,
     receive: Callable[[Body], T],
-    patience: Patience,
-    stop: threading.Event,
 ) -> T:
-    body = Body(response, url, patience.timeout, stop)
     if response.status >= 400:
-        raise from_answer(
-            response.status, problem(body), url, _retry_after(response.headers.get("Retry-After"))
+        later = _retry_after(response.headers.get("Retry-After"))
+        raise from_answer(response.status, problem(body), body.url, later)
+    if response.status not in message.expected:
+        expected = " or ".join(map(str, message.expected))
+        raise WrongAnswer(
+            f"{body.url}: answered with status {response.status}, expected {expected}"
         )
-    if response.status != 200:
-        raise WrongAnswer(f"{url}: answered with status {response.status}, expected 200")
     result = receive(body)
     body.end()
     return result

@@ -2,33 +2,30 @@
 
 import operator
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from math import prod
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, cast
 
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from microtome.address import Address
-from microtome.batch import read_batch
-from microtome.display import check_png, table, voxel_text
-from microtome.errors import NotFound, RegionError
-from microtome.fetch import Source
+from microtome.arrays import Arrays
+from microtome.batch import read_batch, read_parts
+from microtome.choice import by_budget, by_spacing, thinned
+from microtome.errors import InputError, NotFound
 from microtome.indexing import parse_index
-from microtome.layer import ask, voxel_type
+from microtome.labels import Labels
+from microtome.layer import ask
 from microtome.lazy import identity, to_dask, to_xarray
+from microtome.named import cut_of, voxels_of
+from microtome.outer import OuterIndex, parse_outer, plan_outer
+from microtome.pictures import Pictures
 from microtome.recording import Recording
-from microtome.selection import Position, Ruler, Units, axis_unit, channel, physical
+from microtome.sampling import sample
+from microtome.selection import Position, Units
 from microtome.transport import Patience, Transport
-from microtome_core.axes import spatial
+from microtome.writing import Writable
 from microtome_core.trials import RecordingInfo
-from microtome_core.units import bytes_text
-from microtome_core.wire import Channel, LayerInfo, LevelInfo
-
-_THUMBNAIL_LIMIT = 4 << 20
-# A notebook shows the table at once; the picture is worth a short wait and no second try.
-_PICTURE_PATIENCE = Patience(timeout=3.0, retries=0)
 
 
 def open(  # noqa: A001 - read as microtome.open
@@ -87,30 +84,17 @@ def open(  # noqa: A001 - read as microtome.open
     return Volume(address, info, transport, 0).level(level)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Volume:
+class Volume(Arrays, Writable, Labels, Pictures):
     """One level of a layer, read by index as an array is; made by `microtome.open`.
 
     ``volume[index]`` takes integers, slices with any step, and ``...``, and gives what NumPy
-    would: an array of its own in native byte order, or a scalar. Nothing is kept between calls.
-    Volumes may be used by threads at once, pickled, and carried over a fork.
-
-    Parameters
-    ----------
-    address : Address
-        Where the layer is served.
-    info : LayerInfo
-        What the service says of it.
-    transport : Transport
-        Connections to the service.
-    level_index : int
-        Which level this is.
+    would: an array of its own in native byte order, or a scalar. ``volume.oindex`` takes a list
+    for each axis, `sample` takes points. Nothing is kept between calls. Volumes may be used by
+    threads at once, pickled, and carried over a fork; two are equal that are the same level of the
+    same version of one layer. Parameters are those of `Described`.
     """
 
-    address: Address
-    info: LayerInfo
-    transport: Transport
-    level_index: int
+    __slots__ = ()
 
     def level(self, number: SupportsIndex) -> "Volume":
         """Return the volume at another level; nothing is fetched.
@@ -130,93 +114,61 @@ class Volume:
             raise NotFound(f"no level {index}: {self.id} has levels 0 to {count - 1}")
         return Volume(self.address, self.info, self.transport, index % count)
 
-    @property
-    def levels(self) -> tuple[LevelInfo, ...]:
-        """Every level's shape, chunk, shard, scale and translation, finest first."""
-        return self.info.levels
+    def at(
+        self,
+        level: SupportsIndex | None = None,
+        *,
+        spacing: float | None = None,
+        unit: str | None = None,
+        max_voxels: int | None = None,
+    ) -> "Volume":
+        """Return the volume at the level that serves a purpose; nothing is fetched.
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Extents in voxels of this level, in the order of `axes`."""
-        return self._level.shape
+        Parameters
+        ----------
+        level : int, optional
+            As for `level`.
+        spacing : float, optional
+            The coarsest level whose voxels are no larger than that along any spatial axis.
+        unit : str, optional
+            Of `spacing`; without it, each axis' own.
+        max_voxels : int, optional
+            The finest level of no more voxels than that, or else the coarsest.
 
-    @property
-    def ndim(self) -> int:
-        """How many axes there are."""
-        return len(self.axes)
+        Raises
+        ------
+        NotFound
+            No such level.
+        """
+        if [level, spacing, max_voxels].count(None) != 2:
+            raise InputError("at(): expected one of level=, spacing= and max_voxels=")
+        if level is not None:
+            return self.level(level)
+        if spacing is not None:
+            return self.level(by_spacing(self.info, spacing, unit))
+        sizes = [prod(each.shape) for each in self.levels]
+        return self.level(by_budget(len(sizes), sizes.__getitem__, cast(int, max_voxels)))
 
-    @property
-    def size(self) -> int:
-        """Voxels of this level."""
-        return prod(self.shape)
+    def overview(
+        self, max_voxels: int = 1 << 24, *, unit: Units = None, **positions: Position
+    ) -> Any:  # noqa: ANN401 - as NumPy's own
+        """Return the whole, or what `sel` would, at the finest level of no more than `max_voxels`.
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of a voxel, in native byte order."""
-        return voxel_type(self.info)
+        Where even the coarsest level has more, every n-th voxel of it is taken: along the spatial
+        axes, and only if that is not enough along time.
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of this level, uncompressed."""
-        return self.size * self.dtype.itemsize
-
-    @property
-    def axes(self) -> str:
-        """One letter an axis, in array order, such as ``czyx``."""
-        return self.info.axes
-
-    @property
-    def voxel_size(self) -> dict[str, float]:
-        """Voxel size of this level along each spatial axis, in its unit of `units`."""
-        pairs = zip(self.axes, self._level.scale, strict=True)
-        return {axis: float(size) for axis, size in pairs if axis in spatial(self.axes)}
-
-    @property
-    def units(self) -> dict[str, str | None]:
-        """Unit of every axis; None where it has none."""
-        return dict(zip(self.axes, self.info.units, strict=True))
-
-    @property
-    def unit(self) -> str | None:
-        """Unit of the spatial axes; None if it is unknown or they differ."""
-        found = {self.units[axis] for axis in spatial(self.axes)}
-        return found.pop() if len(found) == 1 else None
-
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        """Name, colour and window of each index of axis c; none for labels."""
-        return self.info.channels
-
-    @property
-    def attrs(self) -> dict[str, Any]:
-        """The NWB-style record of the layer."""
-        return self.info.attrs
-
-    @property
-    def kind(self) -> str:
-        """``image`` or ``labels``."""
-        return self.info.kind
-
-    @property
-    def id(self) -> str:
-        """``collection/dataset/layer``."""
-        return str(self.address.layer)
-
-    @property
-    def name(self) -> str:
-        """The last part of `id`."""
-        return self.address.layer.layer
-
-    @property
-    def url(self) -> str:
-        """The address of the layer's page, which `microtome.open` takes."""
-        return self.address.url
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self[i] for i in range(len(self)))
+        Parameters
+        ----------
+        max_voxels : int
+            16 million by default.
+        unit, **positions
+            As for `sel`: ``volume.overview(t=0, c="GFP")``.
+        """
+        volumes = [self.level(n) for n in range(len(self.levels))]
+        cuts = [cut_of(volume, positions, unit) for volume in volumes]
+        chosen = by_budget(len(cuts), lambda n: cuts[n].size, max_voxels)
+        cut = thinned(cuts[chosen], self.axes, max_voxels)
+        return cut.finish(volumes[chosen]._source.read(cut))
 
     def __getitem__(self, key: object) -> Any:  # noqa: ANN401 - as NumPy's own
         """Return the voxels that `key` selects, as NumPy would; see the class.
@@ -224,13 +176,37 @@ class Volume:
         Raises
         ------
         UnsupportedIndex
-            None, a float, a bool, a list or an array; also an IndexError and a TypeError.
+            None, a float, a bool, a list or an array (see `oindex` and `sample`); also an
+            IndexError and a TypeError.
         RegionError
             Too many indices, or an integer out of bounds; also an IndexError.
         StorageError, BrokenConnection, TimedOut, WrongAnswer, TooLarge
             Not every voxel came; there is no partial result.
         """
         cut = parse_index(key, self.shape, self.axes)
+        return cut.finish(self._source.read(cut))
+
+    def read(self, key: object = ..., **positions: Any) -> Any:  # noqa: ANN401 - as NumPy's own
+        """Return voxels by index, or by the names of axes: ``volume.read(z=(10, 20), c="GFP")``.
+
+        Parameters
+        ----------
+        key : index, optional
+            What would stand within the brackets.
+        **positions : int, (start, stop) or slice
+            Instead, in voxels of this level, by axis; c takes a channel's name, too. An axis that
+            is not named is whole. A range must lie within the volume.
+
+        Raises
+        ------
+        RegionError
+            An axis or channel that there is not, or positions out of bounds.
+        """
+        if positions and key is not ...:
+            raise InputError("read(): expected an index or names of axes, not both")
+        if not positions:
+            return self[key]
+        cut = voxels_of(self, positions)
         return cut.finish(self._source.read(cut))
 
     def batch(self, keys: Iterable[object]) -> list[Any]:
@@ -257,12 +233,63 @@ class Volume:
         cuts = [parse_index(key, self.shape, self.axes) for key in keys]
         return read_batch(self._source, cuts)
 
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the whole level, as ``np.asarray`` asks for it."""
-        if copy is False:
-            raise ValueError("a volume is read from a service: its array is always a copy")
-        array: NDArray[Any] = self[...]
-        return array if dtype is None else array.astype(dtype, copy=False)
+    @property
+    def oindex(self) -> OuterIndex:
+        """Orthogonal indexing: ``volume.oindex[[1, 5, 9], :, 3]``, for each axis by itself.
+
+        Takes lists, one-dimensional arrays and masks beside integers, slices and ``...``, and gives
+        NumPy's ``array[np.ix_(…)]``, less the axes that an integer drops. Positions may come in any
+        order and more than once; near ones are asked for together.
+        """
+        return OuterIndex(self._read_outer)
+
+    def _read_outer(self, key: object) -> NDArray[Any]:
+        source, outer = self._source, parse_outer(key, self.shape, self.axes)
+        parts = plan_outer(outer, self.axes, self._level, self.dtype.itemsize)
+        return outer.finish(read_parts(source, tuple(map(len, outer.sorted)), parts))
+
+    def sample(
+        self,
+        points: ArrayLike,
+        *,
+        method: str = "nearest",
+        unit: Units = None,
+        **positions: SupportsIndex | str,
+    ) -> NDArray[Any]:
+        """Return values at points, in one request for some ten thousand of them.
+
+        Parameters
+        ----------
+        points : array_like
+            Of shape (..., axes), coordinates in the order of the volume's axes, or of its spatial
+            axes alone. In voxels of this level, whose centres are whole numbers, unless `unit` is
+            given.
+        method : str
+            ``nearest``, the voxel that covers the point, in the volume's type; or ``linear``,
+            float64 between voxels along the spatial axes, and the edge's own value beyond its
+            centre.
+        unit : str or mapping of axis to str, optional
+            The points are physical positions in this unit, as for `sel`.
+        **positions : int or str
+            ``t=`` and ``c=``, an index or a channel's name, where points are spatial.
+
+        Returns
+        -------
+        ndarray
+            Of shape (...).
+
+        Raises
+        ------
+        RegionError
+            A point outside of the volume; names it and the valid range.
+        InputError
+            Another number of coordinates, labels between voxels, or a unit that does not fit.
+
+        Examples
+        --------
+        ``volume.sample([[10, 5.5, 3], [11, 6, 3]], method="linear", c="GFP")``
+        """
+        return sample(self, points, method, unit, positions)
 
     def sel(self, *, unit: Units = None, **positions: Position) -> Any:  # noqa: ANN401 - as NumPy's own
         """Return the voxels at physical positions.
@@ -300,10 +327,8 @@ class Volume:
         --------
         ``volume.sel(z=(10, 20), y=5.0, c="GFP", unit="micrometer")``
         """
-        unknown = sorted(set(positions) - set(self.axes))
-        if unknown:
-            raise RegionError(f"axis {unknown[0]!r} is unknown: the axes are {self.axes!r}")
-        return self[tuple(self._index(axis, positions, unit) for axis in self.axes)]
+        cut = cut_of(self, positions, unit)
+        return cut.finish(self._source.read(cut))
 
     def to_xarray(self, chunks: Any = None) -> Any:  # noqa: ANN401 - xarray's own
         """Return this level as a lazy xarray DataArray, labelled with physical coordinates.
@@ -340,60 +365,5 @@ class Volume:
         """
         return to_dask(self, chunks)
 
-    def thumbnail(self, size: int = 256) -> bytes:
-        """Return a small picture of the layer: a PNG file, at most `size` pixels wide and high."""
-        return self._thumbnail(size, self.transport.patience)
-
     def __dask_tokenize__(self) -> tuple[str, ...]:
         return identity(self)
-
-    def __repr__(self) -> str:
-        return (
-            f"<microtome.Volume {self.id} level {self.level_index} of {len(self.levels)}: "
-            f"{self.axes} {self.shape} {self.dtype}, {bytes_text(self.nbytes)}, "
-            f"voxel {voxel_text(self.voxel_size, self.units)}>"
-        )
-
-    def _repr_html_(self) -> str:
-        rows = {
-            "kind": self.kind,
-            "level": f"{self.level_index} of {len(self.levels)}",
-            "shape": f"{self.axes} {self.shape}",
-            "voxels": f"{self.dtype}, {bytes_text(self.nbytes)}",
-            "voxel size": voxel_text(self.voxel_size, self.units),
-            "channels": ", ".join(str(c.name) for c in self.channels),
-            "address": self.url,
-        }
-        shown = {name: text for name, text in rows.items() if text}
-        return table(self.id, shown, lambda: self._thumbnail(256, _PICTURE_PATIENCE))
-
-    @property
-    def _level(self) -> LevelInfo:
-        return self.levels[self.level_index]
-
-    @property
-    def _source(self) -> Source:
-        return Source(
-            transport=self.transport,
-            api=self.address.api,
-            version=self.info.version,
-            axes=self.axes,
-            dtype=self.dtype,
-            number=self.level_index,
-            level=self._level,
-        )
-
-    def _index(self, axis: str, positions: dict[str, Position], unit: Units) -> int | slice:
-        i = self.axes.index(axis)
-        if axis not in positions:
-            return slice(None)
-        if axis == "c":
-            return channel(positions[axis], self.channels, self.shape[i])
-        level, own = self._level, self.units[axis]
-        ruler = Ruler(axis, level.shape[i], level.scale[i], level.translation[i], own)
-        return physical(positions[axis], ruler, axis_unit(axis, own, unit))
-
-    def _thumbnail(self, size: int, patience: Patience) -> bytes:
-        url = f"{self.address.api}/thumbnail.png?size={int(size)}"
-        data = self.transport.get(url, lambda body: body.read(_THUMBNAIL_LIMIT), patience=patience)
-        return check_png(data, url)

@@ -9,11 +9,10 @@ from microtome_core.errors import InputError, NotFound, TooLarge
 from microtome_service.bossdb.channels import Channel
 from microtome_service.bossdb.documents import CUBOID
 from microtome_service.bossdb.voxels import AXES, Box, box_extents, read_parts
+from microtome_service.segments import MOST_IDS, union
 from microtome_service.state import Service
 
 Bounds = dict[str, tuple[int, int]]
-# What stands in memory of each, as a number, as a word and as JSON, is some hundred bytes.
-MOST_IDS = 1 << 20
 _CUBOID = dict(zip("xyz", CUBOID, strict=True))
 
 
@@ -33,7 +32,7 @@ async def ids_in(service: Service, box: Box) -> list[int]:
     """
     found = np.zeros(0, np.uint64)
     async for _, block in read_parts(service, box):
-        found = await service.compute(_union, found, block)
+        found = await service.compute(union, found, block)
         if len(found) > MOST_IDS + 1:
             raise TooLarge(f"more than {MOST_IDS} ids: ask for a smaller region")
     return [i for i in found.tolist() if i]
@@ -45,14 +44,6 @@ async def largest_in(service: Service, box: Box) -> int:
     async for _, block in read_parts(service, box):
         largest = max(largest, int(await service.compute(np.max, block)))
     return largest
-
-
-def _union(found: NDArray[np.uint64], block: NDArray[Any]) -> NDArray[np.uint64]:
-    # Ids come in runs: to sort where these begin takes a fraction of sorting all voxels.
-    flat = block.reshape(-1)
-    begins = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    ids = np.unique(np.append(flat[begins], flat[0]))
-    return np.union1d(found, ids.astype(np.uint64))
 
 
 async def bounds_of(service: Service, box: Box, wanted: int, *, tight: bool) -> Bounds:

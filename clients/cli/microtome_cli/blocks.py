@@ -1,0 +1,294 @@
+"""Files that hold one block of voxels, written part by part in C order, complete or not at all.
+
+===========  ===========================================================================
+``.npy``     NumPy's format, version 1.0
+``.nrrd``    NRRD 5 (https://teem.sourceforge.net/nrrd/format.html), raw, little-endian
+``.tif``     OME-TIFF, with axes, voxel size and channel names
+``.zarr``    OME-Zarr 0.5 of one level
+===========  ===========================================================================
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microtome.errors import InputError, MicrotomeError
+from microtome.indexing import Cut
+from microtome_core.dtypes import little_endian
+from microtome_core.units import bytes_text
+from microtome_core.wire import Channel
+
+Parts = Iterable[NDArray[Any]]
+# From here on a TIFF needs addresses of 64 bits; its own tags take some of the 4 GiB.
+_BIG = 4_000_000_000
+# NRRD's names of types.
+_NRRD = {
+    "uint8": "uint8", "int8": "int8", "uint16": "uint16", "int16": "int16", "uint32": "uint32",
+    "int32": "int32", "uint64": "uint64", "int64": "int64", "float32": "float",
+    "float64": "double",
+}  # fmt: skip
+_KINDS = {"t": "time", "c": "list"}
+_SYMBOLS = {
+    "nanometer": "nm", "micrometer": "µm", "millimeter": "mm", "centimeter": "cm", "meter": "m",
+    "angstrom": "Å", "picometer": "pm", "second": "s", "millisecond": "ms", "microsecond": "µs",
+    "nanosecond": "ns", "minute": "min", "hour": "h", "day": "d",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a file is to hold; sequences are in the order of `axes`.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer and level.
+    axes : str
+        One letter an axis, in array order.
+    shape, chunk : tuple of int
+        Extents in voxels, of all of it and of a unit of compression.
+    dtype : dtype
+    scale, offset : tuple of float
+        Voxel size, and centre of the first voxel.
+    units : tuple of str or None
+    channels : tuple of Channel
+    kind : str
+        ``image`` or ``labels``.
+    cut : Cut
+        Which voxels of the volume these are.
+    """
+
+    name: str
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+    units: tuple[str | None, ...]
+    channels: tuple[Channel, ...]
+    kind: str
+    chunk: tuple[int, ...]
+    cut: Cut
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its voxels."""
+        return self.cut.size * self.dtype.itemsize
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        shape = "×".join(map(str, self.shape)) or "one voxel"
+        return f"{self.name}: {self.axes} {shape} {self.dtype}, {bytes_text(self.nbytes)}"
+
+
+@contextmanager
+def place(out: Path) -> Iterator[Path]:
+    """Yield a path beside `out`, which becomes `out` once all is written, else vanishes."""
+    beside = out.with_name(f".{out.name}.{os.getpid()}.part{out.suffix}")
+    try:
+        yield beside
+        if beside.is_dir() and out.is_dir():
+            shutil.rmtree(out)
+        beside.replace(out)
+    except OSError as error:
+        _remove(beside)
+        raise MicrotomeError(f"{out}: {error.strerror or error}") from error
+    except BaseException:
+        _remove(beside)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        path.unlink()
+
+
+def npy(path: Path, block: Block, parts: Parts) -> None:
+    """Write NumPy's format."""
+    header = {"descr": little_endian(block.dtype).str, "fortran_order": False, "shape": block.shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        _pour(file, parts)
+
+
+def nrrd(path: Path, block: Block, parts: Parts) -> None:
+    """Write NRRD: voxels as they are behind a header of text."""
+    if not block.shape:
+        raise InputError("one voxel is no image: ask for a range, or for .npy")
+    with path.open("wb") as file:
+        file.write(nrrd_header(block).encode())
+        _pour(file, parts)
+
+
+def _pour(file: BinaryIO, parts: Parts) -> None:
+    for part in parts:
+        voxels = np.ascontiguousarray(part, little_endian(part.dtype))
+        file.write(voxels.reshape(-1).view(np.uint8).data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def nrrd_header(block: Block) -> str:
+    """Return the header of an NRRD file; its axes are listed fastest first."""
+    order = range(len(block.shape))[::-1]
+    spatial = [block.axes[i] not in _KINDS for i in order]
+    units = [_SYMBOLS.get(block.units[i] or "", "") if block.axes[i] != "c" else "" for i in order]
+    lines = [
+        "NRRD0005",
+        f"content: {block.name}",
+        f"type: {_NRRD[block.dtype.name]}",
+        f"dimension: {len(block.shape)}",
+        f"sizes: {' '.join(str(block.shape[i]) for i in order)}",
+        "spacings: " + " ".join("NaN" if block.axes[i] == "c" else repr(block.scale[i])
+                                for i in order),
+        "axis mins: " + " ".join("NaN" if block.axes[i] == "c" else repr(block.offset[i])
+                                 for i in order),
+        "centers: " + " ".join("cell" if own else "???" for own in spatial),
+        "labels: " + " ".join(f'"{block.axes[i]}"' for i in order),
+        "units: " + " ".join(f'"{unit}"' for unit in units),
+        "kinds: " + " ".join(_KINDS.get(block.axes[i], "space") for i in order),
+        "endian: little",
+        "encoding: raw",
+    ]  # fmt: skip
+    if block.channels:
+        lines.append("channels:=" + ",".join(_plain(channel.name) for channel in block.channels))
+    return "\n".join(lines) + "\n\n"
+
+
+def _plain(name: str) -> str:
+    return "".join(" " if letter in ",\r\n" else letter for letter in name)
+
+
+def tiff(path: Path, block: Block, parts: Parts) -> None:
+    """Write OME-TIFF plane by plane; 64-bit integers, which OME lacks, as TIFF that names axes."""
+    tifffile = _needs("tifffile", ".tif", "ingest")
+    axes = "".join(a for a in "tczyx" if a in block.axes or a in "yx")
+    extents = dict(zip(block.axes, block.shape, strict=True))
+    shape = tuple(extents.get(axis, 1) for axis in axes)
+    ome = block.dtype.name not in ("int64", "uint64")
+    with tifffile.TiffWriter(path, bigtiff=block.nbytes > _BIG, ome=ome) as file:
+        file.write(
+            planes(parts, shape[-2:]),
+            shape=shape,
+            dtype=little_endian(block.dtype),
+            photometric="minisblack",
+            metadata={"axes": axes.upper(), **(_ome(block) if ome else {})},
+        )
+
+
+def planes(parts: Parts, shape: tuple[int, ...]) -> Iterator[NDArray[Any]]:
+    """Yield parts that follow one another in C order as planes of `shape`."""
+    size, held, count = prod(shape), list[NDArray[Any]](), 0
+    for part in parts:
+        flat = part.reshape(-1)
+        while count + len(flat) >= size:
+            held.append(flat[: size - count])
+            flat = flat[size - count :]
+            yield np.concatenate(held).reshape(shape)
+            held, count = [], 0
+        if len(flat):
+            held.append(flat)
+            count += len(flat)
+
+
+def _ome(block: Block) -> dict[str, Any]:
+    described: dict[str, Any] = {"Name": block.name}
+    for axis, size, unit in zip(block.axes, block.scale, block.units, strict=True):
+        symbol = _SYMBOLS.get(unit or "")
+        if axis != "c" and symbol:
+            field = "TimeIncrement" if axis == "t" else f"PhysicalSize{axis.upper()}"
+            described |= {field: size, f"{field}Unit": symbol}
+    if "c" in block.axes and block.channels:
+        described["Channel"] = {"Name": [channel.name for channel in block.channels]}
+    return described
+
+
+def zarr(path: Path, block: Block, parts: Parts) -> None:
+    """Write OME-Zarr 0.5 of one level, chunked as the layer is."""
+    if len(block.shape) < 2:
+        raise InputError(f"axes {block.axes!r}: OME-Zarr has two at least: ask for a range")
+    library = _needs("zarr", ".zarr", "store")
+    group = library.create_group(path, zarr_format=3, attributes={"ome": ome_zarr(block)})
+    array = group.create_array(
+        "0",
+        shape=block.shape,
+        dtype=block.dtype,
+        chunks=tuple(map(min, block.chunk, block.shape)),
+        dimension_names=list(block.axes),
+    )
+    at = 0
+    # Written in whole rows of chunks along the first axis, which are read again for none.
+    for slab in slabs(parts, block.shape[1:], min(block.chunk[0], block.shape[0])):
+        array[at : at + len(slab)] = slab
+        at += len(slab)
+
+
+def slabs(parts: Parts, inner: tuple[int, ...], depth: int) -> Iterator[NDArray[Any]]:
+    """Yield parts that follow one another in C order as blocks of `depth` along the first axis."""
+    held: list[NDArray[Any]] = []
+    for plane in planes(parts, inner):
+        held.append(plane)
+        if len(held) == depth:
+            yield np.stack(held)
+            held = []
+    if held:
+        yield np.stack(held)
+
+
+def ome_zarr(block: Block) -> dict[str, Any]:
+    """Return the attribute ``ome`` (OME-Zarr 0.5, "multiscales" and "omero")."""
+    types = {"t": "time", "c": "channel"}
+    axes = [
+        {"name": axis, "type": types.get(axis, "space"), **({"unit": unit} if unit else {})}
+        for axis, unit in zip(block.axes, block.units, strict=True)
+    ]
+    moves = [
+        {"type": "scale", "scale": list(block.scale)},
+        {"type": "translation", "translation": list(block.offset)},
+    ]
+    dataset = {"path": "0", "coordinateTransformations": moves}
+    found: dict[str, Any] = {
+        "version": "0.5",
+        "multiscales": [{"name": block.name, "axes": axes, "datasets": [dataset]}],
+    }
+    if block.kind == "labels":
+        found["image-label"] = {"version": "0.5"}
+    elif block.channels:
+        found["omero"] = {"channels": [_omero(channel) for channel in block.channels]}
+    return found
+
+
+def _omero(channel: Channel) -> dict[str, Any]:
+    low, high = channel.window
+    window = {"min": low, "max": high, "start": low, "end": high}
+    return {"label": channel.name, "color": channel.color, "active": True, "window": window}
+
+
+def _needs(module: str, ending: str, extra: str) -> Any:  # noqa: ANN401 - a module
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MicrotomeError(
+            f"{ending} needs {error.name}: pip install 'microtome[{extra}]'; .npy and .nrrd do not"
+        ) from error
+
+
+WRITERS: Mapping[str, Callable[[Path, Block, Parts], None]] = {
+    ".npy": npy,
+    ".nrrd": nrrd,
+    ".tif": tiff,
+    ".tiff": tiff,
+    ".zarr": zarr,
+}

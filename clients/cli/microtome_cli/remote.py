@@ -1,0 +1,104 @@
+"""What commands that ask a service have in common: its address, and what it says."""
+
+import argparse
+import os
+from typing import Any
+
+from microtome.errors import AddressError, InputError, MicrotomeError, NotFound, WrongAnswer
+from microtome.transport import Patience, Transport
+
+_LIMIT = 64 << 20
+# Collection, dataset and layer may follow the address of a service.
+_NAMES = 3
+
+
+def add_service_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how to speak to a service."""
+    group = parser.add_argument_group("the service")
+    group.add_argument("--token", help="who asks; environment MICROTOME_TOKEN stands in for it")
+    group.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="of silence")
+    group.add_argument("--retries", type=int, default=5, metavar="N", help="after a passing fault")
+
+
+def transport_of(arguments: argparse.Namespace) -> Transport:
+    """Return connections as the arguments say."""
+    token = os.environ.get("MICROTOME_TOKEN") if arguments.token is None else arguments.token
+    return Transport(token, Patience(arguments.timeout, arguments.retries))
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a source is an address at all."""
+    return text.startswith(("http://", "https://"))
+
+
+def find(transport: Transport, url: str) -> tuple[str, tuple[str, ...], Any]:
+    """Return the service of an address, the names after it, and the JSON of what they name.
+
+    Parameters
+    ----------
+    transport : Transport
+    url : str
+        Of a service, a collection, a dataset or a layer; of a page or of its JSON.
+
+    Raises
+    ------
+    NotFound
+        A service, but nothing of that name.
+    WrongAnswer
+        No service at all.
+    """
+    base, names = _split(url)
+    fault: MicrotomeError | None = None
+    for count in range(min(_NAMES, len(names)) + 1):
+        head = "/".join([base, *names[: len(names) - count]])
+        tail = tuple(names[len(names) - count :])
+        try:
+            return head, tail, _ask(transport, head, tail)
+        except (NotFound, WrongAnswer, InputError) as error:
+            # A name that is absent is the better word than a page that is no service.
+            fault = fault if isinstance(fault, NotFound) and count < _NAMES else error
+    raise fault or WrongAnswer(f"{url}: no microtome service")
+
+
+def _split(url: str) -> tuple[str, list[str]]:
+    scheme, separator, rest = url.partition("://")
+    if not separator or "@" in rest.partition("/")[0]:
+        raise AddressError("expected an address such as http://host/collection/dataset/layer, "
+                           "without a password in it")  # fmt: skip
+    host, *names = [part for part in rest.partition("?")[0].split("/") if part] or [""]
+    for at in range(len(names) - 1):
+        if names[at : at + 2] == ["api", "datasets"]:
+            names = names[:at] + names[at + 2 :]
+            break
+    return f"{scheme}://{host}", names
+
+
+def _ask(transport: Transport, base: str, names: tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON
+    if len(names) > 1:
+        said = _json(transport, f"{base}/api/datasets/{'/'.join(names)}")
+        field = "layers" if len(names) == 2 else "levels"
+    else:
+        said, field = _pages(transport, base), "datasets"
+        if names:
+            found = [d for d in said["datasets"] if d.get("collection") == names[0]]
+            if not found:
+                raise NotFound(f"{base} has no collection {names[0]!r}")
+            said = {**said, "datasets": found}
+    if not isinstance(said, dict) or not isinstance(said.get(field), list):
+        raise WrongAnswer(f"{base}: no microtome service")
+    return said
+
+
+def _pages(transport: Transport, base: str) -> dict[str, Any]:
+    datasets: list[Any] = []
+    while True:
+        said = _json(transport, f"{base}/api/datasets?limit=200&offset={len(datasets)}")
+        if not isinstance(said, dict) or not isinstance(said.get("datasets"), list):
+            raise WrongAnswer(f"{base}: no microtome service")
+        datasets += said["datasets"]
+        if not said["datasets"] or len(datasets) >= said.get("total", 0):
+            return {"datasets": datasets}
+
+
+def _json(transport: Transport, url: str) -> Any:  # noqa: ANN401 - JSON
+    return transport.get(url, lambda body: body.json(_LIMIT))
