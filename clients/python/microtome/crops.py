@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -112,7 +113,7 @@ class Crops:
         """
         boxes = [self.boxes.box(int(index), epoch) for index in indices]
         read = [
-            (lambda v=volume: v.batch([key_of(box, v.axes) for box in boxes]))
+            partial(volume.batch, [key_of(box, volume) for box in boxes])
             for volume in self.volumes.values()
         ]
         blocks = dict(zip(self.volumes, _side_by_side(read), strict=True))
@@ -159,7 +160,7 @@ class Crops:
         if drop_last:
             order = order[: len(self) // shard[1] // size * size]
         groups = (order[i : i + size] for i in range(0, len(order), size))
-        work = ((lambda g=group: stack(self.read(g.tolist(), epoch))) for group in groups)
+        work = (partial(self._stacked, group.tolist(), epoch) for group in groups)
         return ahead(work, prefetch)
 
     def order(
@@ -173,6 +174,9 @@ class Crops:
             return np.arange(part, len(self), parts)
         rng = np.random.default_rng([self.seed, epoch])
         return rng.permutation(len(self))[part::parts]
+
+    def _stacked(self, indices: Sequence[int], epoch: int) -> Sample:
+        return stack(self.read(indices, epoch))
 
     def _sample(self, index: int, epoch: int, arrays: Sample) -> Sample:
         sample = {**arrays, **self.boxes.notes(index)}
