@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microtome.boxes import ListedBoxes
-from microtome.crops import Crops, Flips, ahead, grid_boxes, random_boxes, stack
+from microtome.crops import Crops, Flips, grid_boxes, random_boxes, stack
 from microtome.errors import InputError, RegionError
 from microtome_core.region import Region
 from tests.client.pairs import Pair, serving
@@ -154,20 +154,6 @@ def test_a_fault_ends_the_loop(pair: Pair) -> None:
     assert next(batches)["labels"].shape == (2, 2, 2, 2)
     with pytest.raises(RegionError, match=r"box z=0:2,y=0:2,x=49:51: demo/brain/labels has x=0:50"):
         next(batches)
-
-
-def test_reading_ahead_is_bounded_and_ends_with_the_loop() -> None:
-    """No more than `prefetch` results wait, in order; what was not begun never is."""
-    begun: list[int] = []
-
-    def work(n: int) -> Any:  # noqa: ANN401
-        return lambda: begun.append(n) or {"n": n}  # type: ignore[func-returns-value]
-
-    loop = ahead((work(n) for n in range(100)), 3)
-    assert [next(loop)["n"] for _ in range(5)] == list(range(5))
-    assert len(begun) <= 5 + 3
-    loop.close()  # type: ignore[attr-defined]
-    assert len(begun) <= 5 + 3
 
 
 def test_wrong_words_are_refused(pair: Pair, crops: Crops) -> None:
