@@ -69,7 +69,8 @@ def test_pins_name_no_host() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     names = {d.partition("[")[0].partition(">")[0].strip().lower() for d in asked}
-    assert names - {"microtome"} <= pinned
+    # Where torch comes from decides for which processor it is: .ci/run chooses.
+    assert names - {"microtome", "torch"} <= pinned
 
 
 def _run(*words: str) -> str:

@@ -64,8 +64,10 @@ class BalancedBoxes:
         number = self._class(index, epoch)
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         found = self.places[number]
-        place = found[rng.integers(len(found))] * self.step + rng.integers(0, self.step)
-        start = place - rng.integers(0, self.shape)
+        place = found[rng.integers(len(found))] * self.step
+        # Where the box is large enough, it holds all that a voxel of the coarser level stands for.
+        room = np.array(self.shape) - self.step
+        start = place - np.sign(room) * rng.integers(0, np.abs(room) + 1)
         low, high = np.array(self.region.start), np.array(self.region.stop) - self.shape
         first = tuple(map(int, np.clip(start, low, high)))
         stop = tuple(a + b for a, b in zip(first, self.shape, strict=True))
@@ -198,7 +200,7 @@ def _blocks(volume: "Volume", region: Region) -> Iterator[tuple[NDArray[Any], tu
     inside = Region(region.axes, region.start, stop)
     cell = request_cell(inside.shape, chunk, shard, volume.dtype.itemsize)
     for part in inside.split(cell):
-        block = volume[key_of(part, volume.axes)]
+        block = volume[key_of(part, volume)]
         if "c" in volume.axes:
             block = block.take(0, volume.axes.index("c"))
         yield block, part.start

@@ -11,15 +11,17 @@
 A batch is one request to each volume; the next ones are read while one is worked on.
 """
 
-from collections import deque
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from microtome.ahead import ahead
 from microtome.balanced import BalancedBoxes, balanced_boxes
 from microtome.boxes import Boxes, ListedBoxes, RandomBoxes, grid_boxes, random_boxes
 from microtome.errors import InputError
@@ -112,7 +114,7 @@ class Crops:
         """
         boxes = [self.boxes.box(int(index), epoch) for index in indices]
         read = [
-            (lambda v=volume: v.batch([key_of(box, v.axes) for box in boxes]))
+            partial(volume.batch, [key_of(box, volume) for box in boxes])
             for volume in self.volumes.values()
         ]
         blocks = dict(zip(self.volumes, _side_by_side(read), strict=True))
@@ -159,8 +161,7 @@ class Crops:
         if drop_last:
             order = order[: len(self) // shard[1] // size * size]
         groups = (order[i : i + size] for i in range(0, len(order), size))
-        work = ((lambda g=group: stack(self.read(g.tolist(), epoch))) for group in groups)
-        return ahead(work, prefetch)
+        return ahead(partial(self._stacked, epoch), groups, prefetch)
 
     def order(
         self, *, epoch: int = 0, shuffle: bool = False, shard: tuple[int, int] = (0, 1)
@@ -173,6 +174,9 @@ class Crops:
             return np.arange(part, len(self), parts)
         rng = np.random.default_rng([self.seed, epoch])
         return rng.permutation(len(self))[part::parts]
+
+    def _stacked(self, epoch: int, indices: NDArray[np.int64], _: threading.Event) -> Sample:
+        return stack(self.read(indices.tolist(), epoch))
 
     def _sample(self, index: int, epoch: int, arrays: Sample) -> Sample:
         sample = {**arrays, **self.boxes.notes(index)}
@@ -215,24 +219,6 @@ def stack(samples: Sequence[Sample]) -> Sample:
         return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
     except (KeyError, ValueError) as error:
         raise InputError(f"samples that do not make one batch: {error}") from error
-
-
-def ahead(work: Iterator[Callable[[], Sample]], count: int) -> Iterator[Sample]:
-    """Yield what each piece of work returns, in order, while threads do the next `count`."""
-    if count == 0:
-        yield from (each() for each in work)
-        return
-    pool = ThreadPoolExecutor(count, thread_name_prefix="microtome-crops")
-    try:
-        pending: deque[Future[Sample]] = deque()
-        for each in work:
-            pending.append(pool.submit(each))
-            if len(pending) > count:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _side_by_side(work: Sequence[Callable[[], list[Any]]]) -> list[list[Any]]:

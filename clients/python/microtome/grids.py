@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import isclose
 from typing import TYPE_CHECKING, TypeAlias
 
-from microtome.errors import InputError
+from microtome.errors import InputError, RegionError
 from microtome_core.axes import spatial
 from microtome_core.region import Region
 from microtome_core.units import convert
@@ -71,14 +71,19 @@ def _ruled(axis: str, volume: "Volume") -> tuple[int, float, float]:
     return level.shape[i], float(level.scale[i]), float(level.translation[i])
 
 
-def key_of(box: Region, axes: str) -> tuple[slice, ...]:
-    """Return the index of a box in a volume with these axes; axes that it does not name are whole.
+def key_of(box: Region, volume: "Volume") -> tuple[slice, ...]:
+    """Return the index of a box in a volume; axes that it does not name are whole.
 
-    >>> key_of(Region("yx", (2, 3), (4, 5)), "cyx")
-    (slice(None, None, None), slice(2, 4, None), slice(3, 5, None))
+    Raises
+    ------
+    RegionError
+        The box reaches beyond the volume.
     """
     found = dict(zip(box.axes, box.slices, strict=True))
-    return tuple(found.get(axis, slice(None)) for axis in axes)
+    for axis, extent in zip(volume.axes, volume.shape, strict=True):
+        if axis in found and found[axis].stop > extent:
+            raise RegionError(f"box {box}: {volume.id} has {axis}=0:{extent}")
+    return tuple(found.get(axis, slice(None)) for axis in volume.axes)
 
 
 def region_of(volume: "Volume", within: Extents | None = None) -> Region:
