@@ -7,7 +7,7 @@ READY := .venv/.ready
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-damage check format bench clean
+.PHONY: help setup viewer demo test test-all test-damage check format bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,7 +21,18 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+VIEWER := service/microtome_service/static/viewer/build.json
+
+viewer: $(VIEWER) ## build the 3-D viewer, Neuroglancer (needs Node.js and npm)
+
+$(VIEWER): $(wildcard clients/viewer/*.mjs clients/viewer/*.json clients/viewer/icons/*.svg)
+	cd clients/viewer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd clients/viewer && npm run --silent build
+
 demo: $(READY) ## make a sample brain, ingest, serve and cut it (ONCE=1 stops; SOURCE=my.tif ARGS='--axes zyx'; PORT=8000)
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory viewer \
+	    || echo "the viewer could not be built: the demo comes without it"; \
+	  else echo "npm is not installed: the demo comes without its 3-D viewer"; fi
 	@$(BIN)/microtome demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: $(READY) ## run the tests (under 15 minutes)

@@ -30,6 +30,7 @@ from microtome_service.routes import (
     tiles,
     trial_batch,
     trials,
+    viewer,
     writes,
     zarr,
 )
@@ -157,7 +158,7 @@ def _add_routes(app: FastAPI) -> None:
     # Pages come last: their addresses begin with any name.
     rooms = (
         cutout, writes, batch, points, ids, tiles, recordings, trials, trial_batch,
-        recordings_short, datasets, zarr, precomputed, health, metrics_route,
+        recordings_short, datasets, zarr, precomputed, health, metrics_route, viewer,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router())

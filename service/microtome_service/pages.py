@@ -15,8 +15,13 @@ POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# Neuroglancer works in threads and decodes by WebAssembly; pictures that it makes are blobs.
+VIEWER_POLICY = (
+    "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; "
+    "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; font-src 'self'; "
+    "connect-src 'self' data: blob:; base-uri 'none'; frame-ancestors 'self'"
+)
 _HEADERS = {
-    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-cache",
@@ -55,10 +60,12 @@ class Pages:
         values: Mapping[str, Any],
         status: int = 200,
         headers: Mapping[str, str] | None = None,
+        policy: str = POLICY,
     ) -> HTMLResponse:
-        """Return a page."""
+        """Return a page; `policy` is its Content-Security-Policy."""
         html = self._environment.get_template(template).render(values)
-        return HTMLResponse(html, status, headers={**_HEADERS, **(headers or {})})
+        told = {**_HEADERS, "Content-Security-Policy": policy, **(headers or {})}
+        return HTMLResponse(html, status, headers=told)
 
 
 def objects(value: object) -> list[dict[str, Any]]:

@@ -59,6 +59,7 @@ PATHS = [
     f"{SKELETON}/{{kind}}/info",
     f"{SKELETON}/{{kind}}/spatial0/0_0_0",
     f"{SKELETON}/{{kind}}/by_id/{{number}}",
+    "/api/scenes/{collection}/{dataset}",
     "/health/live",
     "/health/ready",
     "/metrics",

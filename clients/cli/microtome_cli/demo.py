@@ -130,6 +130,8 @@ def _tell(url: str, made: list[_Made], region: Region) -> None:
     print(f"  {url}/                      every dataset")
     for each in made:
         print(f"  {url}/{each.layer}")
+    dataset = made[0].layer.rpartition("/")[0]
+    print(f"  {url}/view/{dataset}    fly through it")
     print("\nor in Python:\n  import microtome")
     print(f'  vol = microtome.open("{url}/{made[0].layer}")\n  block = vol[{index}]')
     print("\nserving until Ctrl-C", flush=True)

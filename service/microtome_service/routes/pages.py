@@ -30,7 +30,7 @@ from microtome_service.state import Service
 
 # First words of addresses that are not collections.
 _RESERVED = frozenset({"api", "docs", "health", "latest", "metrics", "precomputed", "static",
-                       "v1", "zarr"})  # fmt: skip
+                       "v1", "view", "zarr"})  # fmt: skip
 _TILE = 1024
 _BLOCK = 64
 

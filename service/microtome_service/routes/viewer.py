@@ -1,0 +1,102 @@
+"""Neuroglancer, opened on a dataset or a layer, and the scene that it opens with."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from microtome_core.errors import NotFound
+from microtome_core.store.layer import Layer
+from microtome_core.wire import LayerInfo
+from microtome_service.pages import VIEWER_POLICY, Pages
+from microtome_service.problems import responses
+from microtome_service.routes.parameters import (
+    DatasetPathDep,
+    LayerPathDep,
+    ServiceDep,
+    add,
+    grouped,
+    only,
+)
+from microtome_service.scene import scene
+
+BUILT = Path(__file__).parent.parent / "static" / "viewer" / "build.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SceneQuery:
+    """What of a dataset a scene shows."""
+
+    layer: Annotated[
+        str | None, Query(description="One layer alone; all by default.", max_length=64)
+    ] = None
+    t: Annotated[int, Query(ge=0, le=10**18, description="Time point.", examples=[0])] = 0
+
+
+async def get_scene(
+    request: Request,
+    path: DatasetPathDep,
+    query: Annotated[SceneQuery, grouped(SceneQuery)],
+    service: ServiceDep,
+) -> JSONResponse:
+    """Return the state with which Neuroglancer shows a dataset, or one layer of it.
+
+    Images are opened with their channels' colours and contrast, labels in colours of their own,
+    SWC files as skeletons; damaged layers are left out.
+    """
+    view = await service.view(request)
+    found = [each.info for each in await view.layers(path.id) if isinstance(each, Layer)]
+    shown = [info for info in found if query.layer in (None, info.layer_id.layer)]
+    if query.layer is not None and not shown:
+        raise NotFound(f"no layer {path.id}/{query.layer}")
+    traced = await view.skeletons(path.id) if query.layer is None else ()
+    host = (service.settings.public_url or str(request.base_url)).rstrip("/")
+    return JSONResponse(scene(host, shown, traced, query.t), headers={"Cache-Control": "no-cache"})
+
+
+async def show_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> Response:
+    """Open the viewer on a dataset."""
+    await (await service.view(request)).layers(path.id)
+    return _page(request, str(path.id), f"/api/scenes/{path.id}")
+
+
+async def show_layer(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
+    """Open the viewer on a layer."""
+    info: LayerInfo = (await (await service.view(request)).layer(path.id)).info
+    scene_of = f"/api/scenes/{path.id.parent}?layer={path.layer}"
+    return _page(request, info.id, scene_of)
+
+
+def _page(request: Request, name: str, scene_of: str) -> Response:
+    pages: Pages = request.app.state.pages
+    base = request.scope.get("root_path", "")
+    values: dict[str, Any] = {"base": base, "name": name, "page": f"{base}/{name}"}
+    if not BUILT.exists():
+        return pages.page("unbuilt.html", values, 501)
+    values |= {"scene": base + scene_of, "build": json.loads(BUILT.read_text())}
+    return pages.page("viewer.html", values, policy=VIEWER_POLICY)
+
+
+def router() -> APIRouter:
+    """Return the routes of the viewer."""
+    routes = APIRouter(tags=["pictures"])
+    add(
+        routes,
+        "/api/scenes/{collection}/{dataset}",
+        get_scene,
+        summary="Describe how Neuroglancer shows a dataset",
+        dependencies=[only(SceneQuery)],
+        response_model=None,
+        responses=responses(400, 404, 422, 503),
+    )
+    hidden: dict[str, Any] = {
+        "include_in_schema": False,
+        "dependencies": [only()],
+        "response_model": None,
+    }
+    add(routes, "/view/{collection}/{dataset}", show_dataset, **hidden)
+    add(routes, "/view/{collection}/{dataset}/{layer}", show_layer, **hidden)
+    return routes
