@@ -14,6 +14,7 @@ from microtome_core.names import LayerId
 from microtome_core.store.layer import ensure_group, ensure_groups, find_layer, read_layer
 from microtome_core.store.ledger import FOLDER, Entry, Journal, Ledger, load_journal
 from microtome_core.store.location import Store
+from microtome_core.store.recordings import is_recording
 from microtome_core.units import bytes_text
 from microtome_core.wire import LayerInfo
 from microtome_ingest.audit import reconcile
@@ -290,7 +291,9 @@ def tidy_up(store: Store, visible: Place, part: Part) -> None:
 
 
 def _check_place(store: Store, layer_id: LayerId, path: str) -> None:
-    """Refuse a name that a layer has which lies elsewhere."""
+    """Refuse a name that a layer has which lies elsewhere, or a recording."""
+    if is_recording(store, layer_id):
+        raise Conflict(f"{layer_id} is a recording: choose another name")
     found = find_layer(store, layer_id)
     if found not in (None, path):
         raise Conflict(f"layer {layer_id} exists in {found}, not in {path}: choose another name")

@@ -8,6 +8,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
+from microtome_cli import recordings
 from microtome_cli.engines import stoppable
 from microtome_core.errors import InputError
 from microtome_core.store.location import StorageOptions, Store
@@ -18,11 +19,13 @@ from microtome_ingest.export.layers import layers_of
 
 # Seconds between two lines.
 _PACE = 5.0
+# What is asked of a cut of voxels, and of a format.
+_GIVEN = ("level", "region", "channel", "time", "pyramid", "compress", "link", "allow_incomplete")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
-    names = [one.name for one in FORMATS]
+    names = [*(one.name for one in FORMATS), recordings.SENSORIUM]
     parser.add_argument("format", choices=names, metavar="FORMAT", help=", ".join(names))
     parser.add_argument("root", help="folder, file:///… or s3://bucket/… in which the layer lies")
     parser.add_argument(
@@ -64,6 +67,8 @@ def _add_format_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and print what was written."""
+    if arguments.format == recordings.SENSORIUM:
+        return recordings.export(arguments, _GIVEN)
     chosen = find_format(arguments.format)
     out = Path(arguments.out)
     chosen.check_name(out.name)

@@ -5,6 +5,7 @@ import json
 from contextlib import closing
 from typing import Any
 
+from microtome_cli import recordings
 from microtome_cli.options import add_host_argument, storage_options
 from microtome_cli.skeletons import skeletons_of, tell, text_of
 from microtome_core.addresses import without_secrets
@@ -27,6 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
     if paths := skeletons_of(arguments.source, options):
         skeletons = tell(paths, options)
         print(_json(skeletons) if arguments.json else text_of(skeletons))
+        return 0
+    if (recording := recordings.look(arguments)) is not None:
+        print(_json(recording) if arguments.json else recordings.text_of(recording))
         return 0
     found = scenes(arguments.source, options)
     if len(found) > 1 and arguments.scene is None:

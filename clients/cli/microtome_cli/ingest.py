@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
+from microtome_cli import recordings
 from microtome_cli.engines import (
     add_engine_arguments,
     choose_engine,
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="layer",
         required=True,
         metavar="COLLECTION/DATASET/LAYER",
-        help="the layer to make",
+        help="the layer to make; of trials COLLECTION/DATASET means its layer recording",
     )
     add_source_arguments(parser, all_scenes=True)
     parser.add_argument(
@@ -65,9 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is stored")
     group.add_argument(
         "--kind",
-        choices=("image", "labels"),
-        default="image",
-        help="labels hold the ids of objects and are never averaged (default image)",
+        choices=("image", "labels", recordings.KIND),
+        help="labels hold the ids of objects and are never averaged; a recording holds all arrays "
+        "of a folder of trials (default image, of a folder of trials recording)",
     )
     group.add_argument(
         "--labels-of",
@@ -77,7 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--chunk", metavar="N,N,N", help="voxels, or z=64,y=64,x=64")
     group.add_argument("--shard", metavar="N,N,N", help="voxels, a multiple of the chunk")
     group.add_argument(
-        "--codec", default=str(Codec()), help="blosc-zstd, blosc-lz4, zstd or none, and :LEVEL"
+        "--codec",
+        help=f"blosc-zstd, blosc-lz4, zstd or none, and :LEVEL (default {Codec()})",
     )
     group.add_argument("--levels", type=int, help="how many (default: until one fits a chunk)")
     group.add_argument(
@@ -101,6 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
     with stoppable():
         if paths := skeletons_of(arguments.source, storage_options(arguments)):
             keep(arguments, paths, started(os.environ))
+            return 0
+        if recordings.wanted(arguments):
+            recordings.make(arguments, started(os.environ))
             return 0
         orders = list(_orders(arguments))
         if len(orders) > 1:
@@ -166,11 +171,11 @@ def _told_anew(
 
 def _options(arguments: argparse.Namespace) -> IngestOptions:
     return IngestOptions(
-        kind=arguments.kind,
+        kind=arguments.kind or "image",
         labels_of=arguments.labels_of,
         chunk=Extents.parse(arguments.chunk) if arguments.chunk else None,
         shard=Extents.parse(arguments.shard) if arguments.shard else None,
-        codec=Codec.parse(arguments.codec),
+        codec=Codec.parse(arguments.codec) if arguments.codec else Codec(),
         levels=arguments.levels,
         memory=memory(arguments),
         threads=arguments.threads,

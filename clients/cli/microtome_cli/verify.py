@@ -8,6 +8,7 @@ from math import prod
 from threading import Lock
 from time import monotonic
 
+from microtome_cli import recordings
 from microtome_cli.engines import add_work_arguments, memory, stoppable, view
 from microtome_cli.main import DAMAGED
 from microtome_cli.options import add_host_argument, storage_options
@@ -19,6 +20,7 @@ from microtome_core.store.ledger import Entry, Ledger
 from microtome_core.store.live import Live
 from microtome_core.store.location import Store
 from microtome_core.store.notes import pending
+from microtome_core.store.recordings import is_recording
 from microtome_core.units import bytes_text
 from microtome_ingest.audit import Finding
 from microtome_ingest.budget import Budget, choose_budget, shard_bytes
@@ -50,10 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, and tell by the exit code whether damage is left."""
-    layer_id = LayerId.parse(arguments.layer)
+    layer_id = recordings.layer_of(arguments.layer)
     store = Store(arguments.root, storage_options(arguments))
     report = _Report(arguments, str(layer_id))
     with stoppable():
+        if is_recording(store, layer_id):
+            _verify_recording(store, layer_id, arguments, report)
+            report.close()
+            return DAMAGED if report.left else 0
         try:
             live = open_live(store, layer_id)
             target = open_target(store, layer_id) if live is None else None
@@ -79,6 +85,7 @@ class _Report:
         self._started = monotonic()
         self._found = self._mended = 0
         self.shards = self.bytes = self.compared = 0
+        self.noun = "shards"
         self.left: dict[str, Finding] = {}
 
     def find(self, finding: Finding) -> None:
@@ -110,8 +117,8 @@ class _Report:
         mended = f", {self._mended} repaired" if self._mended else ""
         compared = f", voxels of {self.compared} compared" if self.compared else ""
         text = (
-            f"{self._title}: {self.shards} shards, {bytes_text(self.bytes)} in {seconds:.1f} s "
-            f"({bytes_text(self.bytes / seconds)}/s){compared}: "
+            f"{self._title}: {self.shards} {self.noun}, {bytes_text(self.bytes)} "
+            f"in {seconds:.1f} s ({bytes_text(self.bytes / seconds)}/s){compared}: "
             + (f"{found}{mended}" if self._found else "all right")
         )
         self._print(
@@ -168,6 +175,20 @@ def _verify(target: Target, arguments: argparse.Namespace, report: _Report) -> N
     # What was found of a layer that was replaced meanwhile says nothing.
     if LAYER not in report.left:
         target.check_current()
+
+
+def _verify_recording(
+    store: Store, layer_id: LayerId, arguments: argparse.Namespace, report: _Report
+) -> None:
+    lock = Lock()
+
+    def seen(length: int) -> None:
+        with lock:
+            report.shards += 1
+            report.bytes += length
+
+    report.noun = "objects"
+    recordings.verify(store, layer_id, arguments, report.find, seen)
 
 
 def _verify_live(layer: Layer, live: Live, arguments: argparse.Namespace, report: _Report) -> None:

@@ -37,6 +37,7 @@ from microtome_core.store.record import (
 )
 from microtome_core.store.record_changes import dataset_given
 from microtome_core.store.record_given import with_given
+from microtome_core.store.recordings import is_recording
 from microtome_core.units import convert, unit_name
 from microtome_core.wire import Channel, LayerInfo
 
@@ -167,6 +168,8 @@ def create_layer(store: Store, layer_id: LayerId, new: NewLayer) -> str:
     if layer_id.layer == ANNOTATIONS:
         raise InputError(f"{ANNOTATIONS} is where annotations lie: expected another name")
     path = _path(store, layer_id, new)
+    if is_recording(store, layer_id):
+        raise Conflict(f"{layer_id} is a recording")
     if find_layer(store, layer_id) is not None or store.read(f"{path}/0/ledger/job.json"):
         raise Conflict(f"layer {layer_id} exists, or is being made")
     arrays, levels = _arrays(new)

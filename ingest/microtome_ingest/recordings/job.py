@@ -210,9 +210,23 @@ class _Job:
             give_up(self.store, place)
             return None
         if there is None:
-            if write_manifest(self.store, place.folder, self.manifest):
-                return {}
-            return self._begin(place)
+            begun = write_manifest(self.store, place.folder, self.manifest)
+            return {} if begun else self._begin(place)
+        if not self._goes_on(there, done):
+            give_up(self.store, place)
+            return None
+        if done:
+            self.observer.say("resume", f"goes on: {len(done)} units are done", units=len(done))
+        self.store.sweep(place.folder)
+        return done
+
+    def _goes_on(self, there: Manifest, done: dict[str, Done]) -> bool:
+        """Tell whether an unfinished version is of the same; of another only nothing is given up.
+
+        Raises
+        ------
+        Conflict
+        """
         faults = there.differences(self.manifest)
         if not faults and there.stamps != self.manifest.stamps:
             faults = ["files of the source were written since"]
@@ -222,13 +236,7 @@ class _Job:
                 f"other settings ({'; '.join(faults)}): go on with those, or begin anew with "
                 "--restart"
             )
-        if faults:
-            give_up(self.store, place)
-            return None
-        if done:
-            self.observer.say("resume", f"goes on: {len(done)} units are done", units=len(done))
-        self.store.sweep(place.folder)
-        return done
+        return not faults
 
     def _write(
         self,

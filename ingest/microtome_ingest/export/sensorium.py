@@ -1,0 +1,151 @@
+"""A recording as the folder of trials that it was made of, each file to the byte.
+
+Nothing is visible under the name that was asked for before all of it is there, and each file is
+held against the digest of the one that it was made of. Loaders find ``config.json`` where the
+source had one, so that a folder without write access can be read.
+"""
+
+import shutil
+from base64 import b64decode
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from microtome_core.errors import InputError, StorageError
+from microtome_core.store.location import storage_errors
+from microtome_core.store.recording import Recording
+from microtome_core.store.recording_pieces import Piece, Trial
+from microtome_ingest.recordings.heads import Head, parse_head
+from microtome_ingest.recordings.pieces import restored
+from microtome_ingest.sources.parallel import run
+
+_THREADS = 4
+
+
+def export_sensorium(
+    recording: Recording,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    count: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Write the folder that a recording was made of.
+
+    Parameters
+    ----------
+    out : Path
+        A folder that is not there, or is empty.
+    overwrite : bool
+        Replace what is there.
+    count : callable
+        Is told of the bytes of each file that was written, from several threads.
+
+    Returns
+    -------
+    int
+        Files.
+
+    Raises
+    ------
+    InputError
+        Something lies at `out`.
+    StorageError
+        Storage failed, or a file is not what the source's was.
+    """
+    if out.exists() and not overwrite and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} exists: expected a new or empty folder, or --overwrite")
+    staging = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    jobs = _jobs(recording, staging, count)
+    run(jobs, _THREADS)
+    if out.is_dir():
+        shutil.rmtree(out)
+    else:
+        out.unlink(missing_ok=True)
+    staging.rename(out)
+    return len(jobs)
+
+
+def file_bytes(recording: Recording, trial: Trial, piece: Piece) -> tuple[bytes, memoryview]:
+    """Return the head and the values of the source's file of a piece, as they followed each other.
+
+    Raises
+    ------
+    StorageError
+        Storage failed, or they are not what the source's file was.
+    """
+    head = head_of(recording, trial, piece)
+    columns = recording.variables[piece.variable].pieces
+    index = recording.facts.trials.index(trial.number)
+    values = head.file(restored(_Tail(piece, columns.tail[index]), head, _stored(recording, piece)))
+    state = xxhash.xxh3_128(head.raw)
+    state.update(values)
+    if state.hexdigest() != columns.xxh3[index]:
+        raise StorageError(
+            f"{recording.id}: {piece.variable} of trial {trial.number} is not what its source was"
+        )
+    return head.raw, values
+
+
+def head_of(recording: Recording, trial: Trial, piece: Piece) -> Head:
+    """Return the head of the source's file of a piece."""
+    columns = recording.variables[piece.variable].pieces
+    index = recording.facts.trials.index(trial.number)
+    raw = b64decode(recording.facts.headers[columns.header[index]])
+    return parse_head(raw, f"{recording.id}: {piece.variable} of trial {trial.number}")
+
+
+class _Tail:
+    """What `restored` asks for."""
+
+    def __init__(self, piece: Piece, tail: str | None) -> None:
+        self.stored, self.valid, self.tail = piece.stored, piece.valid, tail
+
+
+def _jobs(
+    recording: Recording, folder: Path, count: Callable[[int], None]
+) -> list[Callable[[], None]]:
+    jobs: list[Callable[[], None]] = []
+    for trial in recording.trials:
+        for group, piece in trial.pieces.items():
+            if piece.array >= 0:
+                path = folder / "data" / group / f"{trial.name}.npy"
+                jobs.append(partial(_write_array, recording, trial, piece, path, count))
+    for file in recording.facts.files:
+        path = folder / file.path.removeprefix("files/")
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise StorageError(f"{recording.id}: {file.path} leads out of the folder")
+        jobs.append(partial(_write_kept, recording, file.path, path, count))
+    return jobs
+
+
+def _write_array(
+    recording: Recording, trial: Trial, piece: Piece, path: Path, count: Callable[[int], None]
+) -> None:
+    head, values = file_bytes(recording, trial, piece)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        stream.write(head)
+        stream.write(values)
+    count(len(head) + values.nbytes)
+
+
+def _write_kept(recording: Recording, name: str, path: Path, count: Callable[[int], None]) -> None:
+    content = recording.read_file(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    count(len(content))
+
+
+def _stored(recording: Recording, piece: Piece) -> NDArray[Any]:
+    """Return the frames that are stored, whether they are withheld or not."""
+    array = recording.arrays[recording.variables[piece.variable].arrays[piece.array].path]
+    if not piece.stored:
+        return np.empty((*array.shape[:-1], 0), piece.dtype)
+    with storage_errors(f"{recording.id}: {piece.variable} of trial {piece.number}"):
+        return np.asarray(array[..., piece.offset : piece.offset + piece.stored].read().result())
