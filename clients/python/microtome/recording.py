@@ -189,8 +189,9 @@ class Recording:
         StorageError, BrokenConnection, TimedOut, WrongAnswer
             Not every value came; there is no partial result.
         """
-        asked = self._asked(list(trials), variables, windows)
-        return self.source.batch(asked, _once(variables), self._neurons_word(neurons))
+        names = _once(variables)
+        asked = self._asked(list(trials), names, windows)
+        return self.source.batch(asked, names, self._neurons_word(neurons))
 
     def batches(
         self,
