@@ -21,7 +21,7 @@ EXAMPLES: Mapping[str, str] = {
     "x": "0:1", "y": "0:1", "z": "0:1", "t": "0:1", "id": "1", "count": "1",
     "variant": "c0-raw", "key": "0", "chunk": "0-5_0-4_0-3", "name": "0", "segment": "1",
     "recording": "mouse", "trial": "0", "neuron": "1", "variable": "responses",
-    "statistic": "mean",
+    "statistic": "mean", "schema": "record",
     "kind": "points", "number": "1", "user": "someone", "group": "public", "role": "reader",
 }  # fmt: skip
 

@@ -5,14 +5,14 @@ nested only so deep. In YAML every value is text and null is null: what a number
 says, so that 007 and 1.10 stay what they are.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Never
 
 import yaml
 
-from microtome_core.errors import SourceError
+from microtome_core.errors import InputError, SourceError
+from microtome_core.store.record_text import parse_json
 
 # A record is some thousand bytes.
 MOST_BYTES = 256 << 10
@@ -118,19 +118,8 @@ def _refuse(path: str, event: yaml.Event, reason: str) -> Never:
     raise SourceError(path, f"{line}{reason}")
 
 
-def _json(path: str, text: str) -> Any:  # noqa: ANN401 - JSON of any kind
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise SourceError(path, f"{twice[:80]!r} stands twice")
-        return dict(pairs)
-
-    def refuse(word: str) -> Never:
-        raise SourceError(path, f"{word} is no number of JSON")
-
+def _json(path: str, text: str) -> dict[str, Any]:
     try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
-    except RecursionError as error:
-        raise SourceError(path, "nested too deeply") from error
-    except json.JSONDecodeError as error:
-        raise SourceError(path, f"not JSON: {error}") from error
+        return parse_json(text)
+    except InputError as error:
+        raise SourceError(path, str(error)) from error

@@ -27,6 +27,7 @@ from microtome_service.routes import (
     precomputed,
     recordings,
     recordings_short,
+    records,
     tiles,
     trial_batch,
     trials,
@@ -158,7 +159,7 @@ def _add_routes(app: FastAPI) -> None:
     # Pages come last: their addresses begin with any name.
     rooms = (
         cutout, writes, batch, points, ids, tiles, recordings, trials, trial_batch,
-        recordings_short, datasets, zarr, precomputed, health, metrics_route, viewer,
+        recordings_short, records, datasets, zarr, precomputed, health, metrics_route, viewer,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router())

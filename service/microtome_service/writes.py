@@ -6,19 +6,24 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
 from microtome_core.errors import PreconditionFailed
+from microtome_core.names import LayerId
 from microtome_core.region import Region
 from microtome_core.store.layer import Layer
+from microtome_core.store.location import Store
 from microtome_core.store.notes import Owner, begin, end, forget, record_write
+from microtome_core.store.record_changes import Change, change_record
 from microtome_core.store.voxels import State
 from microtome_core.store.writing import Edits, check_writable, write_region
 from microtome_core.wire import LayerInfo
 from microtome_service.errors import Unreadable
 from microtome_service.following import Following
+
+Done = TypeVar("Done")
 
 # Most of a write is waiting for storage.
 _THREADS = 8
@@ -98,6 +103,19 @@ class Writes:
             ) from error
         return written
 
+    async def change_record(
+        self,
+        store: Store,
+        layer_id: LayerId,
+        given: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        versions: Sequence[str] | None,
+    ) -> Change:
+        """Change the record of a layer; parameters and errors are those of `change_record`."""
+        run = asyncio.get_running_loop().run_in_executor
+        work = run(self._pool, change_record, store, layer_id, given, facts, versions)
+        return await _finished(work)
+
     async def is_current(self, layer: Layer) -> bool:
         """Tell whether the levels above have all that was written."""
         loop = asyncio.get_running_loop()
@@ -148,7 +166,7 @@ class Writes:
         return written
 
 
-async def _finished(work: asyncio.Future[Written]) -> Written:
+async def _finished(work: asyncio.Future[Done]) -> Done:
     """Return what a thread does; whoever leaves waits for its end: until then it holds memory."""
     try:
         return await asyncio.shield(work)

@@ -36,6 +36,7 @@ PATHS = [
     f"{LAYER}/points",
     f"{LAYER}/ids",
     f"{LAYER}/ids/{{id}}",
+    f"{LAYER}/record",
     f"{LAYER}/tiles/{{plane}}/{{level}}/{{index}}/{{row}}/{{col}}.{{extension}}",
     f"{LAYER}/thumbnail.png",
     f"{RECORDING}/trials",
@@ -60,6 +61,7 @@ PATHS = [
     f"{SKELETON}/{{kind}}/spatial0/0_0_0",
     f"{SKELETON}/{{kind}}/by_id/{{number}}",
     "/api/scenes/{collection}/{dataset}",
+    "/api/schema/{schema}.json",
     "/health/live",
     "/health/ready",
     "/metrics",
@@ -179,8 +181,8 @@ def test_every_operation_is_described_in_full(openapi_address: str) -> None:
     """
     document = httpx.get(f"{openapi_address}/openapi.json").json()
     operations = [o for methods in document["paths"].values() for o in methods.values()]
-    # Cutouts are read, written and merged by one path.
-    assert len(operations) == len(PATHS) + 2
+    # Cutouts are read, written and merged by one path, records read and merged.
+    assert len(operations) == len(PATHS) + 3
     for operation in operations:
         assert operation["summary"]
         assert operation["description"]

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, ValidationInfo
 WRITING = {"writing": True}
 
 _PART = r"\d+(?:\.\d+)?"
+AGE = r"^(P\d[\d.YMWDTHS]*|PT\d[\d.HMS]*)?(/(P\d[\d.YMWDTHS]*|PT\d[\d.HMS]*)?)?$"
+SPECIES = r"[A-Z][a-z]* [a-z]+|http://purl\.obolibrary\.org/obo/NCBITaxon_\d+"
 _DURATION = re.compile(
     rf"P(?!$)(?:({_PART})Y)?(?:({_PART})M)?(?:({_PART})W)?(?:({_PART})D)?"
     rf"(?:T(?=\d)(?:({_PART})H)?(?:({_PART})M)?(?:({_PART})S)?)?"
@@ -24,7 +26,7 @@ _DAYS = (365.2425, 30.436875, 7.0, 1.0, 1 / 24, 1 / 1440, 1 / 86400)
 _SPOKEN = re.compile(
     rf"({_PART})(?:\s*(?:-|–|to)\s*({_PART}))?[\s-]*(y|m|w|d)[a-z]*(?: old)?", re.IGNORECASE
 )
-_SPECIES = re.compile(r"[A-Z][a-z]* [a-z]+|http://purl\.obolibrary\.org/obo/NCBITaxon_\d+")
+_SPECIES = re.compile(SPECIES)
 _TAXON = re.compile(r"(?:.*NCBITaxon[_:]|(?:txid|taxid)?:?)(\d+)/?", re.IGNORECASE)
 _COMMON = {
     "mouse": "Mus musculus", "mice": "Mus musculus", "rat": "Rattus norvegicus",

@@ -69,17 +69,23 @@ class Subject(RecordModel):
         Field(
             description="Latin binomial, or http://purl.obolibrary.org/obo/NCBITaxon_10090",
             examples=["Mus musculus"],
+            json_schema_extra={"pattern": f"^({check.SPECIES})$"},
         ),
     ] = None
     sex: Annotated[
         str | None,
-        Field(description="M male, F female, O other, U unknown", examples=["F"]),
+        Field(
+            description="M male, F female, O other, U unknown",
+            examples=["F"],
+            json_schema_extra={"enum": ["M", "F", "O", "U", "XO", "XX", None]},
+        ),
     ] = None
     age: Annotated[
         Annotated[str, on_write(check.age)] | None,
         Field(
             description="ISO 8601 duration at the session: P90D is 90 days; P60D/P90D a range",
             examples=["P90D"],
+            json_schema_extra={"pattern": check.AGE},
         ),
     ] = None
     date_of_birth: Annotated[
