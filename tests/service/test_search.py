@@ -30,7 +30,7 @@ def _record(species: str, sex: str, *, channel: str, technique: str, **more: Any
     return {
         "subject": {"species": species, "sex": sex},
         "channels": [{"name": channel, "indicator": {"name": f"{channel}-dye"}}],
-        "imaging_technique": technique,
+        "microscopy_rig": {"microscope": {"technique": technique}},
         "license": "CC-BY-4.0",
         **more,
     }

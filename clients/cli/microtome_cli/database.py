@@ -1,8 +1,13 @@
-"""``microtome database upgrade`` and ``status``: the tables of keys and grants."""
+"""``microtome database upgrade``, ``status`` and ``reindex``: the tables of the service."""
 
 import argparse
+import os
+import sys
 
-from microtome_cli.database_options import add_database_arguments, opened
+from microtome_cli.database_options import add_database_arguments, current, opened
+from microtome_core.store.location import StorageOptions, Store
+from microtome_service.catalog import Catalog
+from microtome_service.search.index import Index
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,9 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     upgrade = actions.add_parser("upgrade", help="make the tables, or bring them up to date")
     status = actions.add_parser("status", help="say whether this version can use them")
+    reindex = actions.add_parser(
+        "reindex", help="look at every record of a root anew, for search, and keep what is found"
+    )
+    reindex.add_argument("root", metavar="ROOT", help="folder, file:///… or s3://bucket/…")
     for below, action in ((upgrade, _upgrade), (status, _status)):
         add_database_arguments(below)
         below.set_defaults(action=action)
+    add_database_arguments(reindex, with_root=False)
+    reindex.set_defaults(action=_reindex)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,3 +47,25 @@ def _status(arguments: argparse.Namespace) -> int:
         database.check()
         print(f"{database}: up to date")
     return 0
+
+
+def _reindex(arguments: argparse.Namespace) -> int:
+    store = Store(arguments.root, StorageOptions.from_environment(os.environ))
+    with current(arguments) as database:
+        catalog = Catalog(store, 0.0)
+        index = Index(store, catalog, database, 0.0, 1.0)
+        try:
+            looked = index.rebuild(_say_progress if sys.stderr.isatty() else _say_nothing)
+        finally:
+            index.close()
+            catalog.close()
+        print(f"{database}: {looked.datasets} datasets of {store.url} in {looked.seconds:.1f} s")
+    return 0
+
+
+def _say_progress(done: int, count: int) -> None:
+    print(f"\r{done} of {count} datasets", end="\n" if done == count else "", file=sys.stderr)
+
+
+def _say_nothing(_: int, __: int) -> None:
+    pass

@@ -10,13 +10,14 @@ from microtome_core.store.location import StorageOptions, Store
 from microtome_service.auth.database import Database, default_url
 
 
-def add_database_arguments(parser: argparse.ArgumentParser) -> None:
+def add_database_arguments(parser: argparse.ArgumentParser, *, with_root: bool = True) -> None:
     """Describe where keys and grants lie."""
-    parser.add_argument(
-        "--root",
-        help="root whose keys and grants are meant: they lie in a file beside that folder "
-        "(default: MICROTOME_ROOT)",
-    )
+    if with_root:
+        parser.add_argument(
+            "--root",
+            help="root whose keys and grants are meant: they lie in a file beside that folder "
+            "(default: MICROTOME_ROOT)",
+        )
     parser.add_argument(
         "--database",
         metavar="URL",

@@ -67,6 +67,22 @@ class Address:
         return f"{self.base}/api/datasets/{self.layer}"
 
 
+def parse_base(url: str) -> str:
+    """Return the address of a service, from that of its catalog page or of its list of datasets.
+
+    >>> parse_base("https://host:8080/data/"), parse_base("http://host/api/datasets?q=brain")
+    ('https://host:8080/data', 'http://host')
+
+    Raises
+    ------
+    AddressError
+        As for `Address.parse`, of any path.
+    """
+    parts = _split(url)
+    path = parts.path.rstrip("/").removesuffix("/" + "/".join(_API)).rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
 def _names(path: str) -> tuple[list[str], list[str]]:
     """Return the prefix of a service, and the names after it or after its ``api/datasets``."""
     parts = [part for part in path.split("/") if part]
