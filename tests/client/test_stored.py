@@ -93,8 +93,9 @@ def test_what_is_no_place_of_a_layer_is_refused(text: str) -> None:
 def test_places_are_taken_apart() -> None:
     """Into the root and the layer's name."""
     for text, base, name in (
-        ("root/a/b/c", "root", "a/b/c"),
-        ("a/b/c", ".", "a/b/c"),
+        ("root/a/b/c", str(Path("root").absolute()), "a/b/c"),
+        ("a/b/c", str(Path.cwd()), "a/b/c"),
+        ("file:///a/b/c", "/", "a/b/c"),
         ("s3://bucket/x/a/b/c/", "s3://bucket/x", "a/b/c"),
         ("/root/a/b/image/labels/cells", "/root", "a/b/cells"),
     ):

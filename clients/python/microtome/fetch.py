@@ -26,7 +26,8 @@ from microtome_core.wire import LevelInfo
 T = TypeVar("T")
 
 _SCRATCH = 256 << 10
-ZSTD = "application/zstd"
+RAW, ZSTD = "application/octet-stream", "application/zstd"
+CHUNKS = "application/vnd.microtome.chunks"
 # Chunks reach beyond a region, and barely ever are larger than what they hold.
 _CHUNKS_MORE = 256 << 20
 
@@ -130,6 +131,7 @@ class Source:
         return choose(link.transfer, region, level.chunk, level.shape, self.dtype.itemsize)
 
     def _unpack(self, out: NDArray[Any], part: Part, body: Body) -> None:
+        check_kind(body, CHUNKS)
         check_version(body, self.version)
         limit = 2 * part.region.size * self.dtype.itemsize + _CHUNKS_MORE
         answer = Chunks.receive(body, limit)
@@ -137,7 +139,7 @@ class Source:
         out[part.target] = part.pick(block)
 
     def _receive(self, out: NDArray[Any], part: Part, answer: Body) -> None:
-        compressed = answer.header("Content-Type") == ZSTD
+        compressed = check_kind(answer, RAW, ZSTD) == ZSTD
         check_headers(answer, part.region, self.dtype, compressed=compressed)
         check_version(answer, self.version)
         body = Inflated(answer) if compressed else answer
@@ -157,7 +159,7 @@ class Source:
             "X-Microtome-Dtype": self.dtype.name,
         })  # fmt: skip
         nbytes = sum(block.nbytes for block in blocks)
-        compressed = body.header("Content-Type") == ZSTD
+        compressed = check_kind(body, RAW, ZSTD) == ZSTD
         if not compressed and body.length not in (None, nbytes):
             raise WrongAnswer(f"{body.url}: the answer has {body.length} bytes, expected {nbytes}")
         voxels = Inflated(body) if compressed else body
@@ -166,12 +168,27 @@ class Source:
         voxels.end()
 
     def _receive_points(self, values: NDArray[Any], places: NDArray[np.intp], body: Body) -> None:
+        check_kind(body, RAW)
         check_version(body, self.version)
         promised = {"X-Microtome-Shape": str(len(places)), "X-Microtome-Dtype": self.dtype.name}
         _check_promises(body, promised)
         block = np.empty(len(places), values.dtype)
         pour(body, block)
         values[places] = block
+
+
+def check_kind(body: Body, *expected: str) -> str:
+    """Return the media type of a body, if it is one of those expected.
+
+    Raises
+    ------
+    WrongAnswer
+        Another: a page of a proxy, say.
+    """
+    kind = (body.header("Content-Type") or "").partition(";")[0].strip().lower()
+    if kind not in expected:
+        raise WrongAnswer(f"{body.url}: the answer is {kind[:80]!r}, expected {expected[0]!r}")
+    return kind
 
 
 def _check_promises(body: Body, promised: Mapping[str, str]) -> None:

@@ -50,17 +50,20 @@ def stored_address(url: str | os.PathLike[str]) -> Address:
     ------
     AddressError
     """
-    text = os.fspath(url).strip().rstrip("/")
-    head, *names = text.rsplit("/", 3)
-    if "/labels/" in text and names[1:2] == ["labels"]:
-        # collection/dataset/image/labels/name is addressed as collection/dataset/name.
-        root, collection, dataset = (["", *head.rsplit("/", 2)])[-3:]
-        head, names = root, [collection, dataset, names[2]]
+    text = os.fspath(url).strip().removeprefix("file://").rstrip("/")
+    parts = text.split("/")
+    # collection/dataset/image/labels/name is addressed as collection/dataset/name.
+    width = 5 if len(parts) > 4 and parts[-2] == "labels" else 3
+    names = [*parts[-width:][:2], parts[-1]]
     try:
         layer = LayerId.parse("/".join(names))
     except CoreInputError as error:
         raise AddressError(f"{text!r:.200}: {error}; {_EXPECTED}") from error
-    return Address(head or ".", layer)
+    root = "/".join(parts[:-width])
+    if urlsplit(text).scheme != "s3":
+        # The same for whoever unpickles it in another folder.
+        root = os.path.abspath(root or ("/" if text.startswith("/") else "."))
+    return Address(root, layer)
 
 
 class StoredTransport(Transport):

@@ -67,7 +67,8 @@ def _hues(ids: NDArray[Any]) -> NDArray[np.float64]:
     # Multiples of the golden ratio lie far apart on the circle of hues.
     hue = (ids.astype(np.uint64) % np.uint64(1 << 32)).astype(np.float64) * 0.618033988749895 % 1.0
     sixths = (hue[..., None] * 6 + np.array([0.0, 4.0, 2.0])) % 6
-    return np.clip(np.abs(sixths - 3) - 1, 0, 1) * (ids != 0)[..., None]
+    colors: NDArray[np.float64] = np.clip(np.abs(sixths - 3) - 1, 0, 1) * (ids != 0)[..., None]
+    return colors
 
 
 def level_to_see(volume: Described) -> int:
