@@ -289,8 +289,10 @@ def _level(array: NDArray[Any], axes: str, number: int, geometry: Geometry) -> L
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A running server without layers, on a port of its own."""
+    # On a busy machine the link may seem slow; this server compresses nothing.
+    monkeypatch.setattr("microtome.link.SLOW", 0)
     running = Server()
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

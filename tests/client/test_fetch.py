@@ -165,6 +165,8 @@ def test_a_part_that_fails_fails_the_whole(server: Any, large: tuple[str, Array]
         ({"Content_Length": "76799"}, "76799 bytes, expected 76800"),
         ({"Content_Length": "153600"}, "153600 bytes, expected 76800"),
         ({"Content_Encoding": "gzip"}, "compressed"),
+        ({"Content_Type": "text/html; charset=utf-8"}, "the answer is 'text/html'"),
+        ({"Content_Type": None}, "the answer is ''"),
     ],
 )
 def test_an_answer_that_is_not_what_was_asked_for_is_refused(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, basic_indices
 
@@ -97,6 +97,36 @@ def test_what_cannot_be_an_index_is_refused(key: object, words: str) -> None:
     """Too many indices, two ellipses and a step of zero are region errors."""
     with pytest.raises(RegionError, match=words):
         parse_index(key, SHAPE, "zyx")
+
+
+@st.composite
+def any_expression(draw: st.DrawFn) -> Any:  # noqa: ANN401 - whatever NumPy takes
+    """Draw what may stand within brackets, whether it is supported or not."""
+    n = draw(st.sampled_from(SHAPE))
+    integers = st.integers(-7, 7)
+    word = st.one_of(
+        integers, integers.map(np.int8), integers.map(np.int64), integers.map(np.array),
+        _wild_slices(), st.just(...), st.none(), st.booleans(), st.booleans().map(np.bool_),
+        st.lists(integers, max_size=4), st.lists(integers, max_size=4).map(tuple),
+        st.lists(integers, min_size=1, max_size=4).map(np.array),
+        st.lists(st.booleans(), min_size=n, max_size=n).map(np.array),
+        st.just(np.zeros(SHAPE, bool)), st.just(np.zeros((2, 2), int)), st.just(()),
+        st.floats(0, 3), st.just("z"), st.builds(range, st.integers(0, 3)),
+    )  # fmt: skip
+    return draw(word | st.lists(word, max_size=5).map(tuple))
+
+
+@settings(max_examples=600)
+@given(any_expression())
+def test_every_expression_is_numpys_or_refused_by_name(key: Any) -> None:  # noqa: ANN401
+    """What is answered is what NumPy gives; what NumPy refuses is refused, as an IndexError."""
+    array = np.arange(np.prod(SHAPE), dtype=np.uint16).reshape(SHAPE)
+    try:
+        cut = parse_index(key, SHAPE, "zyx")
+    except RegionError:
+        return
+    expected = array[key]
+    assert same(cut.finish(array[np.ix_(*cut.ascending)]), expected)
 
 
 def test_numpy_integers_are_integers() -> None:

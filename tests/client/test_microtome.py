@@ -3,6 +3,10 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
 
 import microtome
 import microtome_core
@@ -27,6 +31,44 @@ def test_importing_loads_numpy_and_urllib3_only() -> None:
     loaded = {name for name in json.loads(done.stdout) if not name.startswith(COMPILED)}
     assert {"microtome", "microtome_core", "numpy", "urllib3"} <= loaded
     assert loaded - OPTIONAL == {"microtome", "microtome_core", "numpy", "urllib3"}
+
+
+TIMES = """
+import time
+import numpy
+begun = time.perf_counter()
+import microtome
+print(time.perf_counter() - begun)
+"""
+# Seconds that the package may add to NumPy's own, and bytes that it may add on disk.
+LONGEST = 0.15
+LARGEST = 5 << 20
+
+
+def test_importing_is_quick() -> None:
+    """In well under 150 ms beyond NumPy, at best of several: the machine may be busy."""
+    words = [sys.executable, "-c", TIMES]
+    times = [
+        float(subprocess.run(words, capture_output=True, check=True, text=True).stdout)
+        for _ in range(7)
+    ]
+    assert min(times) < LONGEST, times
+
+
+def test_the_thin_client_is_small() -> None:
+    """Package, vocabulary and urllib3 together, less than 5 MB beyond NumPy."""
+    packages = (microtome, microtome_core, import_module("urllib3"))
+    folders = [Path(str(package.__file__)).parent for package in packages]
+    files = [path for folder in folders for path in folder.rglob("*.py")]
+    # Python keeps each compiled beside it, of about the same size.
+    assert 2 * sum(path.stat().st_size for path in files) < LARGEST
+
+
+def test_awaiting_is_loaded_when_it_is_used() -> None:
+    """`microtome.aio` is there without an import of its own; other names are not."""
+    assert microtome.aio.AsyncVolume
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = microtome.nonsense
 
 
 def test_public_names() -> None:

@@ -100,6 +100,9 @@ def place(out: Path) -> Iterator[Path]:
         if beside.is_dir() and out.is_dir():
             shutil.rmtree(out)
         beside.replace(out)
+    except MicrotomeError:
+        _remove(beside)
+        raise
     except OSError as error:
         _remove(beside)
         raise MicrotomeError(f"{out}: {error.strerror or error}") from error
@@ -144,7 +147,9 @@ def nrrd_header(block: Block) -> str:
     """Return the header of an NRRD file; its axes are listed fastest first."""
     order = range(len(block.shape))[::-1]
     spatial = [block.axes[i] not in _KINDS for i in order]
-    units = [_SYMBOLS.get(block.units[i] or "", "") if block.axes[i] != "c" else "" for i in order]
+    # Some readers take headers for ASCII.
+    symbols = [_SYMBOLS.get(block.units[i] or "", "") for i in order]
+    units = [symbol.replace("µ", "u").replace("Å", "angstrom") for symbol in symbols]
     lines = [
         "NRRD0005",
         f"content: {block.name}",

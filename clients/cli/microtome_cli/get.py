@@ -97,7 +97,7 @@ def described(volume: "microtome.Volume", words: Mapping[str, str], unit: str | 
 def parts(volume: "microtome.Volume", cut: Cut) -> Generator[NDArray[Any], None, None]:
     """Yield the voxels of a cut in C order, part by part, one read ahead; axes are all there."""
     chunk = volume.levels[volume.level_index].chunk
-    yield from ahead(volume._source.read, in_order(cut, chunk, volume.dtype.itemsize, _PART), 1)
+    yield from ahead(volume._voxels, in_order(cut, chunk, volume.dtype.itemsize, _PART), 1)
 
 
 def _words(given: Sequence[str]) -> dict[str, str]:

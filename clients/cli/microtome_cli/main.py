@@ -88,7 +88,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except (InUse, StorageError) as error:
         return _fail(error, TRY_AGAIN)
     except MicrotomeError as error:
-        return _fail(error, BAD_INPUT)
+        return _fail(error, _code(error))
     except KeyboardInterrupt:
         return _stop("interrupted", INTERRUPTED)
     except Terminated:
@@ -122,6 +122,14 @@ def _parser(called: str, command: Command | None) -> argparse.ArgumentParser:
             below.set_defaults(command=command)
             command.add_arguments(below)
     return parser
+
+
+def _code(error: MicrotomeError) -> int:
+    """Return the exit code of an error of any room; the client's own are not imported here."""
+    if isinstance(error, PermissionError):
+        return NO_PERMISSION
+    # Connections that broke and time-outs: the same command may succeed later.
+    return TRY_AGAIN if isinstance(error, OSError) else BAD_INPUT
 
 
 def _stop(word: str, code: int) -> int:

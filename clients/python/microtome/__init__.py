@@ -14,9 +14,19 @@
     recording.responses(neuron=12)                   # one neuron in all trials
 """
 
+from importlib import import_module
+from typing import Any
+
 from microtome import errors
 from microtome.recording import Recording
 from microtome.volume import Volume, open  # noqa: A004 - read as microtome.open
 from microtome_core import __version__
 
 __all__ = ["Recording", "Volume", "__version__", "errors", "open"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module
+    # asyncio is not loaded by who does not await.
+    if name == "aio":
+        return import_module("microtome.aio")
+    raise AttributeError(f"module 'microtome' has no attribute {name!r}")

@@ -8,8 +8,9 @@ from microtome_core.errors import InputError
 from microtome_core.names import LayerId
 
 _API = ["api", "datasets"]
+_ZARR = "zarr"
 _EXPECTED = "expected for example https://host/collection/dataset/layer"
-_STORE = "to open a store by its path, serve it with `microtome serve ROOT`, or read it with zarr"
+_STORE = "or, of a store where it lies, ROOT/collection/dataset/layer, a path or s3://bucket/…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,16 @@ def _names(path: str) -> tuple[list[str], list[str]]:
     for at in range(len(parts) - 1):
         if parts[at : at + 2] == _API:
             return parts[:at], parts[at + 2 :]
-    return parts[:-3], parts[-3:]
+    return _zarr(parts) or (parts[:-3], parts[-3:])
+
+
+def _zarr(parts: list[str]) -> tuple[list[str], list[str]] | None:
+    """Return the same of an address below ``zarr``, where labels lie below their image."""
+    for width in (3, 5):
+        at = len(parts) - width - 1
+        if at >= 0 and parts[at] == _ZARR and (width == 3 or parts[-2] == "labels"):
+            return parts[:at], [*parts[at + 1 : at + 3], parts[-1]]
+    return None
 
 
 def _without_layer(base: str, dataset: str) -> str:

@@ -35,7 +35,7 @@ class Arrays(Described):
             Cut((range(first, min(first + count, len(self))), *whole), dropped)
             for first in range(0, len(self), count)
         )
-        for slab in ahead(self._source.read, slabs, 1):
+        for slab in ahead(self._voxels, slabs, 1):
             # Each plane by itself, lest one that is kept hold all of them.
             yield from (np.copy(plane) if len(slab) > 1 else plane for plane in slab)
 
@@ -56,7 +56,7 @@ class Arrays(Described):
                 f"{bytes_text(memory)}: read a part by volume[...], or volume.overview()"
             )
         cut = parse_index(..., self.shape, self.axes)
-        array: NDArray[Any] = cut.finish(self._source.read(cut))
+        array: NDArray[Any] = cut.finish(self._voxels(cut))
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def __dlpack__(self, **words: Any) -> Any:  # noqa: ANN401 - a capsule

@@ -1,6 +1,5 @@
 """Many cutouts in one request, as loops that train on them ask for."""
 
-import json
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -9,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome.body import Body
-from microtome.errors import WrongAnswer
-from microtome.fetch import Source, check_version, in_parallel, pour
+from microtome.fetch import Source, in_parallel
 from microtome.indexing import Cut
 from microtome.parts import Part
 from microtome_core.dtypes import little_endian
@@ -55,7 +52,7 @@ def read_parts(source: Source, shape: Sequence[int], parts: Sequence[Part]) -> N
 
 def _fill(source: Source, out: NDArray[Any], parts: Sequence[Part], stop: threading.Event) -> None:
     blocks = [np.empty(part.region.shape, out.dtype) for part in parts]
-    _ask(source, [part.region for part in parts], blocks, stop)
+    source.fill_together([part.region for part in parts], blocks, stop)
     for part, block in zip(parts, blocks, strict=True):
         out[part.target] = part.pick(block)
 
@@ -89,30 +86,4 @@ def _fetch(source: Source, group: _Group, stop: threading.Event) -> None:
         Region(source.axes, tuple(r[0] for r in c.ascending), tuple(r[-1] + 1 for r in c.ascending))
         for c, _ in group
     ]
-    _ask(source, regions, [block for _, block in group], stop)
-
-
-def _ask(
-    source: Source, regions: Sequence[Region], blocks: Sequence[NDArray[Any]], stop: threading.Event
-) -> None:
-    boxes = [list(zip(region.start, region.stop, strict=True)) for region in regions]
-    url = f"{source.api}/cutouts?level={source.number}&format=raw"
-    body = json.dumps({"boxes": boxes}).encode()
-    source.transport.post(url, body, partial(_receive, source, blocks), stop=stop)
-
-
-def _receive(source: Source, blocks: Sequence[NDArray[Any]], body: Body) -> None:
-    check_version(body, source.version)
-    promised = {
-        "X-Microtome-Boxes": str(len(blocks)),
-        "X-Microtome-Axes": source.axes,
-        "X-Microtome-Dtype": source.dtype.name,
-    }
-    for name, expected in promised.items():
-        if body.header(name) != expected:
-            raise WrongAnswer(f"{body.url}: {name} is {body.header(name)!r}, expected {expected!r}")
-    nbytes = sum(block.nbytes for block in blocks)
-    if body.length not in (None, nbytes):
-        raise WrongAnswer(f"{body.url}: the answer has {body.length} bytes, expected {nbytes}")
-    for block in blocks:
-        pour(body, block)
+    source.fill_together(regions, [block for _, block in group], stop)

@@ -8,6 +8,7 @@ from typing import Any
 import urllib3
 
 from microtome.errors import BrokenConnection, MicrotomeError, TimedOut, WrongAnswer
+from microtome.link import Link
 
 # Small enough to stay in the processor's cache between the socket and its place.
 _STEP = 256 << 10
@@ -32,6 +33,8 @@ class Body:
         Seconds after which the average must have reached 16 KiB/s.
     stop : Event
         Once set, reading ends with `Cancelled`.
+    link : Link
+        What is told how many bytes came.
     """
 
     def __init__(
@@ -40,8 +43,10 @@ class Body:
         url: str,
         timeout: float,
         stop: threading.Event,
+        link: Link,
     ) -> None:
         self.url = url
+        self._link = link
         self._response = response
         self._timeout = timeout
         self._stop = stop
@@ -116,11 +121,16 @@ class Body:
                 f"{self.url}: no JSON but {kind}: is it a microtome service?"
             ) from error
 
+    def read_some(self, count: int) -> bytes:
+        """Return some of what follows, no more than `count` bytes; none at the end."""
+        return self._read(count)
+
     def _read(self, count: int) -> bytes:
         if self._stop.is_set():
             raise Cancelled(self.url)
         data = self._response.read1(count)
         self._received += len(data)
+        self._link.note(len(data))
         spent = time.monotonic() - self._begun
         if spent > self._timeout + self._received / _SLOWEST:
             raise TimedOut(f"{self.url}: only {self._received} bytes in {spent:.1f} s (timeout)")

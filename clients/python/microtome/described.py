@@ -1,16 +1,21 @@
 """What a volume says of itself: its place, extents, type, axes, sizes and names."""
 
+import threading
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microtome.address import Address
+from microtome.cached import read_cached
 from microtome.display import voxel_text
 from microtome.fetch import Source
+from microtome.indexing import Cut
 from microtome.layer import voxel_type
 from microtome.selection import Ruler
+from microtome.stored import StoredSource, StoredTransport
 from microtome.transport import Transport
 from microtome_core.axes import spatial
 from microtome_core.units import bytes_text
@@ -144,9 +149,20 @@ class Described:
     def _level(self) -> LevelInfo:
         return self.levels[self.level_index]
 
+    def _voxels(self, cut: Cut, stop: threading.Event | None = None) -> NDArray[Any]:
+        """Return the voxels of a cut, through the cache if there is one; see `Source.read`.
+
+        Voxels of a writable layer may change while its version stays: they are not kept.
+        """
+        cache = self.transport.cache
+        if cache is None or self.info.writable:
+            return self._source.read(cut, stop)
+        return read_cached(self._source, cache, cut, stop)
+
     @property
     def _source(self) -> Source:
-        return Source(
+        kind = StoredSource if isinstance(self.transport, StoredTransport) else Source
+        return kind(
             transport=self.transport,
             api=self.address.api,
             version=self.info.version,

@@ -1,7 +1,8 @@
 """Voxels over HTTP: the parts of a cut, in parallel, each received where it belongs."""
 
+import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microtome.body import Body
+from microtome.encodings import LEAST, Chunks, Inflated, Unfit, choose, has_zstd, unpack
 from microtome.errors import LayerChanged, WrongAnswer
 from microtome.indexing import Cut
 from microtome.parts import Part, plan
+from microtome.stopping import stop_event
 from microtome.transport import Transport
 from microtome_core.dtypes import little_endian
 from microtome_core.region import Region
@@ -23,6 +26,10 @@ from microtome_core.wire import LevelInfo
 T = TypeVar("T")
 
 _SCRATCH = 256 << 10
+RAW, ZSTD = "application/octet-stream", "application/zstd"
+CHUNKS = "application/vnd.microtome.chunks"
+# Chunks reach beyond a region, and barely ever are larger than what they hold.
+_CHUNKS_MORE = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +76,130 @@ class Source:
     ) -> NDArray[Any]:
         """Return an array of `shape` that parts fill."""
         out = np.empty(shape, little_endian(self.dtype))
-        in_parallel(partial(self._fetch, out), parts, self.transport.patience.parallel, stop)
+        in_parallel(partial(self.fill, out), parts, self.transport.patience.parallel, stop)
         return out.astype(self.dtype, copy=False)
 
-    def url(self, region: Region) -> str:
-        """Return the address of a region's raw bytes."""
+    def url(self, region: Region, form: str = "raw") -> str:
+        """Return the address of a region's voxels."""
         ranges = str(region).replace(",", "&")
-        return f"{self.api}/cutout?level={self.number}&{ranges}&format=raw"
+        return f"{self.api}/cutout?level={self.number}&{ranges}&format={form}"
 
-    def _fetch(self, out: NDArray[Any], part: Part, stop: threading.Event) -> None:
-        receive = partial(self._receive, out, part)
-        self.transport.get(self.url(part.region), receive, stop=stop)
+    def fill(self, out: NDArray[Any], part: Part, stop: threading.Event) -> None:
+        """Receive a part in its place, again from the start after a passing fault."""
+        form = self._form(part.region)
+        if form == "chunks":
+            try:
+                return self._get(part.region, form, partial(self._unpack, out, part), stop)
+            except Unfit:
+                form = "zstd" if has_zstd() else "raw"
+        return self._get(part.region, form, partial(self._receive, out, part), stop)
 
-    def _receive(self, out: NDArray[Any], part: Part, body: Body) -> None:
-        check_headers(body, part.region, self.dtype)
+    def fill_together(
+        self, regions: Sequence[Region], blocks: Sequence[NDArray[Any]], stop: threading.Event
+    ) -> None:
+        """Receive many boxes by one request, each in a block of its own."""
+        nbytes = sum(block.nbytes for block in blocks)
+        zstd = self.transport.link.slow and nbytes >= LEAST and has_zstd()
+        url = f"{self.api}/cutouts?level={self.number}&format={'zstd' if zstd else 'raw'}"
+        boxes = [list(zip(region.start, region.stop, strict=True)) for region in regions]
+        body = json.dumps({"boxes": boxes}).encode()
+        self.transport.post(url, body, partial(self._receive_together, blocks), stop=stop)
+
+    def fill_points(
+        self,
+        points: NDArray[np.int64],
+        values: NDArray[Any],
+        places: NDArray[np.intp],
+        stop: threading.Event,
+    ) -> None:
+        """Receive the voxel of each of `points` at `places` by one request."""
+        url = f"{self.api}/points?level={self.number}&format=raw"
+        body = json.dumps({"points": points[places].tolist()}).encode()
+        receive = partial(self._receive_points, values, places)
+        self.transport.post(url, body, receive, stop=stop)
+
+    def _get(
+        self, region: Region, form: str, receive: Callable[[Body], None], stop: threading.Event
+    ) -> None:
+        self.transport.get(self.url(region, form), receive, stop=stop)
+
+    def _form(self, region: Region) -> str:
+        link = self.transport.link
+        if not link.slow:
+            return "raw"
+        level = self.level
+        return choose(link.transfer, region, level.chunk, level.shape, self.dtype.itemsize)
+
+    def _unpack(self, out: NDArray[Any], part: Part, body: Body) -> None:
+        check_kind(body, CHUNKS)
         check_version(body, self.version)
+        limit = 2 * part.region.size * self.dtype.itemsize + _CHUNKS_MORE
+        answer = Chunks.receive(body, limit)
+        block = unpack(answer, part.region, self.version, self.dtype, body.url)
+        out[part.target] = part.pick(block)
+
+    def _receive(self, out: NDArray[Any], part: Part, answer: Body) -> None:
+        compressed = check_kind(answer, RAW, ZSTD) == ZSTD
+        check_headers(answer, part.region, self.dtype, compressed=compressed)
+        check_version(answer, self.version)
+        body = Inflated(answer) if compressed else answer
         if part.strided:
             block = np.empty(part.region.shape, out.dtype)
             pour(body, block)
             out[part.target] = part.pick(block)
         else:
             pour(body, out[part.target])
+        body.end()
+
+    def _receive_together(self, blocks: Sequence[NDArray[Any]], body: Body) -> None:
+        check_version(body, self.version)
+        _check_promises(body, {
+            "X-Microtome-Boxes": str(len(blocks)),
+            "X-Microtome-Axes": self.axes,
+            "X-Microtome-Dtype": self.dtype.name,
+        })  # fmt: skip
+        nbytes = sum(block.nbytes for block in blocks)
+        compressed = check_kind(body, RAW, ZSTD) == ZSTD
+        if not compressed and body.length not in (None, nbytes):
+            raise WrongAnswer(f"{body.url}: the answer has {body.length} bytes, expected {nbytes}")
+        voxels = Inflated(body) if compressed else body
+        for block in blocks:
+            pour(voxels, block)
+        voxels.end()
+
+    def _receive_points(self, values: NDArray[Any], places: NDArray[np.intp], body: Body) -> None:
+        check_kind(body, RAW)
+        check_version(body, self.version)
+        promised = {"X-Microtome-Shape": str(len(places)), "X-Microtome-Dtype": self.dtype.name}
+        _check_promises(body, promised)
+        block = np.empty(len(places), values.dtype)
+        pour(body, block)
+        values[places] = block
 
 
-def check_headers(body: Body, region: Region, dtype: np.dtype[Any]) -> None:
+def check_kind(body: Body, *expected: str) -> str:
+    """Return the media type of a body, if it is one of those expected.
+
+    Raises
+    ------
+    WrongAnswer
+        Another: a page of a proxy, say.
+    """
+    kind = (body.header("Content-Type") or "").partition(";")[0].strip().lower()
+    if kind not in expected:
+        raise WrongAnswer(f"{body.url}: the answer is {kind[:80]!r}, expected {expected[0]!r}")
+    return kind
+
+
+def _check_promises(body: Body, promised: Mapping[str, str]) -> None:
+    for name, expected in promised.items():
+        if body.header(name) != expected:
+            raise WrongAnswer(f"{body.url}: {name} is {body.header(name)!r}, expected {expected!r}")
+
+
+def check_headers(
+    body: Body, region: Region, dtype: np.dtype[Any], *, compressed: bool = False
+) -> None:
     """Make sure that a body is `region` and nothing else, before any of it is read.
 
     Raises
@@ -112,7 +219,7 @@ def check_headers(body: Body, region: Region, dtype: np.dtype[Any]) -> None:
     if body.header("Content-Encoding") not in (None, "identity"):
         raise WrongAnswer(f"{body.url}: the answer is compressed, which was not asked for")
     nbytes = region.size * dtype.itemsize
-    if body.length not in (None, nbytes):
+    if not compressed and body.length not in (None, nbytes):
         raise WrongAnswer(f"{body.url}: the answer has {body.length} bytes, expected {nbytes}")
 
 
@@ -131,7 +238,7 @@ def check_version(body: Body, version: str) -> None:
         raise LayerChanged(f"{body.url}: the layer has changed since it was opened: open it again")
 
 
-def pour(body: Body, target: NDArray[Any]) -> None:
+def pour(body: Body | Inflated, target: NDArray[Any]) -> None:
     """Read as many bytes as `target` holds into it, in C order.
 
     A contiguous target receives them in place; any other through a scratch buffer that stays in
@@ -174,7 +281,7 @@ def in_parallel(
     stop : Event, optional
         Set by whoever wants none of it any more; also set here after a fault.
     """
-    stop = stop or threading.Event()
+    stop = stop_event(stop)
     if len(items) <= 1 or parallel == 1:
         for item in items:
             work(item, stop)

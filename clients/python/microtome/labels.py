@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from microtome.described import Described
 from microtome.errors import InputError, LayerChanged, RegionError, WrongAnswer
 from microtome.indexing import Cut, parse_index
+from microtome.stored import StoredSource
 
 Box = tuple[slice, ...]
 
@@ -41,6 +42,9 @@ class Labels(Described):
         cut = self._box(key)
         if not cut.size:
             return np.zeros(0, self.dtype)
+        source = self._source
+        if isinstance(source, StoredSource):
+            return np.array(source.ids(cut), self.dtype)
         said = self._said(f"ids?{self._words(cut)}")
         try:
             return np.array([int(word) for word in said["ids"]], self.dtype)
@@ -66,6 +70,9 @@ class Labels(Described):
         number, cut = _whole(label), self._box(key)
         if not cut.size:
             raise RegionError(f"{key!r:.200} holds no voxel of {self.id}")
+        source = self._source
+        if isinstance(source, StoredSource):
+            return source.reach(number, cut)
         said = self._said(f"ids/{number}?{self._words(cut)}")
         try:
             box = tuple(slice(int(a), int(b)) for a, b in zip(said["start"], said["stop"],
@@ -89,7 +96,7 @@ class Labels(Described):
         self._check_labels()
         number = _whole(label)
         cut = parse_index(self.bbox(number) if key is None else key, self.shape, self.axes)
-        block = cut.finish(self._source.read(cut))
+        block = cut.finish(self._voxels(cut))
         limits = np.iinfo(self.dtype)
         if not limits.min <= number <= limits.max:
             return np.zeros(np.shape(block), bool)

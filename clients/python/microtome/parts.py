@@ -126,12 +126,12 @@ def _parts(
     cover = Region(axes, tuple(r[0] for r in box), tuple(r[-1] + 1 for r in box))
     for region in split(cover, level.chunk, level.shard, itemsize):
         bounds = zip(box, region.start, region.stop, strict=True)
-        held = [_within(positions, low, high) for positions, low, high in bounds]
+        held = [within(positions, low, high) for positions, low, high in bounds]
         if all(held):
             yield _part(axes, held, ranges)
 
 
-def _within(positions: range, low: int, high: int) -> range:
+def within(positions: range, low: int, high: int) -> range:
     """Return those ascending positions that lie in ``low <= n < high``."""
     first = max(0, -(-(low - positions.start) // positions.step))
     last = max(first, -(-(high - positions.start) // positions.step))

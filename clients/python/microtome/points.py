@@ -1,8 +1,6 @@
 """Values at points: at the nearest voxels, or between them."""
 
 import itertools
-import json
-import threading
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from microtome.body import Body
-from microtome.errors import InputError, RegionError, WrongAnswer
-from microtome.fetch import Source, check_version, in_parallel, pour
+from microtome.errors import InputError, RegionError
+from microtome.fetch import Source, in_parallel
 from microtome.selection import Ruler
 from microtome_core.dtypes import little_endian
 
@@ -100,7 +97,7 @@ def read_points(source: Source, points: NDArray[np.int64]) -> NDArray[Any]:
     values = np.empty(len(known), little_endian(source.dtype))
     room = max(1, _BYTES // (3 + sum(len(str(n)) + 2 for n in source.level.shape)))
     groups = [order[i : i + room] for i in range(0, len(order), room)]
-    work = partial(_fetch, source, known, values)
+    work = partial(source.fill_points, known, values)
     in_parallel(work, groups, source.transport.patience.parallel)
     return values.astype(source.dtype, copy=False)[which.reshape(-1)]
 
@@ -134,27 +131,3 @@ def linear(
         # A voxel of no weight may be NaN or infinite.
         total += np.where(weight > 0, weight * found.astype(np.float64), 0.0)
     return total
-
-
-def _fetch(
-    source: Source,
-    points: NDArray[np.int64],
-    values: NDArray[Any],
-    places: NDArray[np.intp],
-    stop: threading.Event,
-) -> None:
-    url = f"{source.api}/points?level={source.number}&format=raw"
-    body = json.dumps({"points": points[places].tolist()}).encode()
-    receive = partial(_receive, source, values, places)
-    source.transport.post(url, body, receive, stop=stop)
-
-
-def _receive(source: Source, values: NDArray[Any], places: NDArray[np.intp], body: Body) -> None:
-    check_version(body, source.version)
-    promised = {"X-Microtome-Shape": str(len(places)), "X-Microtome-Dtype": source.dtype.name}
-    for name, expected in promised.items():
-        if body.header(name) != expected:
-            raise WrongAnswer(f"{body.url}: {name} is {body.header(name)!r}, expected {expected!r}")
-    block = np.empty(len(places), values.dtype)
-    pour(body, block)
-    values[places] = block

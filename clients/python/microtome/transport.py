@@ -24,6 +24,7 @@ from urllib3.exceptions import (
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from microtome.body import Body, Cancelled, problem
+from microtome.cache import Cache
 from microtome.errors import (
     BrokenConnection,
     InputError,
@@ -34,6 +35,8 @@ from microtome.errors import (
     WrongAnswer,
     from_answer,
 )
+from microtome.link import Link
+from microtome.stopping import stop_event
 from microtome_core import __version__
 
 T = TypeVar("T")
@@ -108,15 +111,29 @@ class Transport:
         Sent as ``Authorization: Bearer``.
     patience : Patience
         For every request that does not bring its own.
+    transfer : str
+        In which form voxels come: ``auto``, ``raw``, ``zstd`` or ``chunks``.
+    cache : Cache, optional
+        Voxels on disk.
     """
 
-    def __init__(self, token: str | None, patience: Patience) -> None:
+    def __init__(
+        self,
+        token: str | None,
+        patience: Patience,
+        transfer: str = "auto",
+        cache: Cache | None = None,
+    ) -> None:
         self.patience = patience
+        self.link = Link(transfer)
+        self.cache = cache
         self._token = check_token(token)
         self._connect()
 
-    def __reduce__(self) -> tuple[type["Transport"], tuple[str | None, Patience]]:
-        return type(self), (self._token, self.patience)
+    def __reduce__(
+        self,
+    ) -> tuple[type["Transport"], tuple[str | None, Patience, str, Cache | None]]:
+        return type(self), (self._token, self.patience, self.link.transfer, self.cache)
 
     def get(
         self,
@@ -181,7 +198,7 @@ class Transport:
         stop: threading.Event | None,
         patience: Patience,
     ) -> T:
-        stop = stop or threading.Event()
+        stop = stop_event(stop)
         tries = 0
         while True:
             try:
@@ -211,8 +228,9 @@ class Transport:
         try:
             response = self._request(url, message, patience)
             try:
-                body = Body(response, url, patience.timeout, stop)
-                result = _received(response, body, message, receive)
+                body = Body(response, url, patience.timeout, stop, self.link)
+                with self.link.receiving():
+                    result = _received(response, body, message, receive)
             except BaseException:
                 # What is left of the body would be taken for the next answer.
                 response.close()

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from microtome.address import Address
 from microtome.arrays import Arrays
 from microtome.batch import read_batch, read_parts
+from microtome.cache import Cache
 from microtome.choice import by_budget, by_spacing, thinned
 from microtome.errors import InputError, NotFound
 from microtome.indexing import parse_index
@@ -23,26 +24,31 @@ from microtome.pictures import Pictures
 from microtome.recording import Recording
 from microtome.sampling import sample
 from microtome.selection import Position, Units
+from microtome.stored import StoredTransport, is_stored, stored_address
 from microtome.transport import Patience, Transport
 from microtome.writing import Writable
 from microtome_core.trials import RecordingInfo
 
 
 def open(  # noqa: A001 - read as microtome.open
-    url: str,
+    url: str | os.PathLike[str],
     *,
     level: int = 0,
     token: str | None = None,
     timeout: float = 30.0,
     retries: int = 5,
     parallel: int = 8,
+    transfer: str = "auto",
+    cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int = 4 << 30,
 ) -> Any:  # noqa: ANN401 - a union would have every caller ask which of the two it is
     """Open a layer or a recording for reading; nothing but its description is fetched.
 
     Parameters
     ----------
     url : str
-        The address of the layer's page: ``http://host/collection/dataset/layer``.
+        The address of the layer's page: ``http://host/collection/dataset/layer``; or, with the
+        extra ``store``, where it lies: ``ROOT/collection/dataset/layer``, a path or ``s3://…``.
     level : int
         Resolution, 0 is the finest; negative ones count from the coarsest.
     token : str, optional
@@ -54,6 +60,15 @@ def open(  # noqa: A001 - read as microtome.open
         between them double from 0.1 s, or are what the service asks for.
     parallel : int
         Requests under way at a time for one large cutout.
+    transfer : str
+        ``auto`` asks for voxels as they are while the link is fast, and compressed once it proves
+        slow, if what decodes them is installed (the extra ``fast``); ``raw``, ``zstd`` (compressed
+        by the service) and ``chunks`` (as they are stored, decoded here) always so.
+    cache : path, optional
+        A folder in which voxels are kept, by version, also for other processes; none by default.
+        What is asked for is then read in whole chunks. Layers that may be written are not kept.
+    cache_bytes : int
+        What the folder may hold; the oldest go first.
 
     Returns
     -------
@@ -73,9 +88,14 @@ def open(  # noqa: A001 - read as microtome.open
     WrongAnswer
         What answers is not a microtome service.
     """
-    address = Address.parse(url)
+    if is_stored(url):
+        place = stored_address(url)
+        stored = StoredTransport(place, Patience(timeout, retries, parallel))
+        return Volume(place, stored.info, stored, 0).level(level)
+    address = Address.parse(os.fspath(url))
     given = os.environ.get("MICROTOME_TOKEN") if token is None else token
-    transport = Transport(given, Patience(timeout, retries, parallel))
+    kept = None if cache is None else Cache(cache, cache_bytes)
+    transport = Transport(given, Patience(timeout, retries, parallel), transfer, kept)
     info = ask(transport, address)
     if isinstance(info, RecordingInfo):
         if level != 0:
@@ -168,7 +188,7 @@ class Volume(Arrays, Writable, Labels, Pictures):
         cuts = [cut_of(volume, positions, unit) for volume in volumes]
         chosen = by_budget(len(cuts), lambda n: cuts[n].size, max_voxels)
         cut = thinned(cuts[chosen], self.axes, max_voxels)
-        return cut.finish(volumes[chosen]._source.read(cut))
+        return cut.finish(volumes[chosen]._voxels(cut))
 
     def __getitem__(self, key: object) -> Any:  # noqa: ANN401 - as NumPy's own
         """Return the voxels that `key` selects, as NumPy would; see the class.
@@ -184,7 +204,7 @@ class Volume(Arrays, Writable, Labels, Pictures):
             Not every voxel came; there is no partial result.
         """
         cut = parse_index(key, self.shape, self.axes)
-        return cut.finish(self._source.read(cut))
+        return cut.finish(self._voxels(cut))
 
     def read(self, key: object = ..., **positions: Any) -> Any:  # noqa: ANN401 - as NumPy's own
         """Return voxels by index, or by the names of axes: ``volume.read(z=(10, 20), c="GFP")``.
@@ -207,7 +227,7 @@ class Volume(Arrays, Writable, Labels, Pictures):
         if not positions:
             return self[key]
         cut = voxels_of(self, positions)
-        return cut.finish(self._source.read(cut))
+        return cut.finish(self._voxels(cut))
 
     def batch(self, keys: Iterable[object]) -> list[Any]:
         """Return what each of `keys` selects, as ``[volume[key] for key in keys]`` would.
@@ -328,7 +348,7 @@ class Volume(Arrays, Writable, Labels, Pictures):
         ``volume.sel(z=(10, 20), y=5.0, c="GFP", unit="micrometer")``
         """
         cut = cut_of(self, positions, unit)
-        return cut.finish(self._source.read(cut))
+        return cut.finish(self._voxels(cut))
 
     def to_xarray(self, chunks: Any = None) -> Any:  # noqa: ANN401 - xarray's own
         """Return this level as a lazy xarray DataArray, labelled with physical coordinates.

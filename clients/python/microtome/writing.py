@@ -19,6 +19,7 @@ from microtome.errors import BrokenConnection, InputError, RegionChanged, WriteR
 from microtome.fetch import Source, check_headers, check_version, in_parallel, pour
 from microtome.indexing import Cut, parse_index
 from microtome.parts import Part, plan
+from microtome.stored import StoredTransport
 from microtome.transport import Message
 from microtome_core.dtypes import little_endian
 
@@ -97,6 +98,8 @@ class Writable(Described):
             _write(self._source, cut, tagged.block, tagged.tags)
 
     def _check_writable(self) -> None:
+        if isinstance(self.transport, StoredTransport):
+            raise InputError(f"{self.id} is read where it lies: serve the store to write")
         if not self.info.writable:
             raise WriteRefused(
                 f"{self.id} was ingested and never changes: `microtome create` makes layers that "
