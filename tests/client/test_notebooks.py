@@ -12,21 +12,25 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 from microtome_cli.main import main
+from microtome_core.store.location import Store
 from microtome_ingest.sample import write_sample
 from tests import prasad
 from tests.contract.conftest import running
+from tests.recording_made import make_recording
+from tests.sensorium_folders import Mouse
 
 FOLDER = Path(__file__).parents[2] / "clients/notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # Pictures that each shows.
-PICTURES = {"quick_start": 5, "brainbow": 3, "mtneuro": 3}
+PICTURES = {"quick_start": 5, "brainbow": 3, "mtneuro": 3, "sensorium": 3}
+MOUSE = Mouse(neurons=40, trials=30, height=36, width=64, longest=120, shortest=90)
 
 
 @pytest.fixture(scope="module")
 def service(
     tmp_path_factory: pytest.TempPathFactory, unused_port: Callable[[], int]
 ) -> Iterator[str]:
-    """Serve the sample brain of `make demo`, smaller, and a volume like MTNeuro's."""
+    """Serve the sample brain of `make demo`, smaller, a volume like MTNeuro's, and a recording."""
     folder = tmp_path_factory.mktemp("notebooks")
     files = write_sample(folder, (48, 256, 256))
     root = str(folder / "root")
@@ -34,6 +38,7 @@ def service(
     for source, name, more in ((files.image, "brain", ()), (files.labels, "neurons", options)):
         assert main(["ingest", str(source), root, "--as", f"demo/brainbow/{name}", *more]) == 0
     prasad.write(folder / "root")
+    make_recording(Store(root), "sensorium/mouse/trials", MOUSE)
     with running(root, unused_port()) as url:
         yield url
 
