@@ -34,11 +34,12 @@ class VolumeArray(BackendArray):
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:  # noqa: ANN401 - xarray's own
         return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+            key, self.shape, indexing.IndexingSupport.OUTER, self._read
         )
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
-        return np.asarray(self.volume[key])
+        lists = any(isinstance(word, np.ndarray) for word in key)
+        return np.asarray(self.volume.oindex[key] if lists else self.volume[key])
 
 
 class MicrotomeBackendEntrypoint(BackendEntrypoint):

@@ -1,0 +1,99 @@
+"""The notebooks run from top to bottom against a live service, and show pictures."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+
+from microtome_cli.main import main
+from microtome_core.store.location import Store
+from microtome_ingest.sample import write_sample
+from tests import prasad
+from tests.contract.conftest import running
+from tests.recording_made import make_recording
+from tests.sensorium_folders import Mouse
+
+FOLDER = Path(__file__).parents[2] / "clients/notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+# Pictures that each shows.
+PICTURES = {"quick_start": 5, "brainbow": 3, "mtneuro": 3, "sensorium": 3}
+MOUSE = Mouse(neurons=40, trials=30, height=36, width=64, longest=120, shortest=90)
+
+
+@pytest.fixture(scope="module")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, unused_port: Callable[[], int]
+) -> Iterator[str]:
+    """Serve the sample brain of `make demo`, smaller, a volume like MTNeuro's, and a recording."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    files = write_sample(folder, (48, 256, 256))
+    root = str(folder / "root")
+    options = ("--kind", "labels", "--labels-of", "brain")
+    for source, name, more in ((files.image, "brain", ()), (files.labels, "neurons", options)):
+        assert main(["ingest", str(source), root, "--as", f"demo/brainbow/{name}", *more]) == 0
+    prasad.write(folder / "root")
+    make_recording(Store(root), "sensorium/mouse/trials", MOUSE)
+    with running(root, unused_port()) as url:
+        yield url
+
+
+class Kernels(AsyncKernelManager):  # type: ignore[misc]  # jupyter_client has no types here
+    """Kernels of this interpreter, whatever is installed for the user."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """What starts one."""
+        words = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=words, display_name="test", language="python")
+
+
+def execute(path: Path) -> Any:  # noqa: ANN401 - nbformat has no types
+    """Return a notebook after all of its cells have run."""
+    book = nbformat.read(path, as_version=4)
+    client = NotebookClient(book, timeout=240, kernel_manager_class=Kernels)
+    client.execute()
+    return book
+
+
+def outputs(book: Any, kind: str) -> list[str]:  # noqa: ANN401
+    """Return the outputs of a media type."""
+    cells = [cell for cell in book.cells if cell.cell_type == "code"]
+    return [o.data[kind] for c in cells for o in c.outputs if kind in o.get("data", {})]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run_and_show_pictures(
+    path: Path, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each cell runs as it stands; figures are drawn, and nothing is written to stderr."""
+    monkeypatch.setenv("MICROTOME_URL", service)
+    book = execute(path)
+    pictures = outputs(book, "image/png")
+    assert len(pictures) == PICTURES[path.stem]
+    assert all(len(picture) > 5000 for picture in pictures)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    told = [o.text for c in code for o in c.outputs if o.get("name") == "stderr"]
+    assert told == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_kept_without_outputs(path: Path) -> None:
+    """What they show is made anew by whoever runs them; the service's address is a variable."""
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert 'os.environ.get("MICROTOME_URL", "http://127.0.0.1:8000")' in code[0].source
+
+
+def test_every_notebook_is_counted() -> None:
+    """What each must show is written down."""
+    assert {path.stem for path in NOTEBOOKS} == set(PICTURES)
