@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import cutouts, data, ingests, peers, readers, scale, services
+from tests.benchmarks import cutouts, data, ingests, peers, readers, scale, search, services
 from tests.benchmarks.table import Row, print_table
 
 FOLDER = Path("bench")
@@ -24,6 +24,7 @@ _PARTS: Mapping[str, Callable[[], list[Row]]] = {
     "readers": lambda: readers.measure(FOLDER),
     "scale": lambda: scale.measure(FOLDER, data.make_stack(FOLDER)),
     "peers": lambda: peers.measure(FOLDER, _half()),
+    "search": lambda: search.measure(FOLDER),
     "services": lambda: services.measure(FOLDER, _half()),
 }
 

@@ -12,17 +12,21 @@
     recording = microtome.open("http://host/collection/dataset/mouse")
     recording.trials[7].responses                    # neurons by time
     recording.responses(neuron=12)                   # one neuron in all trials
+
+    catalog = microtome.Catalog("http://host")
+    catalog.search("cortex", species="mouse")        # datasets, by the words of their records
 """
 
 from importlib import import_module
 from typing import Any
 
 from microtome import errors
+from microtome.catalog import Catalog
 from microtome.recording import Recording
 from microtome.volume import Volume, open  # noqa: A004 - read as microtome.open
 from microtome_core import __version__
 
-__all__ = ["Recording", "Volume", "__version__", "errors", "open"]
+__all__ = ["Catalog", "Recording", "Volume", "__version__", "errors", "open"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module

@@ -9,15 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from microtome.address import Address, parse_base
-from microtome.display import plain_table
-from microtome.errors import NotFound, WrongAnswer
-from microtome.layer import ask
+from microtome.address import parse_base
+from microtome.errors import WrongAnswer
+from microtome.found import Dataset, read_dataset
 from microtome.transport import Patience, Transport
-from microtome.volume import Volume
 from microtome_core.errors import InputError
-from microtome_core.names import DatasetId, LayerId
-from microtome_core.units import bytes_text
+from microtome_core.names import DatasetId
 
 _PAGE = 200
 _SHOWN = 10
@@ -124,10 +121,13 @@ class Catalog:
         """
         collection, _, dataset = name.partition("/")
         address = f"{self.url}/api/datasets/{DatasetId(collection, dataset)}"
-        return _dataset(self, self._transport.json(address), address)
+        return self._dataset(self._transport.json(address))
 
     def __repr__(self) -> str:
         return f"<microtome.Catalog {self.url}>"
+
+    def _dataset(self, value: object) -> Dataset:
+        return read_dataset(value, self.url, self._transport)
 
     def _ask(self, query: Mapping[str, str]) -> dict[str, Any]:
         url = f"{self.url}/api/datasets?{urlencode(query)}"
@@ -172,7 +172,7 @@ class Results:
     def __iter__(self) -> Iterator["Dataset"]:
         page = self._page
         while True:
-            yield from (_dataset(self.catalog, value, self.catalog.url) for value in page["datasets"])
+            yield from (self.catalog._dataset(value) for value in page["datasets"])
             if not page.get("next"):
                 return
             page = self._ask(cursor=str(page["next"]))
@@ -187,11 +187,13 @@ class Results:
     def __repr__(self) -> str:
         asked = " ".join(f"{name}={value!r}" for name, value in self.query.items())
         shown = self._page["datasets"][:_SHOWN]
-        lines = [f"  {_dataset(self.catalog, value, '')!r}" for value in shown]
+        lines = [f"  {self.catalog._dataset(value)!r}" for value in shown]
         rest = len(self) - len(shown)
         lines += [f"  … {rest} more"] * (rest > 0)
         state = "" if self.complete else ", not all looked at yet"
-        return "\n".join([f"<{len(self)} datasets of {self.catalog.url} {asked}".rstrip() + f"{state}>", *lines])
+        count = f"{len(self)} dataset{'s' * (len(self) != 1)}"
+        head = f"{count} of {self.catalog.url} {asked}".rstrip()
+        return "\n".join([f"<{head}{state}>", *lines])
 
     @property
     def _page(self) -> dict[str, Any]:
@@ -203,11 +205,11 @@ class Results:
     def _at(self, place: int) -> "Dataset":
         known = self._page["datasets"]
         if place < len(known):
-            return _dataset(self.catalog, known[place], self.catalog.url)
+            return self.catalog._dataset(known[place])
         found = self._ask(offset=str(place), limit="1")["datasets"]
         if not found:
             raise IndexError(f"dataset {place} is not there any more")
-        return _dataset(self.catalog, found[0], self.catalog.url)
+        return self.catalog._dataset(found[0])
 
     def _ask(self, **more: str) -> dict[str, Any]:
         page = self.catalog._ask({"limit": str(_PAGE), **self.query, **more})

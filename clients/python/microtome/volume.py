@@ -96,6 +96,11 @@ def open(  # noqa: A001 - read as microtome.open
     given = os.environ.get("MICROTOME_TOKEN") if token is None else token
     kept = None if cache is None else Cache(cache, cache_bytes)
     transport = Transport(given, Patience(timeout, retries, parallel), transfer, kept)
+    return open_at(address, transport, level)
+
+
+def open_at(address: Address, transport: Transport, level: int = 0) -> Any:  # noqa: ANN401 - as `open`
+    """Open a layer or a recording over connections that there are; as `open`."""
     info = ask(transport, address)
     if isinstance(info, RecordingInfo):
         if level != 0:
