@@ -9,15 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from microtome.address import Address, parse_base
-from microtome.display import plain_table
-from microtome.errors import NotFound, WrongAnswer
-from microtome.layer import ask
+from microtome.address import parse_base
+from microtome.errors import WrongAnswer
 from microtome.transport import Patience, Transport
-from microtome.volume import Volume
 from microtome_core.errors import InputError
-from microtome_core.names import DatasetId, LayerId
-from microtome_core.units import bytes_text
+from microtome_core.names import DatasetId
 
 _PAGE = 200
 _SHOWN = 10
@@ -172,7 +168,9 @@ class Results:
     def __iter__(self) -> Iterator["Dataset"]:
         page = self._page
         while True:
-            yield from (_dataset(self.catalog, value, self.catalog.url) for value in page["datasets"])
+            yield from (
+                _dataset(self.catalog, value, self.catalog.url) for value in page["datasets"]
+            )
             if not page.get("next"):
                 return
             page = self._ask(cursor=str(page["next"]))
@@ -191,7 +189,9 @@ class Results:
         rest = len(self) - len(shown)
         lines += [f"  … {rest} more"] * (rest > 0)
         state = "" if self.complete else ", not all looked at yet"
-        return "\n".join([f"<{len(self)} datasets of {self.catalog.url} {asked}".rstrip() + f"{state}>", *lines])
+        return "\n".join(
+            [f"<{len(self)} datasets of {self.catalog.url} {asked}".rstrip() + f"{state}>", *lines]
+        )
 
     @property
     def _page(self) -> dict[str, Any]:

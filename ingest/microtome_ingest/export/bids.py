@@ -13,7 +13,7 @@ from typing import Any
 from microtome_core import __version__
 from microtome_core.errors import InputError
 from microtome_ingest.export.cut import Cut
-from microtome_ingest.export.facts import Facts
+from microtome_ingest.export.facts import Facts, how_to_tell
 from microtome_ingest.export.ome_zarr import write_image, write_labels
 from microtome_ingest.export.output import whole_folder
 
@@ -103,7 +103,7 @@ def _suffix(cut: Cut, chosen: str | None) -> str:
                 return suffix
     raise InputError(
         f"{cut.info.id}: BIDS needs to know how it was imaged: fill "
-        "microscopy_rig.microscope.technique with 'microtome metadata set', or choose --suffix of "
+        f"microscopy_rig.microscope.technique with {how_to_tell(cut)}, or choose --suffix of "
         f"{', '.join(SUFFIXES)}"
     )
 
@@ -210,7 +210,5 @@ def _label(text: str) -> str:
 
 def _told(value: object, field: str, cut: Cut) -> str:
     if value in (None, ""):
-        raise InputError(
-            f"{cut.info.id}: BIDS needs {field}: fill it with 'microtome metadata set'"
-        )
+        raise InputError(f"{cut.info.id}: BIDS needs {field}: fill it with {how_to_tell(cut)}")
     return str(value)

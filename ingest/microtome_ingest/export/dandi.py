@@ -12,7 +12,7 @@ import yaml
 
 from microtome_core.errors import InputError
 from microtome_ingest.export.cut import Cut
-from microtome_ingest.export.facts import Facts
+from microtome_ingest.export.facts import Facts, how_to_tell
 from microtome_ingest.export.nwb import export_nwb
 from microtome_ingest.export.output import whole_folder
 
@@ -34,7 +34,7 @@ def export_dandi(cuts: Sequence[Cut], path: Path, *, overwrite: bool = False) ->
         needed = ", ".join(facts.missing())
         raise InputError(
             f"{cuts[0].info.layer_id.parent}: DANDI needs {needed}: fill them with "
-            "'microtome metadata set'"
+            f"{how_to_tell(cuts[0])}"
         )
     dataset = cuts[0].info.layer_id.parent
     with whole_folder(path, MARK, overwrite=overwrite) as part:
