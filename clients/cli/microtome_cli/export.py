@@ -55,6 +55,7 @@ def _add_format_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what only some formats have")
     group.add_argument("--pyramid", action="store_true", help="tiff: with coarser levels")
     group.add_argument("--compress", action="store_true", help="nrrd: deflate the voxels")
+    group.add_argument("--suffix", metavar="WORD", help="bids: how it was imaged, such as SPIM")
     group.add_argument(
         "--link", action="store_true", help="nwb: refer to the OME-Zarr layers, copy no voxels"
     )
@@ -113,6 +114,7 @@ def _options(arguments: argparse.Namespace, chosen: Format, store: Store) -> dic
         "pyramid": arguments.pyramid,
         "compress": arguments.compress,
         "link": store if arguments.link else None,
+        "suffix": arguments.suffix,
         "incomplete": arguments.allow_incomplete,
     }
     named = {"incomplete": "allow-incomplete"}

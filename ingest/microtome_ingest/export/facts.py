@@ -98,6 +98,11 @@ class Facts:
         return lacking if aged else [*lacking, f"subject.{_AGE[0]}"]
 
 
+def how_to_tell(cut: Cut) -> str:
+    """Return the command by which what is missing in a record is filled in."""
+    return f"'microtome metadata set ROOT {cut.info.layer_id.parent} FILE'"
+
+
 def history(cut: Cut, format_name: str) -> dict[str, Any]:
     """Return the layer's record as it is of what was cut out, and with this step in its history."""
     record = dict(cut.record)

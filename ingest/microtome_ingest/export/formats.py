@@ -66,6 +66,8 @@ FORMATS = (
     Format("ome-zarr", ()),
     Format("precomputed", ()),
     Format("npy", (".npy",)),
+    Format("dandi", (), "nwb", dataset=True),
+    Format("bids", (), dataset=True, options=("suffix",)),
 )
 
 

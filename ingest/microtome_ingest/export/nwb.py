@@ -18,7 +18,7 @@ from pynwb.image import ImageSeries
 from microtome_core.errors import InputError
 from microtome_core.store.location import Store
 from microtome_ingest.export.cut import Cut
-from microtome_ingest.export.facts import Facts, history
+from microtome_ingest.export.facts import Facts, history, how_to_tell
 from microtome_ingest.export.nwb_file import add_rig, make_file, plain_name
 from microtome_ingest.export.nwb_images import (
     Picture,
@@ -101,7 +101,7 @@ def _check(facts: Facts, cuts: Sequence[Cut], *, incomplete: bool) -> None:
     if lacking and not incomplete:
         raise InputError(
             f"{cuts[0].info.layer_id.parent}: DANDI needs {', '.join(lacking)}: fill them with "
-            "'microtome metadata set', or leave them out with --allow-incomplete"
+            f"{how_to_tell(cuts[0])}, or leave them out with --allow-incomplete"
         )
 
 

@@ -4,6 +4,7 @@ It is written as an ingest writes: sharded, compressed, every chunk checksummed,
 left out and listed. The first voxel keeps its place: the translation of every level starts there.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from microtome_core.store.location import Store
 from microtome_core.store.ome import (
     Dataset,
     ImageLabel,
+    LabelSource,
     Multiscale,
     Ome,
     Omero,
@@ -51,8 +53,17 @@ def export_ome_zarr(cut: Cut, path: Path, *, overwrite: bool = False) -> list[Pa
     return [path]
 
 
-def write_image(cut: Cut, folder: Path) -> None:
-    """Write an image into an empty folder, its metadata last."""
+def write_labels(image: Path, cuts: Sequence[Cut]) -> None:
+    """Write labels into the folder of their image, and list them."""
+    for cut in cuts:
+        write_image(cut, image / "labels" / cut.name, LabelSource())
+    if cuts:
+        ome = {"version": "0.5", "labels": sorted(cut.name for cut in cuts)}
+        (image / "labels" / MARK).write_bytes(create_document({"ome": ome}))
+
+
+def write_image(cut: Cut, folder: Path, source: LabelSource | None = None) -> None:
+    """Write an image, or labels of an image at `source`, into a new folder, its metadata last."""
     check_axes(cut.axes)
     plan = _plan(cut)
     store, place = Store(str(folder.parent)), Place(folder.name)
@@ -64,7 +75,7 @@ def write_image(cut: Cut, folder: Path) -> None:
     if count:
         write_empty(store, place.folder, empty)
     attributes = {
-        "ome": _ome(cut, plan).to_json(),
+        "ome": _ome(cut, plan, source).to_json(),
         # Of this schema readers know that no shard is missing but those that are listed.
         "nwb": {**history(cut, "ome-zarr"), "schema_id": SCHEMA, "data": "0"},
         "microtome": {"version": "", "empty_shards": count},
@@ -91,15 +102,14 @@ def _plan(cut: Cut) -> Plan:
     return make_plan(spec, layout, Policy(method=method, batch_bytes=_SHARD))
 
 
-def _ome(cut: Cut, plan: Plan) -> Ome:
+def _ome(cut: Cut, plan: Plan, source: LabelSource | None) -> Ome:
     scales = multiscale(cut.name, plan.axes, plan.spec.units, plan.levels, plan.method)
     labels = cut.info.kind == "labels"
     return Ome.model_validate(
         {
             "multiscales": [_placed(scales, cut.translation)],
             "omero": None if labels or not cut.channels else _shown(cut),
-            # It lies in no image's folder, so that it names no source.
-            "image-label": ImageLabel() if labels else None,
+            "image-label": ImageLabel(source=source) if labels else None,
         }
     )
 
