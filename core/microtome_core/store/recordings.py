@@ -14,7 +14,8 @@ A recording that replaces another lies in ``v2/…`` below the layer, as a volum
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -49,6 +50,47 @@ def list_recordings(store: Store, dataset: str) -> tuple[LayerId, ...]:
     return tuple(sorted(found))
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What the ``zarr.json`` of a visible recording says.
+
+    Parameters
+    ----------
+    facts : RecordingFacts
+    record : dict
+        NWB-style.
+    folder : str
+        Of the version that is visible, below the root.
+    content : bytes
+    """
+
+    facts: RecordingFacts
+    record: Mapping[str, Any]
+    folder: str
+    content: bytes
+
+
+def read_document(store: Store, layer_id: LayerId) -> Document:
+    """Return what a recording says of itself; none of its arrays is opened.
+
+    Raises
+    ------
+    NotFound, StorageError
+        As `read_recording`.
+    """
+    path = str(layer_id)
+    content = store.read(f"{path}/zarr.json")
+    attributes = {} if content is None else _attributes(f"{store.url}/{path}", content)
+    if content is None or RECORDING not in attributes:
+        raise NotFound(f"no recording {layer_id}")
+    try:
+        facts = RecordingFacts.model_validate(attributes[RECORDING])
+    except ValidationError as error:
+        raise StorageError(f"{store.url}/{path}: no recording: {error}") from error
+    prefix = attributes.get("microtome", {}).get("version", "")
+    return Document(facts, attributes.get("nwb", {}), f"{path}/{prefix}".rstrip("/"), content)
+
+
 def read_recording(store: Store, layer_id: LayerId) -> Recording:
     """Open a recording and its arrays. Blocks; reads may then be awaited.
 
@@ -59,27 +101,17 @@ def read_recording(store: Store, layer_id: LayerId) -> Recording:
     StorageError
         Storage failed, or holds something else.
     """
-    path = str(layer_id)
-    document = store.read(f"{path}/zarr.json")
-    attributes = {} if document is None else _attributes(f"{store.url}/{path}", document)
-    if document is None or RECORDING not in attributes:
-        raise NotFound(f"no recording {layer_id}")
-    try:
-        facts = RecordingFacts.model_validate(attributes[RECORDING])
-    except ValidationError as error:
-        raise StorageError(f"{store.url}/{path}: no recording: {error}") from error
-    prefix = attributes.get("microtome", {}).get("version", "")
-    folder = f"{path}/{prefix}".rstrip("/")
+    found = read_document(store, layer_id)
     return Recording(
         id=layer_id,
         store=store,
-        path=path,
-        folder=folder,
-        version=sha256(document).hexdigest()[:16],
-        facts=facts,
-        record=attributes.get("nwb", {}),
-        arrays=open_arrays(store, folder, _paths(facts)),
-        document=document,
+        path=str(layer_id),
+        folder=found.folder,
+        version=sha256(found.content).hexdigest()[:16],
+        facts=found.facts,
+        record=found.record,
+        arrays=open_arrays(store, found.folder, _paths(found.facts)),
+        document=found.content,
     )
 
 

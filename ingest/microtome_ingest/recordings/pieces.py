@@ -110,7 +110,7 @@ def restored(
 
 def _count_nan(values: NDArray[Any]) -> int:
     """Return how many frames at the end are NaN alone."""
-    if values.dtype.kind != "f":
+    if values.dtype.kind != "f" or not values.size:
         return 0
     rows = values.reshape(-1, values.shape[-1])
     count, total = 0, values.shape[-1]
@@ -148,6 +148,8 @@ def _uniform(values: NDArray[Any], valid: int) -> tuple[int, str | None]:
 
 def _any_bits(values: NDArray[Any]) -> bool:
     """Tell whether any bit is set; -0.0 has one."""
+    if not values.size:
+        return False
     rows = values.reshape(-1, values.shape[-1])
     kind = f"u{values.dtype.itemsize}"
     step = max(1, _BLOCK // max(1, values.shape[-1]))

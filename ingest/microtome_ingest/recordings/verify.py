@@ -10,7 +10,7 @@ from microtome_core.names import LayerId
 from microtome_core.store.leftovers import is_leftover
 from microtome_core.store.location import Store, storage_errors
 from microtome_core.store.recording import Recording
-from microtome_core.store.recordings import read_recording
+from microtome_core.store.recordings import read_document, read_recording
 from microtome_ingest.audit import Finding
 from microtome_ingest.export.sensorium import file_bytes
 from microtome_ingest.recordings.job import digests, facts_object
@@ -39,14 +39,14 @@ def check_recording(store: Store, layer_id: LayerId, threads: int, seen: Seen) -
         Storage failed.
     """
     try:
-        recording = read_recording(store, layer_id)
+        recording = read_document(store, layer_id)
     except StorageError as error:
         yield Finding("zarr.json", "unreadable", str(error))
         return
     try:
         expected = load_sealed(store, recording.folder)
     except StorageError as error:
-        if store.read(f"{recording.path}/zarr.json") is None:
+        if store.read(f"{layer_id}/zarr.json") is None:
             raise
         yield Finding(SEALED, "unreadable", str(error))
         return
@@ -55,7 +55,7 @@ def check_recording(store: Store, layer_id: LayerId, threads: int, seen: Seen) -
         detail = "is not in the ledger" if told is None else "is not what was written"
         yield Finding(own.key, "changed", detail)
     wrong = set()
-    for found in _listed(store, recording, expected):
+    for found in _listed(store, recording.folder, expected):
         wrong.add(found.key)
         yield found
     todo = [stored for key, stored in expected.items() if key not in wrong]
@@ -100,9 +100,8 @@ def compare_source(
     yield from _turned(recording)
 
 
-def _listed(store: Store, recording: Recording, expected: dict[str, Stored]) -> Iterator[Finding]:
+def _listed(store: Store, folder: str, expected: dict[str, Stored]) -> Iterator[Finding]:
     """Yield what a listing of the version tells."""
-    folder = recording.folder
     there = {key.removeprefix(f"{folder}/"): size for key, size in store.sizes(folder)}
     for key, stored in expected.items():
         size = there.get(key)
