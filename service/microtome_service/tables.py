@@ -156,6 +156,9 @@ def _arrow_stream(table: Table) -> bytes:
 
 
 def _arrow_array(pa: Any, values: Sequence[Any] | NDArray[Any]) -> Any:  # noqa: ANN401 - pyarrow's
+    if isinstance(values, np.ndarray) and values.ndim > 1 and not values.size:
+        kind = pa.fixed_shape_tensor(pa.from_numpy_dtype(values.dtype), values.shape[1:])
+        return pa.ExtensionArray.from_storage(kind, pa.array([], kind.storage_type))
     if isinstance(values, np.ndarray) and values.ndim > 1:
         return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
     return pa.array(values)

@@ -16,6 +16,8 @@ from microtome_service.streaming import slab_sizes
 from microtome_service.trial_parts import Part, check_part
 from microtome_service.trials import check_trial, part_of
 
+# Bytes that are read while as many are sent.
+_GROUP = 8 << 20
 _Index = Annotated[int, Field(ge=0, le=10**18)]
 
 
@@ -140,7 +142,7 @@ def group_parts(parts: Iterable[Part], limits: Limits) -> list[Group]:
     TooLarge
         One that is too large by itself, or all together; says which.
     """
-    room = slab_sizes(limits)[0]
+    room = min(slab_sizes(limits)[0], _GROUP)
     groups: list[Group] = []
     held: list[Part] = []
     nbytes = transient = 0

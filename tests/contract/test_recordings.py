@@ -3,7 +3,7 @@
 import pickle
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -227,7 +227,7 @@ def test_a_recording_goes_to_other_processes(world: World) -> None:
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_said_with_what_is(
-    world: World, ask: Any, kind: type[Exception], words: str
+    world: World, ask: Callable[[Recording], object], kind: type[Exception], words: str
 ) -> None:
     """Before anything is asked of the service, where the tables tell."""
     with pytest.raises(kind, match=words):

@@ -13,6 +13,8 @@ from microtome_core.trials import VariableInfo
 if TYPE_CHECKING:
     from microtome.recording import Recording
 
+_SHARED = ("neuron", "y", "x")
+
 
 def to_dataset(recording: "Recording", trials: Sequence[Trial], names: Sequence[str]) -> Any:  # noqa: ANN401 - xarray's own
     """Return trials as one labelled dataset; see `Recording.to_xarray`."""
@@ -60,8 +62,8 @@ def _length(trial: Trial, name: str) -> int:
 
 
 def _dims(info: VariableInfo) -> list[str]:
-    # Rows of different variables are different things.
-    return [f"{info.name}_row" if axis == "row" else axis for axis in info.axes[:-1]]
+    # What but neurons and pixels has one name in two variables are two different things.
+    return [axis if axis in _SHARED else f"{info.name}_{axis}" for axis in info.axes[:-1]]
 
 
 def _shape(info: VariableInfo) -> tuple[int, ...]:

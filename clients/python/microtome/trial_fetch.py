@@ -28,7 +28,8 @@ _HEADER_LIMIT = 64 << 20
 _FILE_LIMIT = 1 << 30
 # What one request asks for at most; services take 4096 arrays.
 _ARRAYS = 1024
-_BYTES = 128 << 20
+# Small enough that one is received while others are read.
+_BYTES = 8 << 20
 
 Sample = dict[str, NDArray[Any]]
 
