@@ -78,7 +78,11 @@ class Served:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self._process = subprocess.Popen(self._words, stdout=subprocess.DEVNULL)
-        wait_until_ready(self.url, self._process)
+        try:
+            wait_until_ready(self.url, self._process)
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """End it as a crash would."""
