@@ -27,6 +27,8 @@ from tests.service.conftest import StoreBuilder
 
 NAME = "demo/chaos/noise"
 DEPTH = 64
+# Each is some 20 s.
+_TRIES = 5
 EDGE = 512
 SMALL = (DEPTH, EDGE, EDGE)
 
@@ -79,10 +81,20 @@ class Served:
         """Start it and wait until it answers."""
         self._process = subprocess.Popen(self._words, stdout=subprocess.DEVNULL)
         try:
-            wait_until_ready(self.url, self._process)
+            self._wait()
         except BaseException:
             self.kill()
             raise
+
+    def _wait(self) -> None:
+        for _ in range(_TRIES):
+            try:
+                wait_until_ready(self.url, self._process)
+            except TimeoutError:
+                # A busy machine.
+                continue
+            return
+        raise TimeoutError(self.url)
 
     def kill(self) -> None:
         """End it as a crash would."""
