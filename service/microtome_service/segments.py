@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from microtome_service.state import Service
 
 # What stands in memory of each, as a number, as a word and as JSON, is some hundred bytes.
 MOST_IDS = 1 << 20
+# Parts at the edges are smaller: the largest is among the first.
+_PARTS_LOOKED_AT = 64
 # Voxels that are in memory at one time, or one chunk where that is larger.
 _PART = {"t": 1, "c": 1, "z": 64, "y": 512, "x": 512}
 
@@ -52,7 +55,9 @@ def check_scan(info: LayerInfo, level: int, region: Region, limits: Limits) -> i
     # Nothing of it is sent: what counts is what is decoded.
     whole = Limits(limits.decoded, limits.decoded, limits.chunks, limits.seconds)
     check_cost(info, level, [region], whole)
-    return cost_of(info, level, [next(_parts(info, level, region))]).decoded * 2
+    # Of each chunk the voxels, and what they are compared to.
+    parts = islice(_parts(info, level, region), _PARTS_LOOKED_AT)
+    return 2 * max(cost_of(info, level, [part]).decoded for part in parts)
 
 
 async def ids_in(service: Service, layer: Layer, level: int, region: Region) -> list[int]:
@@ -111,7 +116,7 @@ def union(found: NDArray[Any], block: NDArray[Any]) -> NDArray[Any]:
 
 
 def _parts(info: LayerInfo, level: int, region: Region) -> Iterator[Region]:
-    """Yield parts of whole chunks, the first of which is among the largest."""
+    """Yield parts that end where chunks do."""
     chunk = find_level(info, level).chunk
     step = [-(-_PART[axis] // n) * n for axis, n in zip(info.axes, chunk, strict=True)]
     return region.split(step)

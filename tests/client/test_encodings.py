@@ -1,6 +1,7 @@
 """Over a slow link voxels come compressed, and are the same."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from microtome.body import Body
 from microtome.errors import BrokenConnection, InputError, LayerChanged, WrongAnswer
 from microtome.link import Link
 from microtome_core.region import Region
+from microtome_core.store.location import Store
 from tests.client.served import SHAPE, Served
+from tests.service import conftest as service
 
 quiet = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -100,6 +103,22 @@ def test_a_form_is_chosen_by_what_it_costs(
     monkeypatch.setattr(encodings, "has_chunks", lambda: "chunks" in installed)
     box = Region("zyx", *region)
     assert encodings.choose("auto", box, (64, 64, 64), (512, 512, 512), 2) == form
+
+
+def test_chunks_take_no_more_than_they_do_on_disk(tmp_path: Path) -> None:
+    """Bytes on the wire are those that are stored, and a twentieth at most."""
+    folder = tmp_path / "root"
+    folder.mkdir()
+    z, y, x = np.indices((96, 160, 160))
+    voxels = (1000 + 300 * np.sin(z / 9) * np.cos(y / 7) + x).astype("uint16")
+    store = Store(str(folder))
+    service.StoreBuilder(store).layer("demo/brain/smooth", "zyx", voxels, chunk=32)
+    stored = sum(p.stat().st_size for p in (folder / "demo/brain/smooth/0/c").rglob("*/*/*"))
+    with service.running(service.create_app(service.settings_for(store), store)) as url:
+        volume = microtome.open(f"{url}/demo/brain/smooth", transfer="chunks")
+        before = volume.transport.link.received
+        assert np.array_equal(volume[...], voxels)
+        assert volume.transport.link.received - before < 1.05 * stored < voxels.nbytes / 2
 
 
 class Answer:

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,14 @@ import pytest
 from numpy.typing import NDArray
 
 import microtome
-from microtome.errors import NotFound, WrongAnswer
+from microtome.errors import (
+    AccessDenied,
+    InputError,
+    NotFound,
+    RegionError,
+    TooLarge,
+    WrongAnswer,
+)
 
 Array = NDArray[np.uint16]
 
@@ -161,4 +169,85 @@ def test_other_json_is_refused(server: Any, url: str, value: str) -> None:  # no
     server.everywhere = True
     server.lie(body=value.encode(), Content_Length=str(len(value)))
     with pytest.raises(WrongAnswer, match="not a layer's JSON"):
+        microtome.open(url)
+
+
+def test_volumes_are_equal_that_are_the_same_level(server: Any, url: str) -> None:  # noqa: ANN401
+    """Of the same version of one layer; and so are their hashes."""
+    volume = microtome.open(url)
+    assert volume == microtome.open(url, retries=1)
+    assert len({volume, microtome.open(url), volume.level(0)}) == 1
+    assert volume != volume.level(1)
+    assert volume != url
+    layer = server.layers[volume.id]
+    layer.info = replace(layer.info, version="2")
+    assert volume != microtome.open(url)
+
+
+def test_iteration_reads_planes_together_and_ahead(server: Any, brain: Array) -> None:  # noqa: ANN401
+    """Twenty planes of one row of chunks are few requests; each plane is an array of its own."""
+    volume = microtome.open(server.add(brain[0], "zyx", name="demo/brain/stack"))
+    planes = list(volume)
+    assert np.array_equal(np.stack(planes), brain[0])
+    assert all(plane.base is None for plane in planes)
+    assert len(server.cutouts) == 2
+
+
+def test_leaving_a_loop_ends_what_is_read_ahead(
+    server: Any,  # noqa: ANN401
+    brain: Array,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No more is asked for, and no thread stays."""
+    monkeypatch.setattr("microtome.arrays._AHEAD", 1)
+    volume = microtome.open(server.add(brain[0], "zyx", name="demo/brain/stack"))
+    for _ in volume:
+        break
+    asked = len(server.cutouts)
+    for thread in [t for t in threading.enumerate() if t.name.startswith("microtome-ahead")]:
+        thread.join(3)
+        assert not thread.is_alive()
+    assert asked <= len(server.cutouts) <= asked + 1 <= 4
+
+
+def test_other_libraries_take_a_volume(url: str, brain: Array) -> None:
+    """By DLPack, without knowing of it."""
+    assert np.array_equal(np.from_dlpack(microtome.open(url)), brain)
+
+
+def test_what_memory_cannot_hold_is_not_taken_for_an_array(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An accident of np.asarray ends in an error that says what to do."""
+    monkeypatch.setattr("microtome.arrays._memory", lambda: 1000)
+    with pytest.raises(TooLarge, match=r"overview\(\)"):
+        np.asarray(microtome.open(url))
+    monkeypatch.setattr("microtome.arrays._memory", lambda: None)
+    assert np.asarray(microtome.open(url)).shape == (3, 20, 48, 40)
+
+
+def test_axes_are_read_by_name(url: str, brain: Array) -> None:
+    """In voxels, strictly: a range beyond the volume is an error, as a misspelt axis is."""
+    volume = microtome.open(url)
+    assert np.array_equal(volume.read(c="GFP", z=(2, 5), x=-1), brain[1, 2:5, :, -1])
+    assert np.array_equal(volume.read(np.s_[0, 3]), brain[0, 3])
+    assert np.array_equal(volume.read(y=slice(None, None, 7)), brain[:, :, ::7])
+    for words, message in (
+        ({"z": (0, 21)}, "z=0:21 is out of bounds: valid is z=0:20"),
+        ({"q": 1}, "axis 'q' is unknown: the axes are 'czyx'"),
+        ({"c": "YFP"}, "'DAPI', 'GFP', 'RFP'"),
+        ({"z": 20}, "out of bounds for axis z"),
+    ):
+        with pytest.raises(RegionError, match=message):
+            volume.read(**words)
+    for words in ({"z": 1.5}, {"z": True}, {"key": 0, "z": 1}):
+        with pytest.raises(InputError, match="expected"):
+            volume.read(**words)
+
+
+def test_a_refused_token_says_how_to_log_in(server: Any, url: str) -> None:  # noqa: ANN401
+    """401 names token= and the environment's variable."""
+    server.everywhere = True
+    server.fail(401, detail="credentials needed")
+    with pytest.raises(AccessDenied, match=r"token= .* MICROTOME_TOKEN"):
         microtome.open(url)

@@ -49,8 +49,8 @@ class Arrays(Described):
         """
         if copy is False:
             raise ValueError("a volume is read from a service: its array is always a copy")
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if self.nbytes > memory:
+        memory = _memory()
+        if memory is not None and self.nbytes > memory:
             raise TooLarge(
                 f"{self.id} level {self.level_index} is {bytes_text(self.nbytes)}, memory "
                 f"{bytes_text(memory)}: read a part by volume[...], or volume.overview()"
@@ -66,3 +66,11 @@ class Arrays(Described):
     def __dlpack_device__(self) -> tuple[int, int]:
         """Return where its array will be: the processor's own memory."""
         return np.empty(0).__dlpack_device__()
+
+
+def _memory() -> int | None:
+    """Return this machine's bytes of memory; None where it does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

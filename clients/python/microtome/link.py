@@ -22,12 +22,18 @@ class Link:
     ----------
     transfer : str
         ``auto`` goes by what was measured; ``raw``, ``zstd`` or ``chunks`` always.
+
+    Attributes
+    ----------
+    received : int
+        Bytes of bodies so far.
     """
 
     def __init__(self, transfer: str = "auto") -> None:
         if transfer not in TRANSFERS:
             raise InputError(f"transfer={transfer!r}: expected one of {', '.join(TRANSFERS)}")
         self.transfer = transfer
+        self.received = 0
         self._lock = threading.Lock()
         self._bytes = 0.0
         self._busy = 0.0
@@ -52,6 +58,7 @@ class Link:
     def note(self, nbytes: int) -> None:
         """Count bytes that were received."""
         with self._lock:
+            self.received += nbytes
             self._bytes += nbytes
             if self._bytes > _MEMORY:
                 now = time.monotonic()
