@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import cutouts, data, ingests, peers, readers, scale, services
+from tests.benchmarks import cutouts, data, ingests, peers, readers, scale, services, training
 from tests.benchmarks.table import Row, print_table
 
 FOLDER = Path("bench")
@@ -25,6 +25,7 @@ _PARTS: Mapping[str, Callable[[], list[Row]]] = {
     "scale": lambda: scale.measure(FOLDER, data.make_stack(FOLDER)),
     "peers": lambda: peers.measure(FOLDER, _half()),
     "services": lambda: services.measure(FOLDER, _half()),
+    "training": lambda: training.measure(FOLDER, _half()),
 }
 
 

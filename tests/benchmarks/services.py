@@ -137,7 +137,7 @@ def measure(folder: Path, stack: Stack) -> list[Row]:
         with start(folder, stack, root) as peers:
             for peer in peers:
                 # A new service each time: what it decoded for the last peer would be at hand.
-                with _running(ours, {}) as address:
+                with running(ours, {}) as address:
                     mine = _Client("microtome", sys.executable, _OURS, f"{address}/{LAYER}")
                     rows += _rows(mine, peer, stack)
     return rows
@@ -178,7 +178,7 @@ def _tiled(folder: Path, stack: Stack, _: Path) -> Iterator[list[_Client]]:
         part.rename(copy)
     words = [str(bin_folder / "tiled"), "serve", "directory", str(copy), "--host", "127.0.0.1",
              "--public", "--port"]  # fmt: skip
-    with _running(words, {"TILED_SINGLE_USER_API_KEY": "secret"}) as address:
+    with running(words, {"TILED_SINGLE_USER_API_KEY": "secret"}) as address:
         yield [_Client("tiled 0.2", str(bin_folder / "python"), _TILED, address)]
 
 
@@ -192,7 +192,7 @@ def _hsds(folder: Path, stack: Stack, _: Path) -> Iterator[list[_Client]]:
     words = [str(bin_folder / "hsds"), "--root_dir", str(root), "--host", "127.0.0.1"]
     words += ["--logfile", str(root / "log"), "--count", "2"]
     words += ["--password_file", str(root / "pw"), "--port"]
-    with _running(words, {}) as address:
+    with running(words, {}) as address:
         time.sleep(12)  # it listens before its nodes are there
         touch = [str(bin_folder / "hstouch"), "-e", address, "-u", "admin", "-p", "admin"]
         for home in ("/home/", "/home/admin/"):
@@ -215,7 +215,7 @@ def _nginx(folder: Path, stack: Stack, root: Path) -> Iterator[list[_Client]]:
     configuration = folder / "nginx.conf"
     port = _free_port()
     configuration.write_text(_NGINX.format(folder=folder, port=port, root=root))
-    with _running([program, "-c", str(configuration)], {}, port=port) as address:
+    with running([program, "-c", str(configuration)], {}, port=port) as address:
         each = (
             ("CloudVolume", _CLOUD, "precomputed"),
             ("TensorStore", _TENSORSTORE, f"{LAYER}/0/"),
@@ -243,7 +243,7 @@ def _write_precomputed(folder: Path, stack: Stack) -> None:
 
 
 @contextmanager
-def _running(
+def running(
     words: Sequence[str], more: Mapping[str, str], port: int | None = None
 ) -> Iterator[str]:
     """Start a service, its port being the last word, and end it with all that it started."""
