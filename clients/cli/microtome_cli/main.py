@@ -69,7 +69,9 @@ _COMMANDS = {
     "serve": _Entry("serve", "service", "serve the layers of a root over HTTP"),
     "token": _Entry("token", "service", "make, list and revoke API keys"),
     "access": _Entry("access", "service", "say who may see and change what"),
-    "database": _Entry("database", "service", "make or renew the tables of keys, grants and search"),
+    "database": _Entry(
+        "database", "service", "make or renew the tables of keys, grants and search"
+    ),
     "demo": _Entry("demo", "all", "make a sample brain, ingest it, serve it and cut it"),
 }
 

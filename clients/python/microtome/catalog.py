@@ -172,7 +172,9 @@ class Results:
     def __iter__(self) -> Iterator["Dataset"]:
         page = self._page
         while True:
-            yield from (_dataset(self.catalog, value, self.catalog.url) for value in page["datasets"])
+            yield from (
+                _dataset(self.catalog, value, self.catalog.url) for value in page["datasets"]
+            )
             if not page.get("next"):
                 return
             page = self._ask(cursor=str(page["next"]))
@@ -191,7 +193,9 @@ class Results:
         rest = len(self) - len(shown)
         lines += [f"  … {rest} more"] * (rest > 0)
         state = "" if self.complete else ", not all looked at yet"
-        return "\n".join([f"<{len(self)} datasets of {self.catalog.url} {asked}".rstrip() + f"{state}>", *lines])
+        return "\n".join(
+            [f"<{len(self)} datasets of {self.catalog.url} {asked}".rstrip() + f"{state}>", *lines]
+        )
 
     @property
     def _page(self) -> dict[str, Any]:
