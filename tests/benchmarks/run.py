@@ -12,7 +12,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import cutouts, data, ingests, peers, readers, scale, search, services
+from tests.benchmarks import (
+    cutouts,
+    data,
+    ingests,
+    peers,
+    readers,
+    scale,
+    search,
+    services,
+    training,
+)
 from tests.benchmarks.table import Row, print_table
 
 FOLDER = Path("bench")
@@ -26,6 +36,7 @@ _PARTS: Mapping[str, Callable[[], list[Row]]] = {
     "peers": lambda: peers.measure(FOLDER, _half()),
     "search": lambda: search.measure(FOLDER),
     "services": lambda: services.measure(FOLDER, _half()),
+    "training": lambda: training.measure(FOLDER, _half()),
 }
 
 

@@ -1,7 +1,7 @@
 """The notebooks run from top to bottom against a live service, and show pictures."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ from microtome_cli.main import main
 from microtome_core.store.location import Store
 from microtome_ingest.sample import write_sample
 from tests import prasad
-from tests.contract.conftest import running
-from tests.recording_made import make_recording
-from tests.sensorium_folders import Mouse
+from tests.service.conftest import create_app, running, settings_for
+from tests.sensorium_folders import Mouse, write_folder
 
 FOLDER = Path(__file__).parents[2] / "clients/notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -27,9 +26,7 @@ MOUSE = Mouse(neurons=40, trials=30, height=36, width=64, longest=120, shortest=
 
 
 @pytest.fixture(scope="module")
-def service(
-    tmp_path_factory: pytest.TempPathFactory, unused_port: Callable[[], int]
-) -> Iterator[str]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the sample brain of `make demo`, smaller, a volume like MTNeuro's, and a recording."""
     folder = tmp_path_factory.mktemp("notebooks")
     files = write_sample(folder, (48, 256, 256))
@@ -38,8 +35,10 @@ def service(
     for source, name, more in ((files.image, "brain", ()), (files.labels, "neurons", options)):
         assert main(["ingest", str(source), root, "--as", f"demo/brainbow/{name}", *more]) == 0
     prasad.write(folder / "root")
-    make_recording(Store(root), "sensorium/mouse/trials", MOUSE)
-    with running(root, unused_port()) as url:
+    store = Store(root)
+    mouse = str(write_folder(folder / "mouse", MOUSE))
+    assert main(["ingest", mouse, root, "--as", "sensorium/mouse"]) == 0
+    with running(create_app(settings_for(store), store)) as url:
         yield url
 
 

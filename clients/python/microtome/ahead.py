@@ -24,10 +24,11 @@ def ahead(
     items : iterable
         What to work on.
     depth : int
-        How many are worked on beside the one that was taken last.
+        How many are worked on beside the one that was taken last; 0 begins one when it is asked
+        for.
     """
     stop = threading.Event()
-    pool = ThreadPoolExecutor(depth, thread_name_prefix="microtome-ahead")
+    pool = ThreadPoolExecutor(max(1, depth), thread_name_prefix="microtome-ahead")
     waiting: deque[Future[T]] = deque()
     try:
         for item in items:
