@@ -14,6 +14,7 @@ from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
 from microtome_service.catalog import Damaged
 from microtome_service.documents import layer_links
+from microtome_service.packed import PackedFiles
 from microtome_service.pages import Pages
 from microtome_service.planes import PLANES, PlaneName, planes_of
 from microtome_service.recording_page import recording_page
@@ -198,5 +199,5 @@ def router() -> APIRouter:
 
 
 def static_files() -> StaticFiles:
-    """Return the stylesheet and the script, which lie beside this package's templates."""
-    return StaticFiles(directory=Path(__file__).parent.parent / "static")
+    """Return the stylesheet and the scripts, which lie beside this package's templates."""
+    return PackedFiles(directory=Path(__file__).parent.parent / "static")
