@@ -41,6 +41,9 @@ def desk(
     folder = tmp_path_factory.mktemp("desk")
     files = write_sample(folder, (128, 256, 256))
     np.save(folder / "stack.npy", np.ones((20, 64, 64), "uint16"))
+    for kind, text in BLOCK.findall((ROOT / "docs/metadata.md").read_text()):
+        if kind == "yaml":
+            (folder / text.split()[1]).write_text(text)
     for root, brain in (("demo-root", "demo/brainbow"), ("store", "mylab/mouse7")):
         _ingest(folder, files.image, root, f"{brain}/brain")
         options = ("--kind", "labels", "--labels-of", "brain")
