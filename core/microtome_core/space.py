@@ -188,7 +188,7 @@ class Transform:
         if self.direction == "layer-to-space":
             moved = apply(self.matrix, points)
             return self.field.move(moved) if self.field else moved
-        moved = apply(np.linalg.inv(self.matrix), points)
+        moved = apply(_inverse(self.matrix), points)
         return self.field.move_back(moved) if self.field else moved
 
     def to_layer(self, points: Points) -> Points:
@@ -197,7 +197,11 @@ class Transform:
             moved = self.field.move(points) if self.field else points
             return apply(self.matrix, moved)
         moved = self.field.move_back(points) if self.field else points
-        return apply(np.linalg.inv(self.matrix), moved)
+        return apply(_inverse(self.matrix), moved)
+
+
+def _inverse(matrix: Points) -> Points:
+    return np.asarray(np.linalg.inv(matrix), "float64")
 
 
 def apply(matrix: Points, points: Points) -> Points:
