@@ -58,6 +58,10 @@ UNFIT = ("/ids", "/boundingbox/", "/reserve/")
 READS: Mapping[tuple[str, str], bytes] = {
     (
         "POST",
+        "/api/datasets/{collection}/{dataset}/{layer}/transform",
+    ): b'{"points": [[0, 1, 2]]}',
+    (
+        "POST",
         "/api/datasets/{collection}/{dataset}/{layer}/cutouts",
     ): b'{"boxes": [[[0, 1], [0, 1], [0, 1]]]}',
     (

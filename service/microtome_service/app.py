@@ -29,6 +29,7 @@ from microtome_service.routes import (
     recordings_short,
     records,
     tiles,
+    transform,
     trial_batch,
     trials,
     viewer,
@@ -159,7 +160,8 @@ def _add_routes(app: FastAPI) -> None:
     # Pages come last: their addresses begin with any name.
     rooms = (
         cutout, writes, batch, points, ids, tiles, recordings, trials, trial_batch,
-        recordings_short, records, datasets, zarr, precomputed, health, metrics_route, viewer,
+        recordings_short, records, transform, datasets, zarr, precomputed, health, metrics_route,
+        viewer,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router())

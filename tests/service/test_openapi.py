@@ -33,6 +33,8 @@ PATHS = [
     LAYER,
     f"{LAYER}/cutout",
     f"{LAYER}/cutouts",
+    f"{LAYER}/spaces",
+    f"{LAYER}/transform",
     f"{LAYER}/points",
     f"{LAYER}/ids",
     f"{LAYER}/ids/{{id}}",
@@ -69,6 +71,7 @@ PATHS = [
 METHODS = {
     f"{RECORDING}/trials/batch": "POST",
     f"{LAYER}/cutouts": "POST",
+    f"{LAYER}/transform": "POST",
     f"{LAYER}/points": "POST",
 }
 CHECKS = [

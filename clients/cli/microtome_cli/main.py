@@ -63,6 +63,7 @@ _COMMANDS = {
     "ingest": _Entry("ingest", "ingest", "convert a source into a layer"),
     "commit": _Entry("commit", "ingest", "join the parts of an ingest by --array-index"),
     "verify": _Entry("verify", "ingest", "compare a layer with its ledger, and with its source"),
+    "register": _Entry("register", "ingest", "say how a layer lies in a named space or atlas"),
     "metadata": _Entry("metadata", "ingest", "show, check and change what is known of a layer"),
     "export": _Entry("export", "ingest", "write a layer as NWB, OME-TIFF, NIfTI and other formats"),
     "create": _Entry("create", "service", "create an empty layer that can be written"),

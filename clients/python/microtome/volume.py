@@ -24,6 +24,7 @@ from microtome.pictures import Pictures
 from microtome.recording import Recording
 from microtome.sampling import sample
 from microtome.selection import Position, Units
+from microtome.spaces import Spaces
 from microtome.stored import StoredTransport, is_stored, stored_address
 from microtome.transport import Patience, Transport
 from microtome.writing import Writable
@@ -109,7 +110,7 @@ def open_at(address: Address, transport: Transport, level: int = 0) -> Any:  # n
     return Volume(address, info, transport, 0).level(level)
 
 
-class Volume(Arrays, Writable, Labels, Pictures):
+class Volume(Arrays, Writable, Labels, Pictures, Spaces):
     """One level of a layer, read by index as an array is; made by `microtome.open`.
 
     ``volume[index]`` takes integers, slices with any step, and ``...``, and gives what NumPy
@@ -316,7 +317,7 @@ class Volume(Arrays, Writable, Labels, Pictures):
         """
         return sample(self, points, method, unit, positions)
 
-    def sel(self, *, unit: Units = None, **positions: Position) -> Any:  # noqa: ANN401 - as NumPy's own
+    def sel(self, *, unit: Units = None, space: str | None = None, **positions: Position) -> Any:  # noqa: ANN401 - as NumPy's own
         """Return the voxels at physical positions.
 
         Voxel `i` of an axis covers ``[(i - 0.5) * scale + translation, (i + 0.5) * scale +
@@ -331,6 +332,9 @@ class Volume(Arrays, Writable, Labels, Pictures):
         unit : str or mapping of axis to str, optional
             Unit of the positions, however it is spelt; a length holds for the spatial axes, a time
             for t. Without it, each axis' own.
+        space : str, optional
+            A named space: ranges are in micrometers along its axes, for which z, y and x stand in
+            its own order, and the smallest box that covers them is cut; see `box_in`, `resample`.
         **positions : number, (start, stop) or str
             By axis; one that is not named is whole. Axis c takes a channel's name or number, or a
             half-open range of numbers.
@@ -352,6 +356,9 @@ class Volume(Arrays, Writable, Labels, Pictures):
         --------
         ``volume.sel(z=(10, 20), y=5.0, c="GFP", unit="micrometer")``
         """
+        if space is not None:
+            cut = self._cut_in(space, positions)
+            return cut.finish(self._voxels(cut))
         cut = cut_of(self, positions, unit)
         return cut.finish(self._voxels(cut))
 

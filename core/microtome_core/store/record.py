@@ -38,6 +38,7 @@ from microtome_core.store.record_objects import (
     Texts,
     Whole,
 )
+from microtome_core.store.registration import Registration
 
 __all__ = [
     "NWB_VERSION",
@@ -172,7 +173,7 @@ class Record(RecordModel):
     ] = None
     contributors: list[Contributor] = Field(default_factory=list)
     # Transforms to named spaces.
-    registrations: list[dict[str, Any]] = Field(default_factory=list)
+    registrations: list[Registration] = Field(default_factory=list)
 
     source_format: str
     source_files: list[SourceFile]
