@@ -246,6 +246,20 @@ def connect() -> Iterator[Callable[..., AppCaller]]:
         app.state.service.close()
 
 
+@pytest.fixture(scope="module")
+def make_caller() -> Iterator[Callable[[Store], AppCaller]]:
+    """What makes the app of a store that a whole module calls."""
+    made: list[FastAPI] = []
+
+    def make(store: Store) -> AppCaller:
+        made.append(create_app(settings_for(store), store))
+        return AppCaller(made[-1])
+
+    yield make
+    for app in made:
+        app.state.service.close()
+
+
 @contextmanager
 def running(app: FastAPI) -> Iterator[str]:
     """Serve `app` by uvicorn on a free port, in a thread; yield its address."""
