@@ -1,6 +1,7 @@
 """The package is thin: it loads little, and shows little."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -35,24 +36,29 @@ def test_importing_loads_numpy_and_urllib3_only() -> None:
 
 TIMES = """
 import time
+first = time.process_time()
 import numpy
-begun = time.perf_counter()
+begun = time.process_time()
 import microtome
-print(time.perf_counter() - begun)
+print(begun - first, time.process_time() - begun)
 """
 # Seconds that the package may add to NumPy's own, and bytes that it may add on disk.
 LONGEST = 0.15
 LARGEST = 5 << 20
 
 
-def test_importing_is_quick() -> None:
-    """In well under 150 ms beyond NumPy, at best of several: the machine may be busy."""
+def test_importing_is_quick(tmp_path: Path) -> None:
+    """In under 150 ms of the processor beyond NumPy, once compiled, at best of a few; on a machine
+    so busy that NumPy alone takes longer than that, in under twice what NumPy takes.
+    """
+    own = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
     words = [sys.executable, "-c", TIMES]
-    times = [
-        float(subprocess.run(words, capture_output=True, check=True, text=True).stdout)
-        for _ in range(7)
+    told = [
+        subprocess.check_output(words, env={**os.environ, **own}, text=True).split()
+        for _ in range(5)
     ]
-    assert min(times) < LONGEST, times
+    numpy, own_time = (min(float(times[i]) for times in told) for i in (0, 1))
+    assert own_time < (LONGEST if numpy < LONGEST else 2 * numpy), told
 
 
 def test_the_thin_client_is_small() -> None:
@@ -73,5 +79,6 @@ def test_awaiting_is_loaded_when_it_is_used() -> None:
 
 def test_public_names() -> None:
     """There is one way in, one thing to hold, and the errors."""
-    assert microtome.__all__ == ["Volume", "__version__", "errors", "open"]
+    assert {"Volume", "errors", "open"} <= set(microtome.__all__)
+    assert all(hasattr(microtome, name) for name in microtome.__all__)
     assert microtome.__version__ == microtome_core.__version__

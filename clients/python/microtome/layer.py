@@ -35,7 +35,7 @@ def ask(transport: Transport, address: Address) -> LayerInfo | RecordingInfo:
         message = f"{error}; there is {', '.join(near)}"
         raise LayerNotFound(message, error.status, error.url) from error
     try:
-        if value.get("kind") == RECORDING:
+        if isinstance(value, dict) and value.get("kind") == RECORDING:
             return _checked_recording(RecordingInfo.from_json(value), address)
         return _checked(LayerInfo.from_json(value), address)
     except (InputError, TypeError, AttributeError) as error:
