@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numcodecs
 import numpy as np
 import zstandard
 from starlette.responses import Response
@@ -25,6 +27,10 @@ from microtome_service.together import together
 from microtome_service.view import View
 
 STREAMED = (*PLAIN, FORMATS["zstd"])
+# Of many boxes: each is a Blosc buffer, or several.
+BATCHED = (*STREAMED, FORMATS["blosc"])
+# What a Blosc buffer holds at most; its own limit is 2 GiB.
+_BUFFER = 256 << 20
 # What an error calls a region, and the region; those of one piece are read side by side.
 Piece = Sequence[tuple[str, Region]]
 Loader = Callable[[], Coroutine[Any, Any, Parts]]
@@ -127,22 +133,36 @@ def _loaders(
     service: Service, layer: Layer, level: int, plan: Plan, media_type: str
 ) -> Iterator[Loader]:
     """Yield what reads and encodes each piece; each must be done before the next."""
-    compressor = None
-    if media_type not in PLAIN:
-        # The length stands in the frame, so that any reader can make room for it.
-        compressor = zstandard.ZstdCompressor(level=1).compressobj(size=plan.nbytes)
+    encoder = _encoder(layer, plan, media_type)
     left = plan.nbytes
     for piece in plan.pieces:
         left -= sum(region.size for _, region in piece) * np.dtype(layer.info.dtype).itemsize
 
         async def load(piece: Piece = piece, last: bool = left == 0) -> Parts:
             parts = await _read_piece(layer, level, piece, service.limits.seconds)
-            if compressor is None:
+            if encoder is None:
                 return parts
             with span("encode"):
-                return await service.compute(_compress, compressor, parts, last)
+                return await service.compute(encoder, parts, last)
 
         yield load
+
+
+def _encoder(layer: Layer, plan: Plan, media_type: str) -> Callable[[Parts, bool], Parts] | None:
+    """Return what encodes pieces in turn, and is told which is the last; None for plain ones."""
+    if media_type in PLAIN:
+        return None
+    if media_type == FORMATS["blosc"]:
+        return partial(_pack, np.dtype(layer.info.dtype).itemsize)
+    # The length stands in the frame, so that any reader can make room for it.
+    return partial(_compress, zstandard.ZstdCompressor(level=1).compressobj(size=plan.nbytes))
+
+
+def _pack(itemsize: int, parts: Parts, _: bool) -> Parts:
+    """Return Blosc buffers, as chunks are stored: for those whose link is slow."""
+    codec = numcodecs.Blosc(cname="zstd", clevel=3, shuffle=numcodecs.Blosc.BITSHUFFLE)
+    pieces = (part[i : i + _BUFFER] for part in parts for i in range(0, len(part), _BUFFER))
+    return tuple(codec.encode(np.frombuffer(piece, f"V{itemsize}")) for piece in pieces)
 
 
 def _compress(compressor: Any, parts: Parts, last: bool) -> Parts:  # noqa: ANN401 - zstandard's own

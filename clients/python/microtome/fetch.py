@@ -16,6 +16,7 @@ from microtome.body import Body
 from microtome.encodings import LEAST, Chunks, Inflated, Unfit, choose, has_zstd, unpack
 from microtome.errors import LayerChanged, WrongAnswer
 from microtome.indexing import Cut
+from microtome.packed import Unpacked, has_blosc
 from microtome.parts import Part, plan
 from microtome.stopping import stop_event
 from microtome.transport import Transport
@@ -26,7 +27,7 @@ from microtome_core.wire import LevelInfo
 T = TypeVar("T")
 
 _SCRATCH = 256 << 10
-RAW, ZSTD = "application/octet-stream", "application/zstd"
+RAW, ZSTD, BLOSC = "application/octet-stream", "application/zstd", "application/blosc"
 CHUNKS = "application/vnd.microtome.chunks"
 # Chunks reach beyond a region, and barely ever are larger than what they hold.
 _CHUNKS_MORE = 256 << 20
@@ -99,8 +100,7 @@ class Source:
     ) -> None:
         """Receive many boxes by one request, each in a block of its own."""
         nbytes = sum(block.nbytes for block in blocks)
-        zstd = self.transport.link.slow and nbytes >= LEAST and has_zstd()
-        url = f"{self.api}/cutouts?level={self.number}&format={'zstd' if zstd else 'raw'}"
+        url = f"{self.api}/cutouts?level={self.number}&format={self._form_together(nbytes)}"
         boxes = [list(zip(region.start, region.stop, strict=True)) for region in regions]
         body = json.dumps({"boxes": boxes}).encode()
         self.transport.post(url, body, partial(self._receive_together, blocks), stop=stop)
@@ -129,6 +129,14 @@ class Source:
             return "raw"
         level = self.level
         return choose(link.transfer, region, level.chunk, level.shape, self.dtype.itemsize)
+
+    def _form_together(self, nbytes: int) -> str:
+        link = self.transport.link
+        if not link.slow or nbytes < LEAST:
+            return "raw"
+        if link.transfer != "zstd" and has_blosc():
+            return "blosc"
+        return "zstd" if has_zstd() else "raw"
 
     def _unpack(self, out: NDArray[Any], part: Part, body: Body) -> None:
         check_kind(body, CHUNKS)
@@ -159,10 +167,10 @@ class Source:
             "X-Microtome-Dtype": self.dtype.name,
         })  # fmt: skip
         nbytes = sum(block.nbytes for block in blocks)
-        compressed = check_kind(body, RAW, ZSTD) == ZSTD
-        if not compressed and body.length not in (None, nbytes):
+        kind = check_kind(body, RAW, ZSTD, BLOSC)
+        if kind == RAW and body.length not in (None, nbytes):
             raise WrongAnswer(f"{body.url}: the answer has {body.length} bytes, expected {nbytes}")
-        voxels = Inflated(body) if compressed else body
+        voxels = _decoded(body, kind, nbytes)
         for block in blocks:
             pour(voxels, block)
         voxels.end()
@@ -175,6 +183,13 @@ class Source:
         block = np.empty(len(places), values.dtype)
         pour(body, block)
         values[places] = block
+
+
+def _decoded(body: Body, kind: str, nbytes: int) -> Body | Inflated | Unpacked:
+    """Return what a body of a kind holds, which is `nbytes` of voxels."""
+    if kind == BLOSC:
+        return Unpacked(body, nbytes)
+    return Inflated(body) if kind == ZSTD else body
 
 
 def check_kind(body: Body, *expected: str) -> str:
@@ -238,7 +253,7 @@ def check_version(body: Body, version: str) -> None:
         raise LayerChanged(f"{body.url}: the layer has changed since it was opened: open it again")
 
 
-def pour(body: Body | Inflated, target: NDArray[Any]) -> None:
+def pour(body: Body | Inflated | Unpacked, target: NDArray[Any]) -> None:
     """Read as many bytes as `target` holds into it, in C order.
 
     A contiguous target receives them in place; any other through a scratch buffer that stays in

@@ -13,11 +13,11 @@ from microtome_service.problems import responses
 from microtome_service.reader import cost_of, find_level
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, grouped
-from microtome_service.streaming import STREAMED, stream
+from microtome_service.streaming import BATCHED, stream
 from microtome_service.upload import check_length, read_body
 from microtome_service.versions import Version, check_version
 
-_NAMES = [name for name, media_type in FORMATS.items() if media_type in STREAMED]
+_NAMES = [name for name, media_type in FORMATS.items() if media_type in BATCHED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class BatchQuery:
         str | None,
         Query(
             description="`npy`, for boxes of one shape, is an array of one axis more; `raw` is the "
-            "voxels of one box after another; `zstd` is `raw`, compressed. npy by default.",
+            "voxels of one box after another; `zstd` is `raw`, compressed; `blosc` is each box as "
+            "one buffer or more. npy by default.",
             examples=["npy"],
             json_schema_extra={"enum": [*_NAMES, None]},
         ),
@@ -77,7 +78,7 @@ async def post_cutouts(
 
 def _media_type(name: str | None, accept: str | None) -> str:
     media_type = choose_media_type(name, accept)
-    if media_type not in STREAMED:
+    if media_type not in BATCHED:
         raise InputError(f"{media_type} holds one cutout: expected format={', '.join(_NAMES)}")
     return media_type
 
@@ -97,7 +98,7 @@ def router() -> APIRouter:
         responses={
             200: {
                 "description": "The voxels of one box after another.",
-                "content": dict.fromkeys(STREAMED, binary),
+                "content": dict.fromkeys(BATCHED, binary),
             },
             **responses(400, 404, 406, 408, 409, 413, 422, 429, 503),
         },
