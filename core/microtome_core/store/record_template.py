@@ -51,7 +51,8 @@ def template(place: str, record: Mapping[str, Any], *, of_layer: bool = True) ->
     """
     lines = [_HEAD.format(place=place)]
     for name, field in Record.model_fields.items():
-        if name in DERIVED or (name in OF_LAYER and not of_layer):
+        # Nobody fills in a matrix: registrations have a command of their own.
+        if name in (*DERIVED, "registrations") or (name in OF_LAYER and not of_layer):
             continue
         lines += _field(name, field, record.get(name), 0)
     return "".join(f"{line}\n" if not line.endswith("\n") else line for line in lines)
