@@ -18,7 +18,7 @@ LAYER = "samples/real/file"
 
 
 @pytest.mark.parametrize(("name", "options"), [
-    ("czi/czitools/CellDivision_T3_Z5_CH2_X240_Y170_comp1.czi", ()),
+    ("czi/czitools/CellDivision_T3_Z5_CH2_X240_Y170_comp1.czi", ("--voxel-size", "3,0.4,0.2")),
     ("nd2/cluster.nd2", ()),
     ("oib/test.oib", ()),
     ("ome_tiff/ome-files/2010-06-18x24y5z1t2c8b-text.ome.tiff", ("--unit", "pixel")),
