@@ -7,6 +7,7 @@ sizes are in micrometers. The record is an extension of the header, a comment th
 import json
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -47,7 +48,7 @@ def export_nifti(cut: Cut, path: Path, *, overwrite: bool = False) -> list[Path]
 def _head(cut: Cut) -> bytes:
     last = max(_FIVE.index(axis) for axis in cut.axes)
     shape = tuple(cut.extent(axis) for axis in _FIVE[: last + 1])
-    kind = nibabel.Nifti2Header if max(shape) > _MOST else nibabel.Nifti1Header
+    kind: Any = nibabel.Nifti2Header if max(shape) > _MOST else nibabel.Nifti1Header
     header = kind(endianness="<")
     header.set_data_dtype(little_endian(cut.dtype))
     header.set_data_shape(shape)

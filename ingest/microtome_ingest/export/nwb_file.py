@@ -34,7 +34,7 @@ _SUBJECT = (
     "subject_id", "species", "sex", "age", "age__reference", "description", "genotype", "strain",
     "weight",
 )  # fmt: skip
-_DEVICE = ("description", "manufacturer", "serial_number")
+_DEVICE = ("description", "serial_number")
 _PARTS = (
     "objective_lens", "excitation_source", "excitation_filter", "dichroic_mirror", "photodetector",
     "emission_filter",
@@ -105,26 +105,22 @@ def add_rig(
 
 
 def _microscope(told: dict[str, Any]) -> Microscope:
-    model = {
-        key: str(told[f"model_{key}"]) for key in ("name", "number") if told.get(f"model_{key}")
-    }
+    known = {key: str(told[key]) for key in ("serial_number", "technique") if told.get(key)}
+    modelled = any(told.get(key) for key in ("manufacturer", "model_name", "model_number"))
     return Microscope(
         name=_plain(str(told.get("name") or "microscope")),
         description=str(told.get("description") or "Nothing more is known of the microscope."),
-        **{
-            key: str(told[key])
-            for key in ("manufacturer", "serial_number", "technique")
-            if told.get(key)
-        },
-        **({"model": _model(told, model)} if model else {}),
+        **{**known, **({"model": _model(told)} if modelled else {})},
     )
 
 
-def _model(told: dict[str, Any], model: dict[str, str]) -> MicroscopeModel:
+def _model(told: dict[str, Any]) -> MicroscopeModel:
+    """Return the model, which alone tells its maker: a device's own field is deprecated."""
+    number = told.get("model_number")
     return MicroscopeModel(
-        name=_plain(model.get("name") or model["number"]),
+        name=_plain(str(told.get("model_name") or number or "microscope model")),
         manufacturer=str(told.get("manufacturer") or UNKNOWN),
-        **({"model_number": model["number"]} if "number" in model else {}),
+        **({"model_number": str(number)} if number else {}),
     )
 
 
@@ -139,7 +135,7 @@ def _part(nwb: NWBFile, name: str, told: dict[str, Any]) -> Any:  # noqa: ANN401
     more = _without(told, ("name", "description", *fields))
     words = ". ".join(filter(None, [str(told.get("description") or ""), more]))
     part = kind(
-        name=_plain(str(told.get("name") or name)),
+        name=plain_name(str(told.get("name") or name), list(nwb.devices)),
         **{**fields, "description": words or f"Nothing more is known of the {name}."},
     )
     nwb.add_device(part)

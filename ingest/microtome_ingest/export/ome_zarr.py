@@ -13,6 +13,7 @@ import numpy as np
 
 from microtome_core.axes import check_axes
 from microtome_core.layout import choose_layout
+from microtome_core.store.binning import Method
 from microtome_core.store.empty import write_empty
 from microtome_core.store.layer import create_document
 from microtome_core.store.ledger import Entry, Ledger
@@ -98,7 +99,7 @@ def _plan(cut: Cut) -> Plan:
         tuple(map(min, cut.chunk, cut.shape)),
     )
     layout = choose_layout(cut.axes, cut.shape, cut.scale, cut.dtype.itemsize, least=_SHARD)
-    method = "mode" if cut.info.kind == "labels" else "mean"
+    method: Method = "mode" if cut.info.kind == "labels" else "mean"
     return make_plan(spec, layout, Policy(method=method, batch_bytes=_SHARD))
 
 
