@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from microtome.choice import cut_of
 from microtome.described import Described
 from microtome.errors import RegionError, WrongAnswer
 from microtome.indexing import Cut
+from microtome.named import cut_of
 from microtome_core.axes import spatial
 from microtome_core.coordinates import transform_points
 from microtome_core.errors import InputError
