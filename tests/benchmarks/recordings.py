@@ -1,4 +1,4 @@
-"""A recording in a local store, beside numpy reading the folder that it was made of, and its zip."""
+"""A recording in a local store, beside numpy reading its folder, and its zip."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ import numpy as np
 from microtome_core.names import LayerId
 from microtome_core.store.location import Store
 from microtome_core.store.recording import Recording
+from microtome_core.store.recording_pieces import Trial
 from microtome_core.store.recordings import is_recording, read_recording
 from microtome_ingest.files import Files
 from microtome_ingest.observer import Observer
@@ -41,28 +42,19 @@ def measure(folder: Path) -> list[Row]:
 
 def _trials(recording: Recording, source: Path) -> list[Row]:
     """Read trials in random order, all variables of each; withheld responses by neither."""
-    wanted = [
-        [variable for variable, piece in trial.pieces.items() if piece.state == "stored"]
-        for trial in recording.trials
-    ]
+    wanted = [_stored(trial) for trial in recording.trials]
     order = np.random.default_rng(0).permutation(len(wanted)).tolist()
-    size = sum(p.nbytes for t in recording.trials for p in t.pieces.values() if p.state == "stored")
+    size = sum(t.pieces[name].nbytes for t in recording.trials for name in _stored(t))
 
-    def theirs() -> None:
-        for trial in order:
-            for variable in wanted[trial]:
-                np.load(source / f"data/{variable}/{trial}.npy")
-
-    def ours() -> None:
-        for trial in order:
-            for variable in wanted[trial]:
-                recording.load(variable, trial)
-
-    def together() -> None:
-        for first in range(0, len(order), TOGETHER):
-            _load_all(recording, order[first : first + TOGETHER], wanted)
-
-    one, many, numpy = _in_turn([ours, together, theirs])
+    pairs = [(trial, name) for trial in order for name in wanted[trial]]
+    groups = [order[first : first + TOGETHER] for first in range(0, len(order), TOGETHER)]
+    one, many, numpy = _in_turn(
+        [
+            lambda: [recording.load(name, trial) for trial, name in pairs],
+            lambda: [_load_all(recording, group, wanted) for group in groups],
+            lambda: [np.load(source / f"data/{name}/{trial}.npy") for trial, name in pairs],
+        ]
+    )
     named = "numpy, the npy folder"
     rates = [size / 1e6 / seconds for seconds in (one, many, numpy)]
     note = f"{len(order) / one:.0f} and {len(order) / numpy:.0f} trials a second"
@@ -71,6 +63,10 @@ def _trials(recording: Recording, source: Path) -> list[Row]:
         Row("random trials of a recording", rates[0], named, rates[2], 0.8, note),
         Row(f"random trials, {TOGETHER} at once", rates[1], named, rates[2], 0.8, batch),
     ]
+
+
+def _stored(trial: Trial) -> list[str]:
+    return [name for name, piece in trial.pieces.items() if piece.state == "stored"]
 
 
 def _load_all(recording: Recording, trials: Sequence[int], wanted: Sequence[Sequence[str]]) -> None:
@@ -110,7 +106,7 @@ def _sizes(store: Store, zipped: Path) -> Row:
                note=note)  # fmt: skip
 
 
-def _in_turn(works: Sequence[Callable[[], None]]) -> list[float]:
+def _in_turn(works: Sequence[Callable[[], object]]) -> list[float]:
     """Return the median seconds of each, taken in turn."""
     seconds: list[list[float]] = [[] for _ in works]
     for _ in range(ROUNDS):
