@@ -17,6 +17,7 @@ import pytest
 from microtome_cli.main import main
 from microtome_ingest.sample import write_sample
 from tests.bossdb_server import be_nobody
+from tests.sensorium_folders import Mouse, write_folder
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,6 +49,7 @@ def desk(
         _ingest(folder, files.image, root, f"{brain}/brain")
         options = ("--kind", "labels", "--labels-of", "brain")
         _ingest(folder, files.labels, root, f"{brain}/neurons", *options)
+    _ingest(folder, write_folder(folder / "mouse", Mouse()), "store", "sensorium/mouse-a")
     port = unused_port()
     with _serve(folder / "demo-root", port) as server:
         try:

@@ -39,7 +39,7 @@ _NAME = "recording"
 _TRIALS = "microtome_ingest.sources.trials"
 # What only volumes have.
 _FOREIGN = ("axes", "voxel_size", "unit", "channels", "colors", "scene", "labels_of", "chunk",
-            "shard", "levels", "workers", "scheduler", "array_index")  # fmt: skip
+            "shard", "levels", "metadata", "workers", "scheduler", "array_index")  # fmt: skip
 
 
 def wanted(arguments: argparse.Namespace) -> bool:
