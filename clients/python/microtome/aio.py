@@ -16,6 +16,7 @@ from typing import Any, SupportsIndex, TypeVar
 from numpy.typing import ArrayLike
 
 from microtome import volume as blocking
+from microtome.errors import AddressError
 from microtome.stopping import stopping
 
 T = TypeVar("T")
@@ -32,6 +33,8 @@ async def open(  # noqa: A001 - as microtome.open
     pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="microtome-aio")
     try:
         opened = await _run(pool, partial(blocking.open, url, **options))
+        if not isinstance(opened, blocking.Volume):
+            raise AddressError(f"{url}: a recording: open it by microtome.open, in a thread")
     except BaseException:
         pool.shutdown(wait=False)
         raise
