@@ -32,13 +32,18 @@ async def open(  # noqa: A001 - as microtome.open
     """Open a layer; parameters and errors are those of `microtome.open`."""
     pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="microtome-aio")
     try:
-        opened = await _run(pool, partial(blocking.open, url, **options))
-        if not isinstance(opened, blocking.Volume):
-            raise AddressError(f"{url}: a recording: open it by microtome.open, in a thread")
+        opened = await _run(pool, partial(_volume, url, **options))
     except BaseException:
         pool.shutdown(wait=False)
         raise
     return AsyncVolume(opened, pool)
+
+
+def _volume(url: str, **options: Any) -> blocking.Volume:  # noqa: ANN401 - likewise
+    opened = blocking.open(url, **options)
+    if not isinstance(opened, blocking.Volume):
+        raise AddressError(f"{url}: a recording: open it by microtome.open, in a thread")
+    return opened
 
 
 async def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
