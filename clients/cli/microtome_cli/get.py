@@ -53,6 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
         timeout=arguments.timeout,
         retries=arguments.retries,
     )
+    if not isinstance(volume, microtome.Volume):
+        raise InputError(
+            f"{volume.id} is a recording, whose trials have unequal lengths: read it in Python, or "
+            f"one variable of a trial with curl -O {volume.address.api}/trials/0/VARIABLE"
+        )
     block = described(volume, words, arguments.unit)
     out: Path = arguments.out
     writer = _writer(out)

@@ -2,10 +2,13 @@
 
 import argparse
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from microtome.display import voxel_text
+from microtome.recording import variable_text
 from microtome_cli.remote import add_service_arguments, find, transport_of
+from microtome_core.trials import RECORDING, RecordingInfo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,22 +19,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what is there, a line each: datasets, layers, or the levels of a layer."""
+    """Print what is there, a line each: datasets, layers, the levels of a layer, or variables."""
     _, _, said = find(transport_of(arguments), arguments.url)
     if arguments.json:
         print(json.dumps(said, indent=2))
         return 0
-    if "levels" in said and isinstance(said["levels"], list):
+    for line in _lines(said):
+        print(line)
+    return 0
+
+
+def _lines(said: dict[str, Any]) -> Iterator[str]:
+    if said.get("kind") == RECORDING:
+        yield from _recording_lines(RecordingInfo.from_json(said))
+    elif isinstance(said.get("levels"), list):
         for number, level in enumerate(said["levels"]):
-            print(f"{number}  {_sizes(said, level['shape'], level['scale'])}")
+            yield f"{number}  {_sizes(said, level['shape'], level['scale'])}"
     elif "layers" in said:
-        for layer in said["layers"]:
-            print(_layer(layer))
+        yield from map(_layer, said["layers"])
+        yield from map(_recording, said.get("recordings", ()))
     else:
         for dataset in said["datasets"]:
-            layers = (each["id"].rpartition("/")[2] for each in dataset["layers"])
-            print(f"{dataset['id']}  {' '.join(layers)}")
-    return 0
+            both = [*dataset["layers"], *dataset.get("recordings", ())]
+            layers = (each["id"].rpartition("/")[2] for each in both)
+            yield f"{dataset['id']}  {' '.join(layers)}"
+
+
+def _recording_lines(info: RecordingInfo) -> Iterator[str]:
+    tiers = ", ".join(f"{tier} {count}" for tier, count in info.tiers.items())
+    yield f"{info.trials} trials ({tiers}), {info.neurons} neurons"
+    for variable in info.variables:
+        yield f"{variable.name}  {variable_text(variable)}"
+
+
+def _recording(recording: dict[str, Any]) -> str:
+    if "error" in recording:
+        return f"{recording['id']}  damaged: {recording['error']}"
+    names = ", ".join(recording["variables"])
+    counts = f"{recording['trials']} trials, {recording['neurons']} neurons"
+    return f"{recording['id']}  {recording['kind']}  {counts}: {names}"
 
 
 def _layer(layer: dict[str, Any]) -> str:

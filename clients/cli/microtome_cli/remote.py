@@ -6,6 +6,7 @@ from typing import Any
 
 from microtome.errors import AddressError, InputError, MicrotomeError, NotFound, WrongAnswer
 from microtome.transport import Patience, Transport
+from microtome_core.trials import RECORDING
 
 _LIMIT = 64 << 20
 # Collection, dataset and layer may follow the address of a service.
@@ -38,7 +39,7 @@ def find(transport: Transport, url: str) -> tuple[str, tuple[str, ...], Any]:
     ----------
     transport : Transport
     url : str
-        Of a service, a collection, a dataset or a layer; of a page or of its JSON.
+        Of a service, a collection, a dataset, a layer or a recording; of a page or of its JSON.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def _split(url: str) -> tuple[str, list[str]]:
 def _ask(transport: Transport, base: str, names: tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON
     if len(names) > 1:
         said = _json(transport, f"{base}/api/datasets/{'/'.join(names)}")
-        field = "layers" if len(names) == 2 else "levels"
+        field = "layers" if len(names) == 2 else _field(said)
     else:
         said, field = _pages(transport, base), "datasets"
         if names:
@@ -87,6 +88,12 @@ def _ask(transport: Transport, base: str, names: tuple[str, ...]) -> Any:  # noq
     if not isinstance(said, dict) or not isinstance(said.get(field), list):
         raise WrongAnswer(f"{base}: no microtome service")
     return said
+
+
+def _field(said: object) -> str:
+    """Return what a layer's JSON has: levels, or of a recording variables."""
+    recording = isinstance(said, dict) and said.get("kind") == RECORDING
+    return "variables" if recording else "levels"
 
 
 def _pages(transport: Transport, base: str) -> dict[str, Any]:

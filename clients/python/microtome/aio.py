@@ -16,6 +16,7 @@ from typing import Any, SupportsIndex, TypeVar
 from numpy.typing import ArrayLike
 
 from microtome import volume as blocking
+from microtome.errors import AddressError
 from microtome.stopping import stopping
 
 T = TypeVar("T")
@@ -31,11 +32,18 @@ async def open(  # noqa: A001 - as microtome.open
     """Open a layer; parameters and errors are those of `microtome.open`."""
     pool = ThreadPoolExecutor(_CALLS, thread_name_prefix="microtome-aio")
     try:
-        opened = await _run(pool, partial(blocking.open, url, **options))
+        opened = await _run(pool, partial(_volume, url, **options))
     except BaseException:
         pool.shutdown(wait=False)
         raise
     return AsyncVolume(opened, pool)
+
+
+def _volume(url: str, **options: Any) -> blocking.Volume:  # noqa: ANN401 - likewise
+    opened = blocking.open(url, **options)
+    if not isinstance(opened, blocking.Volume):
+        raise AddressError(f"{url}: a recording: open it by microtome.open, in a thread")
+    return opened
 
 
 async def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:

@@ -1,0 +1,42 @@
+"""``microtome ls`` and ``get`` of a recording, against a live service."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from microtome_cli.main import main
+from microtome_core.store.location import Store
+from microtome_service.app import create_app
+from microtome_service.settings import Settings
+from tests.recording_made import make_recording
+from tests.service.conftest import running
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A service with a recording."""
+    store = Store("memory://ls")
+    make_recording(store, "demo/sensorium/mouse")
+    with running(create_app(Settings(root=store.url), store)) as url:
+        yield url
+
+
+def test_recordings_are_listed(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside layers in datasets, with their counts; of one its tiers and variables."""
+    assert main(["ls", address]) == 0
+    assert capsys.readouterr().out == "demo/sensorium  mouse\n"
+    assert main(["ls", f"{address}/demo/sensorium"]) == 0
+    assert "mouse  recording  14 trials, 12 neurons: videos" in capsys.readouterr().out
+    assert main(["ls", f"{address}/demo/sensorium/mouse"]) == 0
+    assert "responses  neuron 12 × time, float32, 30 Hz" in capsys.readouterr().out
+
+
+def test_a_recording_is_no_file_to_get(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error says how to read one."""
+    words = ["get", f"{address}/demo/sensorium/mouse", "--out", str(tmp_path / "x.npy")]
+    assert main(words) == 2
+    assert "/trials/0/" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
