@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nrrd
@@ -16,7 +17,7 @@ from ome_zarr_models import open_ome_zarr
 from microtome.indexing import Cut
 from microtome.order import in_order
 from microtome_cli import get
-from microtome_cli.blocks import planes, slabs
+from microtome_cli.blocks import Block, placed, planes
 from microtome_cli.main import main
 from tests.client.served import Served, serving
 
@@ -171,6 +172,11 @@ def test_a_layer_tells_of_itself(
     assert main(["info", str(tmp_path / "f.npy"), "--json"]) == 0
 
 
+BLOCK = Block(
+    "demo", "zyx", (), np.dtype("int64"), (), (), (), (), "image", (), Cut((), ())
+)  # fmt: skip
+
+
 @given(
     shape=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     start=st.integers(0, 5),
@@ -190,4 +196,8 @@ def test_parts_follow_one_another(shape: list[int], start: int, chunk: int, most
     assert np.array_equal(np.concatenate([p.reshape(-1) for p in parts()]), whole.reshape(-1))
     assert all(p.nbytes <= max(most, 8) for p in parts())
     assert np.array_equal(np.stack(list(planes(parts(), tuple(shape[1:])))), whole)
-    assert np.array_equal(np.concatenate(list(slabs(parts(), tuple(shape[1:]), chunk))), whole)
+    block = replace(BLOCK, shape=tuple(shape), cut=cut)
+    laid = np.full(shape, -1)
+    for where, part in placed(parts(), block):
+        laid[where] = part
+    assert np.array_equal(laid, whole)

@@ -233,23 +233,22 @@ def zarr(path: Path, block: Block, parts: Parts) -> None:
         chunks=tuple(map(min, block.chunk, block.shape)),
         dimension_names=list(block.axes),
     )
+    for where, part in placed(parts, block):
+        array[where] = part
+
+
+def placed(parts: Parts, block: Block) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
+    """Yield parts that follow one another in C order, each with its place in the whole."""
     at = 0
-    # Written in whole rows of chunks along the first axis, which are read again for none.
-    for slab in slabs(parts, block.shape[1:], min(block.chunk[0], block.shape[0])):
-        array[at : at + len(slab)] = slab
-        at += len(slab)
-
-
-def slabs(parts: Parts, inner: tuple[int, ...], depth: int) -> Iterator[NDArray[Any]]:
-    """Yield parts that follow one another in C order as blocks of `depth` along the first axis."""
-    held: list[NDArray[Any]] = []
-    for plane in planes(parts, inner):
-        held.append(plane)
-        if len(held) == depth:
-            yield np.stack(held)
-            held = []
-    if held:
-        yield np.stack(held)
+    kept = [i for i, dropped in enumerate(block.cut.dropped) if not dropped]
+    for part in parts:
+        extents = tuple(part.shape[i] for i in kept)
+        start = np.unravel_index(at, block.shape)
+        yield (
+            tuple(slice(int(low), int(low) + n) for low, n in zip(start, extents, strict=True)),
+            part.reshape(extents),
+        )
+        at += part.size
 
 
 def ome_zarr(block: Block) -> dict[str, Any]:
