@@ -4,15 +4,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from microtome.choice import cut_of
 from microtome.described import Described
 from microtome.errors import RegionError, WrongAnswer
 from microtome.indexing import Cut
+from microtome.named import cut_of
 from microtome_core.axes import spatial
 from microtome_core.coordinates import transform_points
 from microtome_core.errors import InputError
