@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Never, TypeVar
 
+import numpy as np
 from pydantic_core import to_json
 
 from microtome_core.axes import check_axes
@@ -331,8 +332,7 @@ class Catalog:
                 if find_layer(self._store, layer_id) is None:
                     raise NotFound(f"no layer {layer_id}") from None
                 raise NotFound(f"{layer_id} has voxels and no trials") from None
-            # What will be sent must be JSON, of which NaN is no part.
-            json.loads(to_json(found.record), parse_constant=_refuse)
+            _check_recording(found)
             self._root.note()
         return found
 
@@ -398,6 +398,29 @@ def _check_servable(layer: Layer) -> None:
         raise InputError(f"a record of type {type(info.attrs).__name__}: expected an object")
     # What will be sent must be JSON, of which NaN is no part.
     json.loads(to_json(info), parse_constant=_refuse)
+
+
+def _check_recording(recording: Recording) -> None:
+    """Refuse a document that contradicts itself or its arrays, before anybody relies on it.
+
+    Raises
+    ------
+    InputError, ValueError, TypeError, LookupError
+    """
+    if not isinstance(recording.record, dict):
+        raise InputError(f"a record of type {type(recording.record).__name__}: expected an object")
+    # What will be sent must be JSON, of which NaN is no part.
+    json.loads(to_json(recording.record), parse_constant=_refuse)
+    for name, facts in recording.variables.items():
+        for stored in facts.arrays:
+            for path in filter(None, (stored.path, stored.by_row)):
+                array = recording.arrays[path]
+                said = (np.dtype(stored.dtype), (*stored.shape,))
+                if said != (array.dtype.numpy_dtype, array.shape[:-1]):
+                    raise InputError(f"{name}: {path} is not of the dtype and shape that are told")
+    for trial in recording.trials:  # made of pieces, each of an array that there is
+        if any(piece.state == "stored" and piece.array < 0 for piece in trial.pieces.values()):
+            raise InputError(f"trial {trial.number}: stored, and in no array")
 
 
 def _refuse(constant: str) -> Never:

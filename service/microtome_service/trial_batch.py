@@ -1,7 +1,8 @@
 """Many trials in one answer: what a request lists, and the groups in which it is read."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -14,7 +15,7 @@ from microtome_service.reader import Limits
 from microtome_service.recordings import NEURON
 from microtome_service.streaming import slab_sizes
 from microtome_service.trial_parts import Part, check_part
-from microtome_service.trials import check_trial, part_of
+from microtome_service.trials import Rows, check_trial, parse_neurons, part_of
 
 # Bytes that are read while as many are sent.
 _GROUP = 8 << 20
@@ -61,11 +62,14 @@ class Group:
         Of their values.
     transient : int
         Bytes that stand beside these while they are read.
+    decoded : int
+        Bytes of the chunks that are decoded for them.
     """
 
     parts: tuple[Part, ...]
     nbytes: int
     transient: int
+    decoded: int
 
 
 def parse(body: bytes) -> Asked:
@@ -106,16 +110,23 @@ def choose_parts(recording: Recording, asked: Asked, most: int) -> list[tuple[It
             "ask for fewer at a time"
         )
     found: list[tuple[Item, Part | None]] = []
+    # A long list of neurons, times thousands of trials, would fill memory.
+    once = cache(parse_neurons)
     for place, number in enumerate(asked.trials):
         try:
-            found += _of_trial(recording, asked, place, number, names)
+            found += _of_trial(recording, asked, place, number, names, once)
         except (RegionError, NotFound) as error:
             raise type(error)(f"trials.{place}: {error}") from error
     return found
 
 
 def _of_trial(
-    recording: Recording, asked: Asked, place: int, number: int, names: Sequence[str]
+    recording: Recording,
+    asked: Asked,
+    place: int,
+    number: int,
+    names: Sequence[str],
+    parse: Callable[[str, int], Rows],
 ) -> Iterator[tuple[Item, Part | None]]:
     window = asked.windows[place] if asked.windows else None
     pieces = check_trial(recording, number).pieces
@@ -125,7 +136,7 @@ def _of_trial(
             continue
         neurons = asked.neurons if recording.variables[name].axes[0] == NEURON else None
         try:
-            part = part_of(recording, number, name, window, neurons)
+            part = part_of(recording, number, name, window, neurons, parse)
         except Withheld:
             piece = pieces[name]
             dtype = piece.dtype or "float32"  # of no values
@@ -145,15 +156,16 @@ def group_parts(parts: Iterable[Part], limits: Limits) -> list[Group]:
     room = min(slab_sizes(limits)[0], _GROUP)
     groups: list[Group] = []
     held: list[Part] = []
-    nbytes = transient = 0
+    nbytes = transient = decoded = 0
     for part in parts:
         cost = check_part(part, limits)
         beside = cost.held - part.nbytes
         if held and (nbytes + part.nbytes > room or transient + beside > 2 * room):
-            groups.append(Group(tuple(held), nbytes, transient))
-            held, nbytes, transient = [], 0, 0
+            groups.append(Group(tuple(held), nbytes, transient, decoded))
+            held, nbytes, transient, decoded = [], 0, 0, 0
         held.append(part)
         nbytes, transient = nbytes + part.nbytes, transient + beside
+        decoded += cost.decoded
     if held:
-        groups.append(Group(tuple(held), nbytes, transient))
+        groups.append(Group(tuple(held), nbytes, transient, decoded))
     return groups

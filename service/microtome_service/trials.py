@@ -1,7 +1,7 @@
 """Which trials, samples and neurons a request asks for."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from microtome_core.errors import InputError, NotFound, RegionError
 from microtome_core.store.recording import Recording
@@ -12,6 +12,9 @@ from microtome_service.trial_parts import Part, RowPart
 _RANGE = re.compile(r"([0-9]{0,18}):([0-9]{0,18})")
 _LIST = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})*")
 UNKNOWN = "unknown"
+
+# The rows to read, and which of these are wanted.
+Rows = tuple[slice, tuple[int, ...] | None]
 
 
 def choose_trials(
@@ -77,6 +80,7 @@ def part_of(
     variable: str,
     window: str | tuple[int, int] | None = None,
     neurons: str | None = None,
+    parse: Callable[[str, int], Rows] | None = None,
 ) -> Part:
     """Return what a request asks for.
 
@@ -90,6 +94,8 @@ def part_of(
         ``start:stop`` in samples; all that have values by default.
     neurons : str, optional
         ``start:stop``, or numbers with commas between.
+    parse : callable, optional
+        In place of `parse_neurons`, for those who ask for the same neurons again and again.
 
     Raises
     ------
@@ -106,11 +112,11 @@ def part_of(
         axes = recording.variables[variable].axes
         if axes[0] != NEURON:
             raise InputError(f"{variable} has axes {', '.join(axes)}: it has no neurons to choose")
-        rows, picked = parse_neurons(neurons, rows.stop)
+        rows, picked = (parse or parse_neurons)(neurons, rows.stop)
     return Part(recording, piece, start, stop, rows, picked)
 
 
-def parse_neurons(word: str, count: int) -> tuple[slice, tuple[int, ...] | None]:
+def parse_neurons(word: str, count: int) -> Rows:
     """Return the rows to read, and which of these are wanted.
 
     >>> parse_neurons("2:5", 9), parse_neurons("7,3", 9)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from microtome_core.errors import Conflict, NotFound, PreconditionFailed
+from microtome_core.errors import Conflict, InputError, NotFound, PreconditionFailed
 from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.create import NewLayer, create_layer
 from microtome_core.store.layer import publish_layer, read_layer
@@ -20,6 +20,7 @@ from microtome_core.store.record_changes import (
     replayed,
 )
 from microtome_core.store.record_given import RecordRefused, merge, with_given
+from microtome_core.store.record_text import parse_json
 
 BRAIN, CELLS = LayerId("demo", "mouse", "brain"), LayerId("demo", "mouse", "cells")
 ME = {"who": "me"}
@@ -252,3 +253,21 @@ def test_a_record_nested_without_end_is_refused(record: dict[str, Any]) -> None:
         given = {"subject": given}
     with pytest.raises(RecordRefused, match="nested"):
         with_given(record, given)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'{"notes": "\\ud800"}', "half a character"),
+        (b'{"subject": {"\\udc00": 1}}', "half a character"),
+        (b'{"imaging_space": {"origin": [1e999, 0, 0]}}', "no number of JSON"),
+        (b'{"keywords": ' + b"[" * 200 + b"]" * 200 + b"}", "nested"),
+        (b'{"doi": ' + b"9" * 5000 + b"}", "not JSON"),
+    ],
+)
+def test_what_no_reader_could_take_is_refused(
+    record: dict[str, Any], text: bytes, words: str
+) -> None:
+    """It is the words that are at fault, not the storage, and the layer stays readable."""
+    with pytest.raises(InputError, match=words):
+        with_given(record, parse_json(text))

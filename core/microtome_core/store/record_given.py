@@ -7,6 +7,7 @@ not given stays. Channels alone are found by their names, since a layer has thos
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from inspect import isclass
+from math import isfinite
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -74,6 +75,8 @@ def with_given(record: Mapping[str, Any], given: Mapping[str, Any]) -> Record:
     RecordRefused
         With every fault.
     """
+    if odd := list(_odd(given)):
+        raise RecordRefused(odd)
     record = _upgraded(record)
     faults = [*_unfit(record, given), *_unknown(Record, given, "")]
     merged = merge(record, given)
@@ -178,6 +181,24 @@ def _channels(old: Sequence[Mapping[str, Any]], given: Sequence[Any]) -> list[An
 
 def _dicts(value: object) -> list[Mapping[str, Any]]:
     return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
+def _odd(value: object, path: str = "", depth: int = 0) -> Iterator[str]:
+    """Yield a fault for whatever would make the metadata of a layer unreadable."""
+    where = path.removeprefix(".") or "record"
+    if depth > _DEEPEST:
+        yield f"{where[:80]}: nested more than {_DEEPEST} deep"
+    elif isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from _odd(str(key), f"{path}.{ascii(key)[1:-1]}", depth)
+            yield from _odd(below, f"{path}.{ascii(key)[1:-1]}", depth + 1)
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            yield from _odd(below, f"{path}.{number}", depth + 1)
+    elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        yield f"{where}: {ascii(value)[:80]} holds half a character; write it as UTF-8"
+    elif isinstance(value, float) and not isfinite(value):
+        yield f"{where}: {value} is no number of JSON"
 
 
 def _unfit(record: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:

@@ -22,7 +22,9 @@ def parse_json(text: str | bytes | bytearray) -> dict[str, Any]:
         found = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
     except RecursionError as error:
         raise InputError("nested too deeply") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except ValueError as error:  # a number of thousands of digits is one, too
         raise InputError(f"not JSON: {error}") from error
     if not isinstance(found, dict):
         raise InputError('expected fields and values, such as {"license": "CC-BY-4.0"}')

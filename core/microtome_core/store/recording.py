@@ -285,9 +285,12 @@ class Recording:
 
     @staticmethod
     def _filled(found: NDArray[Any], expected: NDArray[Any]) -> NDArray[Any]:
-        """Return what was read, which is of the shape that was asked for."""
-        if found.shape != expected.shape:
-            raise StorageError(f"shape {found.shape} was read, expected {expected.shape}")
+        """Return what was read, which is of the shape and dtype that the document promises."""
+        if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+            raise StorageError(
+                f"{found.dtype} of shape {found.shape} was read, expected {expected.dtype} of "
+                f"{expected.shape}"
+            )
         return found
 
     def _row_pieces(

@@ -1,5 +1,6 @@
 """The trials of a recording, its neurons and statistics."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -190,7 +191,8 @@ async def get_neurons(
         return head_answer(None, headers, media_type)
     held = _held(recording, names) + (stop - start) * _ROW_BYTES
     with await service.admit(view, held), unreadable(f"recording {recording.id}, neurons"):
-        table = await neuron_table(recording, names, start, stop)
+        async with asyncio.timeout(service.limits.seconds):
+            table = await neuron_table(recording, names, start, stop)
         about = {"total": total, "limit": query.limit, "offset": query.offset}
         table = Table(table.columns, {**table.about, **about})
         body = await service.compute(encode_table, table, "neurons", media_type)

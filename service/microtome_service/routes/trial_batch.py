@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from microtome_core.bundle import ALIGNED, MEDIA_TYPE, data_bytes, pack_header
+from microtome_core.store.recording import Recording
 from microtome_service.encode import Parts, flat
 from microtome_service.problems import responses
 from microtome_service.routes.lean import LeanRoute
@@ -45,18 +46,14 @@ async def post_trials(
     check_recording_version(recording, query.version)
     most = service.settings.max_body_bytes
     check_length(request, most, "a list of trials: list fewer at a time")
-    asked = parse(bytes(await read_body(request, most, service.settings.stalled_seconds)))
-    chosen = choose_parts(recording, asked, service.settings.max_boxes)
-    items, parts = [item for item, _ in chosen], [part for _, part in chosen if part]
-    check_answer(data_bytes(items), service.limits)
-    groups = group_parts(parts, service.limits)
-    about = {"recording": str(recording.id), "version": recording.version}
-    prefix = pack_header(about, items)
+    body = bytes(await read_body(request, most, service.settings.stalled_seconds))
+    # Of thousands of trials this takes a second, during which others are to be answered.
+    prefix, nbytes, groups = await service.compute(_plan, service, recording, body)
     headers = {
         "Cache-Control": "no-store",
         "X-Microtome-Version": recording.version,
-        "X-Microtome-Cost-Bytes-Decoded": str(sum(part.cost.decoded for part in parts)),
-        "Content-Length": str(len(prefix) + data_bytes(items)),
+        "X-Microtome-Cost-Bytes-Decoded": str(sum(group.decoded for group in groups)),
+        "Content-Length": str(len(prefix) + nbytes),
     }
     lease = await service.admit(view, _held(groups) + len(prefix))
     try:
@@ -67,6 +64,17 @@ async def post_trials(
         lease.release()
         raise
     return StreamResponse((prefix, *first), loaders, MEDIA_TYPE, headers, lease)
+
+
+def _plan(service: Service, recording: Recording, body: bytes) -> tuple[bytes, int, list[Group]]:
+    """Return how an answer begins, the bytes that follow, and in which groups these are read."""
+    chosen = choose_parts(recording, parse(body), service.settings.max_boxes)
+    items = [item for item, _ in chosen]
+    nbytes = data_bytes(items)
+    check_answer(nbytes, service.limits)
+    groups = group_parts((part for _, part in chosen if part), service.limits)
+    about = {"recording": str(recording.id), "version": recording.version}
+    return pack_header(about, items), nbytes, groups
 
 
 def _held(groups: Sequence[Group]) -> int:

@@ -120,7 +120,9 @@ def _distinct(found: Iterable[object]) -> tuple[str, ...]:
     for value in found:
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and term(text):
-                kept.setdefault(term(text), text.strip()[:_LONGEST_LABEL])
+                # PostgreSQL keeps no text with NUL.
+                label = text.replace("\0", "").strip()
+                kept.setdefault(term(text), label[:_LONGEST_LABEL])
     return tuple(kept.values())
 
 

@@ -177,6 +177,10 @@ class Index:
         except StorageError as error:
             _LOG.warning("the index of search was not renewed: %s", error)
             raise
+        except Exception as error:
+            # What nobody foresaw must not end looking for ever, nor go unseen.
+            _LOG.exception("the index of search was not renewed")
+            raise StorageError("the index of search was not renewed") from error
         finally:
             rest = self._rest(self._looked) if self._looked else self._seconds
             self._until = monotonic() + rest
