@@ -92,6 +92,7 @@ def test_a_template_changes_nothing_and_passes_when_filled_in(
     capsys.readouterr()
     assert _metadata(folder, "template") == 0
     text = capsys.readouterr().out
+    assert "registrations" not in text
     before = _record(folder)
     assert _metadata(folder, "set", _said(folder, text)) == 0
     assert _record(folder) == before
