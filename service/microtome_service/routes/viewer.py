@@ -75,7 +75,7 @@ def _page(request: Request, name: str, scene_of: str) -> Response:
     base = request.scope.get("root_path", "")
     values: dict[str, Any] = {"base": base, "name": name, "page": f"{base}/{name}"}
     if not BUILT.exists():
-        return pages.page("unbuilt.html", values, 501)
+        return pages.page("unbuilt.html", values)
     values |= {"scene": base + scene_of, "build": json.loads(BUILT.read_text())}
     return pages.page("viewer.html", values, policy=VIEWER_POLICY)
 
