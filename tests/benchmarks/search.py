@@ -42,7 +42,7 @@ QUERIES: Mapping[str, dict[str, str]] = {
     "two words and a species": {"q": "cortex sparse", "species": "mouse"},
     "part of a name": {"q": "0077"},
     "technique, channel, size, by size": {
-        "technique": "light sheet", "channel": "EGFP", "min_size": "1MB", "sort": "-size",
+        "technique": "light sheet", "channel": "EGFP", "min_size": "200kB", "sort": "-size",
     },
     "a licence, with facets": {"license": "CC-BY-4.0", "facets": "true"},
     "everything, with facets": {"facets": "true"},
