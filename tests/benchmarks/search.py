@@ -30,7 +30,7 @@ COUNT = 10_000
 TIMES = 200
 _SCANS = 3
 _WORDS = ("cortex", "striatum", "hippocampus", "thalamus", "axon", "soma", "vessel", "glia",
-          "sparse", "dense", "cleared", "expanded", "sleep", "vision", "motor", "young")  # fmt: skip
+          "sparse", "dense", "cleared", "expanded", "sleep", "vision", "motor", "old")  # fmt: skip
 _SPECIES = ("Mus musculus", "Rattus norvegicus", "Danio rerio", "Homo sapiens")
 _TECHNIQUES = ("confocal", "light sheet", "two-photon", "X-ray microtomography")
 _CHANNELS = ("EGFP", "tdTomato", "DAPI", "GCaMP6s", "mCherry")
