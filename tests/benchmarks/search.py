@@ -30,7 +30,7 @@ COUNT = 10_000
 TIMES = 200
 _SCANS = 3
 _WORDS = ("cortex", "striatum", "hippocampus", "thalamus", "axon", "soma", "vessel", "glia",
-          "sparse", "dense", "cleared", "expanded", "sleep", "vision", "motor", "young")  # fmt: skip
+          "sparse", "dense", "cleared", "expanded", "sleep", "vision", "motor", "old")  # fmt: skip
 _SPECIES = ("Mus musculus", "Rattus norvegicus", "Danio rerio", "Homo sapiens")
 _TECHNIQUES = ("confocal", "light sheet", "two-photon", "X-ray microtomography")
 _CHANNELS = ("EGFP", "tdTomato", "DAPI", "GCaMP6s", "mCherry")
@@ -42,7 +42,7 @@ QUERIES: Mapping[str, dict[str, str]] = {
     "two words and a species": {"q": "cortex sparse", "species": "mouse"},
     "part of a name": {"q": "0077"},
     "technique, channel, size, by size": {
-        "technique": "light sheet", "channel": "EGFP", "min_size": "1MB", "sort": "-size",
+        "technique": "light sheet", "channel": "EGFP", "min_size": "200kB", "sort": "-size",
     },
     "a licence, with facets": {"license": "CC-BY-4.0", "facets": "true"},
     "everything, with facets": {"facets": "true"},
