@@ -86,7 +86,7 @@ from microtome.torch import CropDataset, CropStream
 from microtome_core.region import Region
 regions = [Region("zyx", *zip(*((s.start, s.stop) for s in box(i)))) for i in range(count * size)]
 def loader():
-    crops = Boxed(microtome.open(address), ListedBoxes(regions))
+    crops = Boxed(microtome.open(address, transfer=TRANSFER), ListedBoxes(regions))
     loaded = DataLoader(CropStream(crops, size), batch_size=None, num_workers=2)
     return (batch["image"] for batch in loaded)
 """
@@ -124,7 +124,9 @@ class _Engine:
     path: str
 
 
-_MINE = _Engine("microtome", _OURS, f"/{LAYER}")
+_MINE = _Engine("microtome", "TRANSFER = 'auto'" + _OURS, f"/{LAYER}")
+# What the client does once it has measured its link, from the first byte on.
+_COMPRESSED = _Engine("microtome", "TRANSFER = 'chunks'" + _OURS, f"/{LAYER}")
 _PEERS = (
     _Engine("intern", _INTERN, ""),
     _Engine("zarr-python over http", _ZARR, f"/zarr/{LAYER}/0"),
@@ -212,7 +214,7 @@ def _wire(through: Link, shape: list[int], root: Path) -> Row:
     stored = sum(path.stat().st_size for path in files) / (shape[0] * shape[1] * shape[2])
     count = LINKS[-1][2]
     before = through.received
-    _run(_MINE, through, shape, count, ROUNDS)
+    _run(_COMPRESSED, through, shape, count, ROUNDS)
     sent = (through.received - before) / (count * SIZE * EDGE**3)
     note = f"{sent:.3f} bytes a voxel on the wire, {stored:.3f} stored"
     what = "bytes stored of a voxel over those sent, 100 Mbit/s"

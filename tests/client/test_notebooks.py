@@ -15,8 +15,8 @@ from microtome_cli.main import main
 from microtome_core.store.location import Store
 from microtome_ingest.sample import write_sample
 from tests import prasad
-from tests.service.conftest import create_app, running, settings_for
 from tests.sensorium_folders import Mouse, write_folder
+from tests.service.conftest import create_app, running, settings_for
 
 FOLDER = Path(__file__).parents[2] / "clients/notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
