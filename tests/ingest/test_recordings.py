@@ -230,6 +230,7 @@ def test_what_a_folder_lacks_is_said(tmp_path: Path, mouse: Path) -> None:
         "data/responses/3.npy": None,
         "meta/neurons/names.npy": npy(np.array(["a"] * 12)),
         "meta/neurons/short.npy": npy(np.arange(3)),
+        "meta/neurons/depth, µm.npy": npy(np.arange(12)),
         "meta/deep/er/still/more.npy": npy(np.arange(3)),
         "data/extra/readme.md": b"# hello",
         ".DS_Store": b"x",
@@ -240,6 +241,7 @@ def test_what_a_folder_lacks_is_said(tmp_path: Path, mouse: Path) -> None:
     assert "data/responses has 13 of 14 trials: it lacks 3" in notes
     assert "names.npy is kept, but is no column of numbers" in notes
     assert "short.npy is kept, but is no column of neurons: it has 3 rows" in notes
+    assert "depth, µm.npy is kept, but is no column: its name" in notes
     assert recording.facts.not_kept == [".DS_Store: hidden"]
     with pytest.raises(NotFound, match="no responses of trial 3"):
         recording.load("responses", 3)
@@ -430,4 +432,36 @@ def test_export_checks_each_file_and_leaves_nothing_half(tmp_path: Path, mouse: 
     path.write_text(json.dumps(document))
     with pytest.raises(OSError, match="videos of trial 2 is not what its source was"):
         export_sensorium(read_recording(store, LAYER), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
+
+
+def test_export_replaces_no_other_folder(tmp_path: Path, mouse: Path) -> None:
+    """Only an empty folder, or with --overwrite one of the same trials, is taken; none is lost."""
+    recording = made(mouse, Store(str(tmp_path / "root"))).recording
+    aside, other = tmp_path / "out.partial", tmp_path / "other"
+    for folder in (aside, other):
+        folder.mkdir()
+        (folder / "thesis.txt").write_text("years of work")
+    (tmp_path / "out").mkdir()
+    export_sensorium(recording, tmp_path / "out")
+    with pytest.raises(Conflict, match="there already"):
+        export_sensorium(recording, tmp_path / "out")
+    export_sensorium(recording, tmp_path / "out", overwrite=True)
+    assert files_in(tmp_path / "out") == files_in(mouse)
+    with pytest.raises(Conflict, match="none that may be overwritten"):
+        export_sensorium(recording, other, overwrite=True)
+    assert [(folder / "thesis.txt").read_text() for folder in (aside, other)] == [
+        "years of work"
+    ] * 2
+
+
+def test_statistics_that_nobody_supplied_have_an_address(tmp_path: Path) -> None:
+    """Those that are computed stand where those of the source would."""
+    supplied = "meta/statistics/responses/all/mean.npy"
+    folder = write_folder(tmp_path / "mouse", MOUSE, {supplied: None})
+    recording = made(folder, Store(str(tmp_path / "root"))).recording
+    found = {(s.variable, s.group, s.name): s for s in recording.statistics}
+    told = found["responses", "all", "mean"]
+    assert told.supplied is None
+    assert told.computed is not None
+    assert recording.read_array(told.computed).shape == (MOUSE.neurons,)
