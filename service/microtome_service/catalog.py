@@ -32,7 +32,7 @@ from microtome_core.swc import Nodes, parse_nodes
 from microtome_service.errors import Unreadable
 from microtome_service.location import Root
 from microtome_service.refreshing import Refreshing
-from microtome_service.servable import check_servable
+from microtome_service.servable import check_recording, check_servable
 
 Found = TypeVar("Found")
 
@@ -328,7 +328,7 @@ class Catalog:
                 if find_layer(self._store, layer_id) is None:
                     raise NotFound(f"no layer {layer_id}") from None
                 raise NotFound(f"{layer_id} has voxels and no trials") from None
-            _check_recording(found)
+            check_recording(found)
             self._root.note()
         return found
 

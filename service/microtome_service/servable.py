@@ -3,12 +3,14 @@
 import json
 from typing import Never
 
+import numpy as np
 from pydantic_core import to_json
 
 from microtome_core.axes import check_axes
 from microtome_core.dtypes import check_dtype
 from microtome_core.errors import InputError
 from microtome_core.store.layer import Layer
+from microtome_core.store.recording import Recording
 
 
 def check_servable(layer: Layer) -> None:
@@ -33,7 +35,7 @@ def check_servable(layer: Layer) -> None:
     json.loads(to_json(info), parse_constant=refuse)
 
 
-def _check_recording(recording: Recording) -> None:
+def check_recording(recording: Recording) -> None:
     """Refuse a document that contradicts itself or its arrays, before anybody relies on it.
 
     Raises

@@ -228,6 +228,7 @@ def test_what_a_folder_lacks_is_said(tmp_path: Path, mouse: Path) -> None:
         "data/responses/3.npy": None,
         "meta/neurons/names.npy": npy(np.array(["a"] * 12)),
         "meta/neurons/short.npy": npy(np.arange(3)),
+        "meta/neurons/depth, µm.npy": npy(np.arange(12)),
         "meta/deep/er/still/more.npy": npy(np.arange(3)),
         "data/extra/readme.md": b"# hello",
         ".DS_Store": b"x",
@@ -238,6 +239,7 @@ def test_what_a_folder_lacks_is_said(tmp_path: Path, mouse: Path) -> None:
     assert "data/responses has 13 of 14 trials: it lacks 3" in notes
     assert "names.npy is kept, but is no column of numbers" in notes
     assert "short.npy is kept, but is no column of neurons: it has 3 rows" in notes
+    assert "depth, µm.npy is kept, but is no column: its name" in notes
     assert recording.facts.not_kept == [".DS_Store: hidden"]
     with pytest.raises(NotFound, match="no responses of trial 3"):
         recording.load("responses", 3)
@@ -382,3 +384,15 @@ def test_a_mouse_of_full_size_comes_back(tmp_path: Path) -> None:
             path = tmp_path / "out" / name.removeprefix("mouse-7/")
             assert path.read_bytes() == archive.read(name)
     assert len(files_in(tmp_path / "out")) == len(names)
+
+
+def test_statistics_that_nobody_supplied_have_an_address(tmp_path: Path) -> None:
+    """Those that are computed stand where those of the source would."""
+    supplied = "meta/statistics/responses/all/mean.npy"
+    folder = write_folder(tmp_path / "mouse", MOUSE, {supplied: None})
+    recording = made(folder, Store(str(tmp_path / "root"))).recording
+    found = {(s.variable, s.group, s.name): s for s in recording.statistics}
+    told = found["responses", "all", "mean"]
+    assert told.supplied is None
+    assert told.computed is not None
+    assert recording.read_array(told.computed).shape == (MOUSE.neurons,)

@@ -5,7 +5,6 @@ held against the digest of the one that it was made of. Loaders find ``config.js
 source had one, so that a folder without write access can be read.
 """
 
-import shutil
 from base64 import b64decode
 from collections.abc import Callable
 from functools import partial
@@ -16,10 +15,11 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from microtome_core.errors import InputError, StorageError
+from microtome_core.errors import StorageError
 from microtome_core.store.location import storage_errors
 from microtome_core.store.recording import Recording
 from microtome_core.store.recording_pieces import Piece, Trial
+from microtome_ingest.export.output import whole_folder
 from microtome_ingest.recordings.heads import Head, parse_head
 from microtome_ingest.recordings.pieces import restored
 from microtome_ingest.sources.parallel import run
@@ -41,7 +41,7 @@ def export_sensorium(
     out : Path
         A folder that is not there, or is empty.
     overwrite : bool
-        Replace what is there.
+        Replace a folder that is there, if it is one of these trials.
     count : callable
         Is told of the bytes of each file that was written, from several threads.
 
@@ -52,23 +52,23 @@ def export_sensorium(
 
     Raises
     ------
-    InputError
-        Something lies at `out`.
+    Conflict, InputError, AccessDenied
+        As `whole_folder`.
     StorageError
         Storage failed, or a file is not what the source's was.
     """
-    if out.exists() and not overwrite and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"{out} exists: expected a new or empty folder, or --overwrite")
-    staging = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    jobs = _jobs(recording, staging, count)
-    run(jobs, _THREADS)
-    if out.is_dir():
-        shutil.rmtree(out)
-    else:
-        out.unlink(missing_ok=True)
-    staging.rename(out)
+    vacant = out.is_dir() and not any(out.iterdir())
+    with whole_folder(out, _mark(recording), overwrite=overwrite or vacant) as part:
+        jobs = _jobs(recording, part, count)
+        run(jobs, _THREADS)
     return len(jobs)
+
+
+def _mark(recording: Recording) -> str:
+    """Return a file that every export of these trials holds."""
+    pieces = ((trial, group, p) for trial in recording.trials for group, p in trial.pieces.items())
+    arrays = (f"data/{group}/{trial.name}.npy" for trial, group, p in pieces if p.array >= 0)
+    return next(arrays, "config.json")
 
 
 def file_bytes(recording: Recording, trial: Trial, piece: Piece) -> tuple[bytes, memoryview]:
@@ -114,14 +114,20 @@ def _jobs(
     for trial in recording.trials:
         for group, piece in trial.pieces.items():
             if piece.array >= 0:
-                path = folder / "data" / group / f"{trial.name}.npy"
+                path = _within(folder, f"data/{group}/{trial.name}.npy")
                 jobs.append(partial(_write_array, recording, trial, piece, path, count))
     for file in recording.facts.files:
-        path = folder / file.path.removeprefix("files/")
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise StorageError(f"{recording.id}: {file.path} leads out of the folder")
+        path = _within(folder, file.path.removeprefix("files/"))
         jobs.append(partial(_write_kept, recording, file.path, path, count))
     return jobs
+
+
+def _within(folder: Path, name: str) -> Path:
+    """Return the path of a file, whatever the store says no other than below the folder."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise StorageError(f"{name[:200]} leads out of the folder")
+    return path
 
 
 def _write_array(

@@ -1,5 +1,6 @@
 """What a recording holds beside its arrays: neurons, files as they were, statistics."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,10 @@ from microtome_ingest.recordings.statistics import (
 from microtome_ingest.recordings.survey import NEURONS, Survey
 from microtome_ingest.sources.trials_tree import array_of
 
+# Of statistics that nobody has supplied: the folder in which they would lie.
+_USUAL = "all"
+# What a service finds a column by, in an address.
+_COLUMN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _UNITS = {"cell_motor_coordinates": ("micrometer", ["x", "y", "z"])}
 
 
@@ -79,6 +84,10 @@ def write_neurons(store: Store, folder: str, survey: Survey, codec: Codec) -> Ex
     for name in survey.kept:
         column = name.removeprefix(NEURONS).removesuffix(".npy")
         if not name.startswith(NEURONS) or "/" in column or not name.endswith(".npy"):
+            continue
+        if not _COLUMN.fullmatch(column):
+            notes.append(f"{name} is kept, but is no column: its name is more than letters, digits"
+                         ", dots, dashes and underscores")  # fmt: skip
             continue
         try:
             values = array_of(survey.tree, name)
@@ -149,7 +158,7 @@ def write_statistics(
             shown = each if each is not None else np.array(values.whole[name])
             objects.append(put(store, folder, f"computed/{group}/{name}.npy", to_npy(shown)))
             if not any((v, n) == (group, name) for v, _, n, _ in supplied):
-                told.append(Statistic(variable=group, group="", name=name,
+                told.append(Statistic(variable=group, group=_USUAL, name=name,
                                       computed=f"computed/{group}/{name}.npy"))  # fmt: skip
     computed = tuple(KeptFile(path=o.key, size=o.length, xxh3=o.xxh3) for o in objects)
     for variable, kind, name, path in supplied:

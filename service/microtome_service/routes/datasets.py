@@ -122,11 +122,18 @@ class ListQuery:
     ] = "name"
     cursor: Annotated[
         str,
-        Query(max_length=600, description="`next` of the page before, in place of `offset`."),
+        Query(
+            max_length=600,
+            description="`next` of the page before, in place of `offset`.",
+            examples=[""],
+        ),
     ] = ""
     facets: Annotated[
         bool,
-        Query(description="Count the values of species, sex, technique, licence and channel."),
+        Query(
+            description="Count the values of species, sex, technique, licence and channel.",
+            examples=[False],
+        ),
     ] = False
 
     def asked(self) -> Asked:
