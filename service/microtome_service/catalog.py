@@ -8,13 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Never, TypeVar
+from typing import TypeVar
 
-import numpy as np
-from pydantic_core import to_json
-
-from microtome_core.axes import check_axes
-from microtome_core.dtypes import check_dtype
 from microtome_core.errors import InputError, MicrotomeError, NotFound, StorageError
 from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.annotations import (
@@ -37,6 +32,7 @@ from microtome_core.swc import Nodes, parse_nodes
 from microtome_service.errors import Unreadable
 from microtome_service.location import Root
 from microtome_service.refreshing import Refreshing
+from microtome_service.servable import check_recording, check_servable
 
 Found = TypeVar("Found")
 
@@ -317,7 +313,7 @@ class Catalog:
             # Taken before opening: a layer replaced in between is seen as changed next time.
             digest = self._digest(path)
             layer = read_layer(self._store, layer_id)
-            _check_servable(layer)
+            check_servable(layer)
             self._seen(layer)
             self._root.note()
         return _Opened(layer, digest)
@@ -332,7 +328,7 @@ class Catalog:
                 if find_layer(self._store, layer_id) is None:
                     raise NotFound(f"no layer {layer_id}") from None
                 raise NotFound(f"{layer_id} has voxels and no trials") from None
-            _check_recording(found)
+            check_recording(found)
             self._root.note()
         return found
 
@@ -376,55 +372,6 @@ def _is_recording(document: bytes) -> bool:
         return RECORDING in json.loads(document)["attributes"]
     except (ValueError, LookupError, TypeError):
         return False  # what it is, or how it is damaged, is told by who opens it
-
-
-def _check_servable(layer: Layer) -> None:
-    """Refuse what other software may have written and this service cannot speak of.
-
-    Raises
-    ------
-    InputError, ValueError
-        Axes or a dtype that are not microtome's, ranks that differ, a record that is no object, or
-        metadata that JSON cannot carry: NaN, half a character, too deep a nesting.
-    """
-    info = layer.info
-    check_axes(info.axes)
-    for array, level in zip(layer.arrays, info.levels, strict=True):
-        check_dtype(array.dtype.numpy_dtype)
-        ranks = {array.ndim, len(level.scale), len(level.translation), len(info.axes)}
-        if len(ranks) > 1 or array.dtype != layer.arrays[0].dtype or 0 in array.shape:
-            raise InputError(f"level of shape {array.shape}, axes {info.axes!r}: not one pyramid")
-    if not isinstance(info.attrs, dict):
-        raise InputError(f"a record of type {type(info.attrs).__name__}: expected an object")
-    # What will be sent must be JSON, of which NaN is no part.
-    json.loads(to_json(info), parse_constant=_refuse)
-
-
-def _check_recording(recording: Recording) -> None:
-    """Refuse a document that contradicts itself or its arrays, before anybody relies on it.
-
-    Raises
-    ------
-    InputError, ValueError, TypeError, LookupError
-    """
-    if not isinstance(recording.record, dict):
-        raise InputError(f"a record of type {type(recording.record).__name__}: expected an object")
-    # What will be sent must be JSON, of which NaN is no part.
-    json.loads(to_json(recording.record), parse_constant=_refuse)
-    for name, facts in recording.variables.items():
-        for stored in facts.arrays:
-            for path in filter(None, (stored.path, stored.by_row)):
-                array = recording.arrays[path]
-                said = (np.dtype(stored.dtype), (*stored.shape,))
-                if said != (array.dtype.numpy_dtype, array.shape[:-1]):
-                    raise InputError(f"{name}: {path} is not of the dtype and shape that are told")
-    for trial in recording.trials:  # made of pieces, each of an array that there is
-        if any(piece.state == "stored" and piece.array < 0 for piece in trial.pieces.values()):
-            raise InputError(f"trial {trial.number}: stored, and in no array")
-
-
-def _refuse(constant: str) -> Never:
-    raise InputError(f"{constant} in the metadata")
 
 
 @contextmanager
