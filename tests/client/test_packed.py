@@ -72,7 +72,7 @@ def test_buffers_and_what_is_asked_for_need_not_end_alike() -> None:
 
 
 def test_what_is_no_buffer_is_refused() -> None:
-    """Lengths that cannot be, content that does not decode, an end in the middle, more at the end."""
+    """Lengths that cannot be, content that does not decode, an early end, more at the end."""
     good = numcodecs.Blosc("zstd").encode(np.arange(1000))
     with pytest.raises(WrongAnswer, match="a buffer of"):
         unpacked(bytes(16)).fill(memoryview(bytearray(8)))
