@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from microtome_core.errors import Conflict
 from microtome_core.store.location import Store
 from microtome_core.store.recording import Recording
 from microtome_core.store.recordings import read_recording
@@ -14,7 +15,7 @@ from microtome_ingest.export.sensorium import export_sensorium
 from microtome_ingest.files import Files
 from microtome_ingest.recordings.survey import survey
 from microtome_ingest.recordings.verify import check_recording, compare_source
-from tests.ingest.test_recordings import LAYER, MOUSE, made
+from tests.ingest.test_recordings import LAYER, MOUSE, files_in, made
 from tests.sensorium_folders import write_folder
 
 
@@ -90,4 +91,24 @@ def test_export_checks_each_file_and_leaves_nothing_half(tmp_path: Path, mouse: 
     path.write_text(json.dumps(document))
     with pytest.raises(OSError, match="videos of trial 2 is not what its source was"):
         export_sensorium(read_recording(store, LAYER), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
+
+
+def test_export_replaces_no_other_folder(tmp_path: Path, mouse: Path) -> None:
+    """Only an empty folder, or with --overwrite one of the same trials, is taken; none is lost."""
+    recording = made(mouse, Store(str(tmp_path / "root"))).recording
+    aside, other = tmp_path / "out.partial", tmp_path / "other"
+    for folder in (aside, other):
+        folder.mkdir()
+        (folder / "thesis.txt").write_text("years of work")
+    (tmp_path / "out").mkdir()
+    export_sensorium(recording, tmp_path / "out")
+    with pytest.raises(Conflict, match="there already"):
+        export_sensorium(recording, tmp_path / "out")
+    export_sensorium(recording, tmp_path / "out", overwrite=True)
+    assert files_in(tmp_path / "out") == files_in(mouse)
+    with pytest.raises(Conflict, match="none that may be overwritten"):
+        export_sensorium(recording, other, overwrite=True)
+    assert [(folder / "thesis.txt").read_text() for folder in (aside, other)] == [
+        "years of work"
+    ] * 2
