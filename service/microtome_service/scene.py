@@ -107,9 +107,10 @@ def shader(channels: Sequence[Channel]) -> str:
 def _controls(number: int, channel: Channel, several: bool) -> list[str]:
     low, high = (float(value) for value in channel.window)
     chosen = f"channel={number}, " if several else ""
+    # A name ends where its line does, which a backslash at its end would join to the next.
+    name = " ".join(channel.name.replace("\\", "/").split())
     lines = [
-        # A name ends where its line does.
-        f"// {' '.join(channel.name.split())}",
+        f"// {name}",
         f"#uicontrol invlerp contrast{number}({chosen}range=[{low!r}, {high!r}])",
         f'#uicontrol vec3 color{number} color(default="#{channel.color}")',
     ]

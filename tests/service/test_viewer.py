@@ -76,6 +76,7 @@ def test_names_of_channels_stay_within_their_line() -> None:
 
     lines = shader([Channel(EVIL, "FFFFFF", (0, 1))]).splitlines()
     assert sum("uicontrol" in line and not line.startswith("//") for line in lines) == 2
+    assert shader([Channel("dye\\", "FFFFFF", (0, 1))]).splitlines()[0] == "// dye/"
 
 
 @pytest.mark.parametrize(
