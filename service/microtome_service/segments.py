@@ -110,9 +110,8 @@ def union(found: NDArray[Any], block: NDArray[Any]) -> NDArray[Any]:
     """Return the ids of both, sorted, in the type of `found`."""
     # Ids come in runs: to sort where these begin takes a fraction of sorting all voxels.
     flat = block.reshape(-1)
-    begins = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    ids = np.unique(np.append(flat[begins], flat[0]))
-    return np.union1d(found, ids.astype(found.dtype))
+    ids = np.unique(flat[1:][flat[1:] != flat[:-1]])
+    return np.union1d(found, np.append(ids, flat[0]).astype(found.dtype))
 
 
 def _parts(info: LayerInfo, level: int, region: Region) -> Iterator[Region]:
