@@ -92,3 +92,18 @@ def test_what_bids_needs_is_asked_for(
     assert made.export("bids", tmp_path / "bids", *options) == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.glob("*bids"))
+
+
+def test_labels_of_no_image_are_not_left_out_unsaid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """BIDS has no place for them: it is said, and nothing is written."""
+    root = tmp_path / "root"
+    make(root, "zyx").tell(subject=SUBJECT)
+    made = make(root, "zyx", "uint32", "--kind", "labels", name="lab/mouse/cells")
+    assert (
+        Made(root, "lab/mouse", made.voxels).export("bids", tmp_path / "bids", "--suffix", "DIC")
+        == 2
+    )
+    assert "lab/mouse/cells: labels that lie below no image" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*bids"))

@@ -48,12 +48,14 @@ def export_bids(
     Raises
     ------
     InputError
-        No image, no subject, a voxel size that nobody knows, or a way of imaging that is not told.
+        No image, labels of none of them, no subject, a voxel size that nobody knows, or a way of
+        imaging that is not told.
     """
     facts = Facts([cut.record for cut in cuts])
     images = [cut for cut in cuts if cut.info.kind == "image"]
     if not images:
         raise InputError("BIDS has images: expected one at least, with its labels")
+    _check_labels(cuts, images)
     subject = _label(_told(facts.subject.get("subject_id"), "subject.subject_id", images[0]))
     named = [(cut, _suffix(cut, suffix), _sidecar(cut)) for cut in images]
     with whole_folder(path, MARK, overwrite=overwrite) as part:
@@ -67,6 +69,16 @@ def export_bids(
             write_labels(image, [one for one in cuts if _belongs(one, cut)])
             _write_json(folder / f"{Path(stem).name}.json", told)
     return [path]
+
+
+def _check_labels(cuts: Sequence[Cut], images: Sequence[Cut]) -> None:
+    """Refuse what would have no place in the folder, rather than leave it out."""
+    for cut in cuts:
+        if cut.info.kind == "labels" and not any(_belongs(cut, image) for image in images):
+            raise InputError(
+                f"{cut.info.id}: labels that lie below no image have no place in BIDS: export the "
+                "images one by one, as collection/dataset/layer"
+            )
 
 
 def _belongs(labels: Cut, image: Cut) -> bool:
