@@ -95,6 +95,7 @@ def desk(house: Callable[[str], Desk], request: pytest.FixtureRequest) -> Desk:
 def test_a_change_is_seen_at_every_address(desk: Desk) -> None:
     """In the record, in the layer's JSON and in its OME-Zarr, under another version."""
     before = desk.call.get(desk.record)
+    assert desk.call.get("/api/datasets?license=cc0-1.0").json()["total"] == 0
     answer = desk.patch({"subject": {"age": "P90D"}, "license": "cc0-1.0"})
     assert answer.status_code == 200
     assert answer.json()["changes"] == {
@@ -111,6 +112,8 @@ def test_a_change_is_seen_at_every_address(desk: Desk) -> None:
     assert seen == after.json()
     unchanged = desk.call.get(desk.record, headers={"if-none-match": after.headers["etag"]})
     assert unchanged.status_code == 304
+    found = desk.call.get("/api/datasets?license=cc0-1.0").json()
+    assert [each["id"] for each in found["datasets"]] == ["demo/mouse"]
 
 
 def test_a_change_is_noted_with_who_asked(desk: Desk) -> None:

@@ -61,6 +61,7 @@ async def patch_record(request: Request, path: LayerPathDep, service: ServiceDep
         _versions(request.headers.get("if-match")),
     )
     service.catalog.forget()
+    service.index.forget()
     tags = {"ETag": f'"{change.version}"', "X-Microtome-Version": change.version}
     told = {"version": change.version, "changes": change.changes}
     return Response(to_json(told), headers={**_FRESH, **tags}, media_type="application/json")
