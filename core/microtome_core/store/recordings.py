@@ -22,7 +22,7 @@ from typing import Any
 import tensorstore as ts
 from pydantic import ValidationError
 
-from microtome_core.errors import InputError, NotFound, StorageError
+from microtome_core.errors import NotFound, StorageError
 from microtome_core.names import LayerId
 from microtome_core.store.location import Store, storage_errors
 from microtome_core.store.recording import Recording
@@ -35,19 +35,6 @@ def is_recording(store: Store, layer_id: LayerId) -> bool:
     """Tell whether a visible recording has this address."""
     document = store.read(f"{layer_id}/zarr.json")
     return document is not None and RECORDING in _attributes(f"{store.url}/{layer_id}", document)
-
-
-def list_recordings(store: Store, dataset: str) -> tuple[LayerId, ...]:
-    """Return the visible recordings of a dataset, ``collection/dataset``, sorted."""
-    found = []
-    for name in store.children(dataset):
-        try:
-            layer_id = LayerId.parse(f"{dataset}/{name}")
-        except InputError:
-            continue  # no layer can have the name
-        if is_recording(store, layer_id):
-            found.append(layer_id)
-    return tuple(sorted(found))
 
 
 @dataclass(frozen=True, slots=True)
