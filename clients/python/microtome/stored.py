@@ -158,11 +158,10 @@ class StoredSource(Source):
         """
         found: Region | None = None
         for part in in_order(cut, self.level.chunk, self.dtype.itemsize, _PART):
-            where = np.argwhere(self.read(part) == number)
-            if len(where):
-                origin = np.array([r[0] for r in part.ranges])
-                low, high = where.min(axis=0) + origin, where.max(axis=0) + 1 + origin
-                here = Region(self.axes, tuple(map(int, low)), tuple(map(int, high)))
+            mask = self.read(part) == number
+            if mask.any():
+                ends = [_ends(mask, axis, r[0]) for axis, r in enumerate(part.ranges)]
+                here = Region(self.axes, *zip(*ends, strict=True))
                 found = here if found is None else found | here
         if found is None:
             raise NotFound(f"no id {number} in the region of {self.api}, level {self.number}")
@@ -173,3 +172,11 @@ class StoredSource(Source):
             raise Cancelled(self.api)
         layer = self.transport.layer  # type: ignore[attr-defined]  # a StoredTransport
         return np.asarray(layer.voxels[self.number].load(region))
+
+
+def _ends(mask: NDArray[np.bool_], axis: int, origin: int) -> tuple[int, int]:
+    """Return where along an axis the first and the last True are, counted from `origin`."""
+    # The index of every voxel would take some dozen times their bytes.
+    others = tuple(i for i in range(mask.ndim) if i != axis)
+    hits = np.flatnonzero(mask.any(axis=others))
+    return int(hits[0]) + origin, int(hits[-1]) + 1 + origin
