@@ -268,6 +268,25 @@ def test_a_fault_ends_the_other_items() -> None:
     assert len(done) < 50
 
 
+def test_what_must_settle_is_waited_for_after_a_fault() -> None:
+    """When the fault is raised, nothing that writes is under way any more."""
+    landed = []
+    begun = threading.Event()
+
+    def work(item: int, _: threading.Event) -> None:
+        if item:
+            begun.set()
+            time.sleep(0.2)
+            landed.append(item)
+        else:
+            begun.wait()
+            raise ValueError(item)
+
+    with pytest.raises(ValueError, match="0"):
+        in_parallel(work, [1, 0], 2, settle=True)
+    assert landed == [1]
+
+
 def test_threads_share_a_volume(server: Any, url: str, brain: Array) -> None:  # noqa: ANN401
     """A volume may be read by several threads at once."""
     volume = microtome.open(url)

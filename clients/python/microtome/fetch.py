@@ -280,6 +280,8 @@ def in_parallel(
     items: Sequence[T],
     parallel: int,
     stop: threading.Event | None = None,
+    *,
+    settle: bool = False,
 ) -> None:
     """Do `work` on every item, some at a time; the first fault, or Ctrl-C, ends all of them.
 
@@ -295,6 +297,9 @@ def in_parallel(
         Threads.
     stop : Event, optional
         Set by whoever wants none of it any more; also set here after a fault.
+    settle : bool
+        After a fault, return only when nothing is under way any more: what writes must not land
+        behind its caller's back.
     """
     stop = stop_event(stop)
     if len(items) <= 1 or parallel == 1:
@@ -309,5 +314,5 @@ def in_parallel(
         stop.set()
         raise
     finally:
-        # Not waited for: parts under way see `stop` at their next bytes.
-        pool.shutdown(wait=False, cancel_futures=True)
+        # Reads are not waited for: parts under way see `stop` at their next bytes.
+        pool.shutdown(wait=settle, cancel_futures=True)

@@ -167,7 +167,7 @@ def _check_values(given: NDArray[Any], dtype: np.dtype[Any]) -> None:
 def _write(source: Source, cut: Cut, block: NDArray[Any], tags: dict[str, str]) -> None:
     parts = plan(cut, source.axes, source.level, source.dtype.itemsize)
     work = partial(_put, source, block, tags)
-    in_parallel(work, parts, source.transport.patience.parallel)
+    in_parallel(work, parts, source.transport.patience.parallel, settle=True)
 
 
 def _put(

@@ -6,6 +6,7 @@ The standard deviation is that of the population. NaN within trials is left out,
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from microtome_ingest.recordings.median import median_of
 NAMES = ("mean", "std", "median", "min", "max")
 TRAINING = "train"
 _BLOCK_BYTES = 64 << 20
+# Of frames as float64, of which several are held at once.
+_PIECE_BYTES = 16 << 20
 # Rounding of float32 sums over 10⁵ frames.
 _RELATIVE = 1e-3
 
@@ -158,7 +161,7 @@ def _of_rows(values: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
 def _over_trials(
     array: ts.TensorStore, spans: Sequence[Span]
 ) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
-    """Return all but the median of each element, one trial in memory at a time.
+    """Return all but the median of each element, a piece of a trial in memory at a time.
 
     Source of the formula for joining variances: Chan, Golub and LeVeque 1983.
     """
@@ -185,9 +188,11 @@ def _over_trials(
 
 
 def _trials(array: ts.TensorStore, spans: Sequence[Span]) -> Iterator[NDArray[np.float64]]:
+    """Yield the frames of each span, of a long one in pieces that bound memory."""
+    step = max(1, _PIECE_BYTES // (8 * max(1, prod(array.shape[:-1]))))
     for span in spans:
-        if span.stop > span.start:
-            found = np.asarray(array[..., span.start : span.stop].read().result())
+        for start in range(span.start, span.stop, step):
+            found = np.asarray(array[..., start : min(start + step, span.stop)].read().result())
             yield found.astype(np.float64)
 
 
