@@ -18,6 +18,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "microtome needs Python 3.11 or newer: make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
+	@# The pip that comes with older Pythons takes minutes to choose among so many packages.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@# Python compiles what it imports; to compile all at once takes longer than the rest.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
