@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from microtome_core.errors import InputError
 from microtome_core.names import NAME_PATTERN, DatasetId, LayerId
@@ -87,14 +89,20 @@ def only(query: type | None = None) -> Any:  # noqa: ANN401 - a FastAPI marker
     return Depends(check)
 
 
+class _Head:
+    """Answers HEAD as a route answers GET, without a second description of the same parameters."""
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self._route
+        await self._route.app(scope, receive, send)
+
+
 def add(router: APIRouter, path: str, handler: Handler, **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
     """Route GET and HEAD to `handler`; HEAD is not described apart."""
     router.add_api_route(path, handler, methods=["GET"], **options)
-    router.add_api_route(
-        path,
-        handler,
-        methods=["HEAD"],
-        include_in_schema=False,
-        dependencies=options.get("dependencies"),
-        response_model=None,
-    )
+    got = router.routes[-1]
+    assert isinstance(got, Route)
+    router.routes.append(Route(path, _Head(got), methods=["HEAD"], include_in_schema=False))
