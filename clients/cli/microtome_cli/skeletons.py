@@ -70,7 +70,7 @@ def keep(arguments: argparse.Namespace, paths: Sequence[str], started: str | Non
 
 def _check_options(arguments: argparse.Namespace, path: str) -> None:
     given = [name for name in _OF_IMAGES if getattr(arguments, name, None) is not None]
-    if arguments.kind != "image":
+    if arguments.kind not in (None, "image"):
         given.append("kind")
     if given:
         option = given[0].replace("_", "-")

@@ -60,6 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
             _verify_recording(store, layer_id, arguments, report)
             report.close()
             return DAMAGED if report.left else 0
+        if str(layer_id) != arguments.layer:
+            raise InputError(
+                f"no recording in {arguments.layer}: expected collection/dataset/layer"
+            )
         try:
             live = open_live(store, layer_id)
             target = open_target(store, layer_id) if live is None else None

@@ -32,9 +32,12 @@ RECORDING = "recording"
 
 
 def is_recording(store: Store, layer_id: LayerId) -> bool:
-    """Tell whether a visible recording has this address."""
+    """Tell whether a visible recording has this address; a damaged document is none."""
     document = store.read(f"{layer_id}/zarr.json")
-    return document is not None and RECORDING in _attributes(f"{store.url}/{layer_id}", document)
+    try:
+        return document is not None and RECORDING in _attributes(str(layer_id), document)
+    except StorageError:
+        return False  # whoever opens what lies there says what is wrong with it
 
 
 @dataclass(frozen=True, slots=True)
