@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import microtome
 from microtome import errors
 from microtome.recording import Recording
+from microtome_cli.main import main
 from microtome_core.names import LayerId
 from microtome_core.store.location import StorageOptions, Store
 from microtome_ingest.files import Files
@@ -167,6 +168,16 @@ def test_neurons_and_statistics_equal_their_files(world: World) -> None:
             )
 
 
+def test_a_recording_tells_of_itself_by_its_address(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``microtome info URL`` prints its tiers, neurons and variables."""
+    assert main(["info", world.recording.url]) == 0
+    told = capsys.readouterr().out
+    assert "16 trials" in told
+    assert all(name in told for name in VARIABLES)
+
+
 def test_batches_for_training_are_drawn_alike_from_a_seed(world: World) -> None:
     """Each trial of the tier that is long enough comes once, in windows of equal length."""
     recording = world.recording
@@ -220,6 +231,7 @@ def test_a_recording_goes_to_other_processes(world: World) -> None:
         (lambda r: r.batch([0], "videos"), errors.InputError, "expected a list"),
         (lambda r: r.batch([0, 99]), errors.NotFound, "99"),
         (lambda r: r.batches(0), errors.InputError, "size=0"),
+        (lambda r: r.batches(4, window=400), errors.InputError, "longer than every trial"),
         (lambda r: r.responses(99), errors.RegionError, "0 to 22"),
         (lambda r: r.neurons["colour"], errors.NotFound, "unit_ids"),
         (lambda r: r.statistics["videos"]["mode"], errors.NotFound, "mean"),

@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import Any
 
 from microtome.errors import InputError, MicrotomeError, NotFound, WrongAnswer
+from microtome_cli.ls import lines_of
 from microtome_cli.remote import add_service_arguments, find, is_address, transport_of
+from microtome_core.trials import RECORDING
 from microtome_core.units import bytes_text
 from microtome_core.wire import LayerInfo
 
@@ -51,6 +53,8 @@ def _layer(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - JSON
 
 
 def _text(said: dict[str, Any]) -> str:
+    if said.get("kind") == RECORDING:
+        return "\n".join([said["id"], *(f"  {line}" for line in lines_of(said))])
     info = LayerInfo.from_json(said)
     rows = [info.id, f"  {info.kind}, {info.dtype}, {bytes_text(info.nbytes)}, axes {info.axes}"]
     for number, level in enumerate(info.levels):

@@ -24,12 +24,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(said, indent=2))
         return 0
-    for line in _lines(said):
+    for line in lines_of(said):
         print(line)
     return 0
 
 
-def _lines(said: dict[str, Any]) -> Iterator[str]:
+def lines_of(said: dict[str, Any]) -> Iterator[str]:
+    """Yield what the JSON of a service, a dataset, a layer or a recording tells, line by line."""
     if said.get("kind") == RECORDING:
         yield from _recording_lines(RecordingInfo.from_json(said))
     elif isinstance(said.get("levels"), list):

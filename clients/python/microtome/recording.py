@@ -228,12 +228,14 @@ class Recording:
         Raises
         ------
         InputError
-            A number that is too small, or no such tier.
+            A number that is too small, a window that no trial fills, or no such tier.
         """
         for name, value in (("size", size), ("depth", depth), ("window", window or 1)):
             if value < 1:
                 raise InputError(f"{name}={value}: expected 1 or more")
         found = list(self.trials.where(tier, window or 0))
+        if not found:
+            raise InputError(f"window={window}: longer than every trial of tier {tier!r}")
         dice = random.Random(seed)  # noqa: S311 - draws trials, hides nothing
         if shuffle:
             dice.shuffle(found)
