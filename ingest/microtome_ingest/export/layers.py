@@ -7,7 +7,7 @@ from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.layer import Layer, label_names, read_layer
 from microtome_core.store.location import Store
 from microtome_core.store.recording import Recording
-from microtome_core.store.recordings import is_recording, list_recordings, read_recording
+from microtome_core.store.recordings import is_recording, read_recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ def find(store: Store, address: str, *, dataset: bool, recordings: bool) -> Foun
         _layers(store, DatasetId(*parts)),
         key=lambda layer: (layer.info.kind != "image", layer.info.id),
     )
-    trials = list_recordings(store, address) if recordings else ()
+    trials = _recordings(store, DatasetId(*parts)) if recordings else []
     if not layers and not trials:
         raise NotFound(f"no layer in dataset {address}")
-    return Found(tuple(layers), tuple(read_recording(store, one) for one in trials))
+    return Found(tuple(layers), tuple(trials))
 
 
 def _one(store: Store, layer_id: LayerId, *, recordings: bool) -> Found:
@@ -77,4 +77,14 @@ def _layers(store: Store, dataset: DatasetId) -> list[Layer]:
                 found.append(read_layer(store, LayerId(dataset.collection, dataset.dataset, name)))
             except (InputError, NotFound):
                 continue  # a folder of something else, or an ingest that is not finished
+    return found
+
+
+def _recordings(store: Store, dataset: DatasetId) -> list[Recording]:
+    found = []
+    for name in store.children(str(dataset)):
+        try:
+            found.append(read_recording(store, LayerId(dataset.collection, dataset.dataset, name)))
+        except (InputError, NotFound):
+            continue  # a folder of something else, or an ingest that is not finished
     return found

@@ -31,7 +31,8 @@ from microtome_ingest.export.nwb_images import (
     segmentation,
     timing,
 )
-from microtome_ingest.export.nwb_trials import LAID, trials_of
+from microtome_ingest.export.nwb_trial_tables import LAID
+from microtome_ingest.export.nwb_trials import trials_of
 from microtome_ingest.export.output import whole_file
 
 # The name that NWB has for what comes of images.
