@@ -12,6 +12,7 @@ from microtome_core.store.location import storage_errors
 from microtome_core.store.ome import ImageLabel, LabelSource, Omero, multiscale, omero
 from microtome_core.store.ome import Ome as OmeAttributes
 from microtome_core.store.record import (
+    AnyRecord,
     Conversion,
     ImagingSpace,
     Record,
@@ -123,7 +124,7 @@ def record(
         original_metadata=dict(source.metadata),
     ).to_json()
     told = merge(known, {**told_by(source.metadata), "channels": channels_of(channels)})
-    found = linked(Record.model_validate(without_faults(told)))
+    found: AnyRecord = linked(Record.model_validate(without_faults(told)))
     for each in given:
         found = with_given(found.to_json(), each)
     return found.to_json()

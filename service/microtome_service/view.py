@@ -104,7 +104,7 @@ class View:
         """
         self._check_known()
         if self.role(layer_id.parent) < Role.WRITER:
-            await self.layer(layer_id)
+            await self.entry(layer_id)
             raise Forbidden(f"{layer_id}: {self.principal.name} may read, not write")
 
     async def check_may_create(self, dataset: DatasetId) -> None:

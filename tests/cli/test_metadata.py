@@ -1,6 +1,7 @@
 """``microtome metadata`` and ``ingest --metadata``: said by a file, checked, noted."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ from microtome_cli.main import main
 from microtome_core.names import LayerId
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
+from microtome_core.store.recordings import Document, read_document
+from tests.sensorium_folders import Mouse, write_folder
 
 BRAIN = "lab/mouse/brain"
+TRIALS = "lab/mouse/recording"
+MOUSE = Mouse(trials=6, neurons=3)
 SAID = """
 lab: North
 license: cc-by-4.0
@@ -166,3 +171,111 @@ def test_a_layer_ingested_again_hands_its_record_on(folder: Path) -> None:
     copied = read_layer(Store(root), LayerId.parse(BRAIN)).info.attrs
     for name in ("subject", "license", "lab", "indicators", "channels", "imaging_space"):
         assert copied[name] == _record(folder)[name], name
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a mouse, and a root with its recording."""
+    folder = tmp_path_factory.mktemp("made")
+    write_folder(folder / "mouse", MOUSE)
+    (folder / "mouse.yaml").write_text("lab: North\nsubject: {species: Mus musculus, sex: F}")
+    assert _record_trials(folder, "--metadata", str(folder / "mouse.yaml")) == 0
+    return folder
+
+
+@pytest.fixture
+def mouse(made: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    shutil.copytree(made, tmp_path / "made")
+    return tmp_path / "made"
+
+
+def _record_trials(folder: Path, *words: str, layer: str = "lab/mouse") -> int:
+    return main(["ingest", str(folder / "mouse"), str(folder / "root"), "--as", layer, *words])
+
+
+def _document(folder: Path) -> Document:
+    return read_document(Store(str(folder / "root")), LayerId.parse(TRIALS))
+
+
+def test_a_recording_has_a_record_like_a_layer(
+    mouse: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said by the ingest, shown, changed under a new version, noted; its values stay."""
+    before = _document(mouse)
+    assert before.record["lab"] == "North"
+    more = _said(mouse, "imaging_plane: {location: V1, imaging_rate: 8}\nsubject: {age: P90D}")
+    capsys.readouterr()
+    assert _metadata(mouse, "check", more, place=TRIALS) == 0
+    assert "subject.subject_id is missing" in capsys.readouterr().out
+    assert _metadata(mouse, "set", more, place=TRIALS) == 0
+    assert f'{TRIALS}: subject.age: nothing -> "P90D"' in capsys.readouterr().out
+    assert _metadata(mouse, "show", place=TRIALS) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["imaging_plane"]["location"] == "V1"
+    assert shown["subject"] == {**shown["subject"], "age": "P90D", "species": "Mus musculus"}
+    assert _metadata(mouse, "show", "--history", place=TRIALS) == 0
+    (note,) = json.loads(capsys.readouterr().out)
+    assert note["changes"]["subject.age"] == [None, "P90D"]
+    after = _document(mouse)
+    assert after.content != before.content
+    assert (after.facts, after.record["kind"]) == (before.facts, "recording")
+    assert main(["verify", str(mouse / "root"), TRIALS, "--source", str(mouse / "mouse")]) == 0
+
+
+def test_a_recording_that_is_there_gets_the_record_alone(
+    mouse: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same ingest with other metadata changes what is said, and nothing else."""
+    assert _record_trials(mouse, "--metadata", _said(mouse, "lab: South")) == 0
+    assert "its record has changed: lab" in capsys.readouterr().err
+    assert _document(mouse).record["lab"] == "South"
+
+
+@pytest.mark.parametrize(("text", "fault"), [
+    ("channels: [{name: EGFP}]", "channels: is of voxels"),
+    ("imaging_space: {anatomical_target: V1}", "imaging_space: is of voxels"),
+    ("significant_bits: 12", "significant_bits: is of voxels"),
+    ("registrations: []", "registrations: is of voxels"),
+    ("kind: image", "kind: is known from the ingest alone"),
+    ("subject: {sex: female}", "write F"),
+    ("licence: CC0-1.0", "write license"),
+])  # fmt: skip
+def test_what_a_recording_cannot_say_is_refused_by_name(
+    mouse: Path, capsys: pytest.CaptureFixture[str], text: str, fault: str
+) -> None:
+    """By set and by an ingest, before anything is written."""
+    before, said = _document(mouse).content, _said(mouse, text)
+    assert _metadata(mouse, "set", said, place=TRIALS) == 2
+    assert fault in capsys.readouterr().err
+    assert _document(mouse).content == before
+    assert _record_trials(mouse, "--metadata", said, layer="lab/other") == 2
+    assert fault in capsys.readouterr().err
+    assert not (mouse / "root/lab/other").exists()
+
+
+def test_what_is_said_of_a_dataset_reaches_its_recordings(mouse: Path) -> None:
+    """Those that are there and those that come, as layers."""
+    assert _metadata(mouse, "set", _said(mouse, "license: CC0-1.0"), place="lab/mouse") == 0
+    assert _document(mouse).record["license"] == "CC0-1.0"
+    assert _record_trials(mouse, layer="lab/mouse/second") == 0
+    second = read_document(Store(str(mouse / "root")), LayerId.parse("lab/mouse/second"))
+    assert second.record["license"] == "CC0-1.0"
+
+
+def test_a_template_of_a_recording_passes_when_filled_in(
+    mouse: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It asks for nothing that is of voxels; as it is, it changes nothing."""
+    capsys.readouterr()
+    assert _metadata(mouse, "template", place=TRIALS) == 0
+    text = capsys.readouterr().out
+    assert "channels:" not in text
+    assert "imaging_space:" not in text
+    before = _document(mouse).content
+    assert _metadata(mouse, "set", _said(mouse, text), place=TRIALS) == 0
+    assert _document(mouse).content == before
+    lines = (line for line in text.splitlines() if not line.startswith("##"))
+    filled = _said(mouse, "\n".join(line.removeprefix("#") for line in lines))
+    assert _metadata(mouse, "check", filled, place=TRIALS) == 0
+    assert "is missing" not in capsys.readouterr().out

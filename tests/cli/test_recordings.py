@@ -1,6 +1,7 @@
 """Recordings from the command line: made, looked at, verified, exported."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,14 @@ def test_verify_tells_of_damage_by_its_exit_code(
     out = capsys.readouterr().out
     assert "changed     data/videos/c/0/0/0" in out
     assert "1 finding" in out
+
+
+def test_a_damaged_document_is_a_finding(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a recording says of itself may be what is damaged."""
+    shutil.copytree(root, tmp_path / "root")
+    (tmp_path / "root/sensorium/mouse-a/recording/zarr.json").write_text("{")
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / "root"), "sensorium/mouse-a"]) == DAMAGED
+    assert "unreadable  zarr.json" in capsys.readouterr().out

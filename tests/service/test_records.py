@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 import yaml
 import zarr
 
+from microtome_cli.main import main
 from microtome_core.names import LayerId
 from microtome_core.store.create import NewLayer, create_layer
 from microtome_core.store.layer import read_layer
@@ -21,6 +23,7 @@ from microtome_core.store.record_template import template
 from microtome_service.auth import records
 from microtome_service.auth.database import Database
 from microtome_service.auth.roles import Role
+from tests.sensorium_folders import Mouse, write_folder
 
 NEW = NewLayer(
     "czyx",
@@ -135,6 +138,32 @@ def test_a_condition_is_held_to(desk: Desk) -> None:
     assert desk.patch({"lab": "A"}, if_match=tag).status_code == 200
     assert desk.patch({"lab": "B"}, if_match="*").status_code == 200
     assert desk.patch({"lab": "C"}, if_match="none").status_code == 400
+
+
+def test_the_record_of_a_recording_is_one_too(desk: Desk, tmp_path: Path) -> None:
+    """Read, changed under a condition and described by the same addresses; not of voxels."""
+    layer = LayerId("demo", "mouse", "trials")
+    folder = write_folder(tmp_path / "mouse", Mouse(trials=4, neurons=3))
+    assert main(["ingest", str(folder), str(desk.store.url), "--as", str(layer)]) == 0
+    trials = replace(desk, layer=layer)
+    before = trials.call.get(trials.record)
+    assert before.json()["kind"] == "recording"
+    assert trials.patch({"lab": "A"}, if_match='"other"').status_code == 412
+    answer = trials.patch({"lab": "A"}, if_match=before.headers["etag"])
+    assert (answer.status_code, answer.json()["changes"]) == (200, {"lab": [None, "A"]})
+    after = trials.call.get(trials.record)
+    assert after.json() == {**before.json(), "lab": "A"}
+    told = trials.call.get(f"/api/datasets/{layer}").json()
+    assert (told["attrs"]["lab"], told["version"]) == ("A", answer.json()["version"])
+    refused = trials.patch({"channels": []})
+    assert (refused.status_code, "channels: is of voxels" in refused.text) == (400, True)
+    (note,) = history(desk.store, layer)
+    assert (note["who"], note["tool"]) == ("key:writer", "PATCH")
+    known = jsonschema.Draft202012Validator(desk.call.get("/api/schema/record.json").json())
+    known.validate(after.json())
+    assert not known.is_valid({**after.json(), "kind": "other"})
+    sent = {"content-type": "application/merge-patch+json", **desk.reader}
+    assert desk.call.patch(trials.record, json={"lab": "B"}, headers=sent).status_code == 403
 
 
 def test_only_those_who_may_write_change_it(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -12,10 +13,11 @@ from microtome_cli import recordings
 from microtome_cli.engines import stoppable
 from microtome_core.errors import InputError
 from microtome_core.store.location import StorageOptions, Store
+from microtome_core.store.recording import Recording
 from microtome_core.units import bytes_text
 from microtome_ingest.export.cut import Cut, make_cut, parse_words
 from microtome_ingest.export.formats import FORMATS, Format, find_format
-from microtome_ingest.export.layers import layers_of
+from microtome_ingest.export.layers import Found, find
 
 # Seconds between two lines.
 _PACE = 5.0
@@ -75,20 +77,37 @@ def run(arguments: argparse.Namespace) -> int:
     chosen.check_name(out.name)
     store = Store(arguments.root, StorageOptions.from_environment(os.environ))
     progress = _Progress(arguments.layer)
-    layers = layers_of(store, arguments.layer, dataset=chosen.dataset)
+    found = find(store, arguments.layer, dataset=chosen.dataset, recordings=chosen.recordings)
     words = _words(arguments)
-    if words and len(layers) > 1:
-        raise InputError("--region, --channel and --time: expected one layer")
-    cuts = [make_cut(layer, arguments.level, words, progress) for layer in layers]
-    progress.total = sum(cut.nbytes for cut in cuts)
+    _check_cut(words, arguments.level, found)
+    cuts = [make_cut(layer, arguments.level, words, progress) for layer in found.layers]
+    progress.total = sum(cut.nbytes for cut in cuts) + sum(map(_nbytes, found.recordings))
+    options = _options(arguments, chosen, store)
+    if chosen.recordings:
+        options |= {"recordings": found.recordings, "count": progress}
     with stoppable():
         what: Any = list(cuts) if chosen.dataset else cuts[0]
-        written = chosen.write(
-            what, out, overwrite=arguments.overwrite, **_options(arguments, chosen, store)
-        )
+        written = chosen.write(what, out, overwrite=arguments.overwrite, **options)
     for path in written:
-        print(f"wrote {path}: {_summary(cuts)}" if path == out else f"wrote {path}")
+        text = _summary(cuts, found.recordings)
+        print(f"wrote {path}: {text}" if path == out else f"wrote {path}")
     return 0
+
+
+def _check_cut(words: dict[str, str], level: int, found: Found) -> None:
+    if words and len(found.layers) + len(found.recordings) > 1:
+        raise InputError("--region, --channel and --time: expected one layer")
+    if (words or level) and found.recordings:
+        raise InputError(
+            f"{found.recordings[0].id} is a recording of trials, and is exported whole: leave out "
+            "--level, --region, --channel and --time"
+        )
+
+
+def _nbytes(recording: Recording) -> int:
+    """Return the bytes of all that can be read of a recording."""
+    pieces = (piece for trial in recording.trials for piece in trial.pieces.values())
+    return sum(piece.nbytes for piece in pieces if piece.state == "stored")
 
 
 def _words(arguments: argparse.Namespace) -> dict[str, str]:
@@ -124,7 +143,10 @@ def _options(arguments: argparse.Namespace, chosen: Format, store: Store) -> dic
     return {name: given[name] for name in chosen.options}
 
 
-def _summary(cuts: list[Cut]) -> str:
+def _summary(cuts: list[Cut], trials: Sequence[Recording]) -> str:
+    if trials:
+        layers = [f"{len(cuts)} layers"] if cuts else []
+        return "; ".join([*layers, *(recordings.summary(one.facts) for one in trials)])
     if len(cuts) > 1:
         return f"{len(cuts)} layers, {bytes_text(sum(cut.nbytes for cut in cuts))} of voxels"
     cut = cuts[0]

@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any
 
 from microtome_cli import recordings
 from microtome_cli.engines import (
@@ -16,7 +15,7 @@ from microtome_cli.engines import (
     stoppable,
     view,
 )
-from microtome_cli.metadata import person
+from microtome_cli.metadata import tell_anew
 from microtome_cli.options import (
     ALL,
     add_host_argument,
@@ -32,7 +31,6 @@ from microtome_core.names import LayerId
 from microtome_core.store.array import Codec
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
-from microtome_core.store.record_changes import change_record
 from microtome_core.units import bytes_text
 from microtome_core.wire import LayerInfo
 from microtome_ingest.claim import Part
@@ -152,21 +150,11 @@ def _ingest(arguments: argparse.Namespace) -> None:
             part,
         )
         if outcome.layer is not None and not outcome.written and options.metadata:
-            outcome = _told_anew(store, layer_id, options.metadata, observer)
+            tell_anew(store, layer_id, options.metadata, observer)
+            outcome = Outcome(read_layer(store, layer_id).info, written=False)
         for note in source.description.notes:
             observer.result("note", f"note: {note}")
         say_outcome(observer, outcome, part, store.url)
-
-
-def _told_anew(
-    store: Store, layer_id: LayerId, metadata: Mapping[str, Any], observer: ProgressObserver
-) -> Outcome:
-    """Lay what is given over the record of a layer whose voxels were there."""
-    change = change_record(store, layer_id, metadata, {"who": person(), "tool": "microtome ingest"})
-    if change.changes:
-        words = f"the voxels are there; its record has changed: {', '.join(change.changes)}"
-        observer.say("metadata", words, fields=list(change.changes))
-    return Outcome(read_layer(store, layer_id).info, written=False)
 
 
 def _options(arguments: argparse.Namespace) -> IngestOptions:

@@ -1,4 +1,7 @@
-"""``microtome metadata template``, ``show``, ``check`` and ``set``: what is known of a layer."""
+"""``microtome metadata template``, ``show``, ``check`` and ``set``: what is known of a layer.
+
+A recording of trials is one, too.
+"""
 
 import argparse
 import getpass
@@ -8,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from microtome_cli.progress import ProgressObserver
 from microtome_core.errors import InputError, NotFound
 from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.layer import read_layer
@@ -27,6 +31,7 @@ from microtome_core.store.record_given import (
     with_given,
 )
 from microtome_core.store.record_template import missing, template
+from microtome_core.store.recordings import is_recording, read_document
 from microtome_ingest.metadata_file import read_metadata
 
 _BAD = 2
@@ -130,6 +135,16 @@ def person() -> str:
         return f"uid {os.getuid()}"
 
 
+def tell_anew(
+    store: Store, layer_id: LayerId, metadata: Mapping[str, Any], observer: ProgressObserver
+) -> None:
+    """Lay what an ingest is given over the record of a layer whose values were there."""
+    change = change_record(store, layer_id, metadata, {"who": person(), "tool": "microtome ingest"})
+    if change.changes:
+        words = f"the values are there; its record has changed: {', '.join(change.changes)}"
+        observer.say("metadata", words, fields=list(change.changes))
+
+
 def _tell(layer: LayerId, change: Change) -> None:
     for name, (old, new) in change.changes.items():
         print(f"{layer}: {name}: {_short(old)} -> {_short(new)}")
@@ -152,13 +167,19 @@ def _say(refused: RecordRefused) -> int:
 
 def _known(store: Store, place: LayerId | DatasetId) -> dict[str, Any]:
     if isinstance(place, LayerId):
-        record: Mapping[str, Any] = read_layer(store, place).info.attrs
+        record = _record(store, place)
         if not record:
             raise NotFound(f"layer {place} has no record: other software wrote it")
         return dict(record)
     if place.dataset not in store.children(place.collection):
         raise NotFound(f"no dataset {place}")
     return dataset_given(store, place)
+
+
+def _record(store: Store, place: LayerId) -> Mapping[str, Any]:
+    if is_recording(store, place):
+        return read_document(store, place).record
+    return read_layer(store, place).info.attrs
 
 
 def _place(arguments: argparse.Namespace) -> LayerId | DatasetId:

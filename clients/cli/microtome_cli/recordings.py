@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any
 
 from microtome_cli.engines import memory, view
+from microtome_cli.metadata import tell_anew
 from microtome_cli.options import storage_options
 from microtome_cli.progress import ProgressObserver
 from microtome_core.errors import InputError, SourceError
@@ -23,6 +24,7 @@ from microtome_ingest.audit import Finding
 from microtome_ingest.export.sensorium import export_sensorium
 from microtome_ingest.files import Files, plain
 from microtome_ingest.formats import format_of
+from microtome_ingest.metadata_file import read_metadata
 from microtome_ingest.recordings.document import FORMAT
 from microtome_ingest.recordings.job import RecordingOptions, ingest_recording
 from microtome_ingest.recordings.plan import axes_of
@@ -39,7 +41,7 @@ _NAME = "recording"
 _TRIALS = "microtome_ingest.sources.trials"
 # What only volumes have.
 _FOREIGN = ("axes", "voxel_size", "unit", "channels", "colors", "scene", "labels_of", "chunk",
-            "shard", "levels", "metadata", "workers", "scheduler", "array_index")  # fmt: skip
+            "shard", "levels", "workers", "scheduler", "array_index")  # fmt: skip
 
 
 def wanted(arguments: argparse.Namespace) -> bool:
@@ -79,6 +81,7 @@ def make(arguments: argparse.Namespace, started: str | None) -> None:
     layer_id, options = layer_of(arguments.layer), storage_options(arguments)
     store = Store(arguments.root, options)
     found = _survey(arguments, options)
+    metadata = read_metadata(arguments.metadata) if arguments.metadata else None
     with ProgressObserver(str(layer_id), view(arguments, str(layer_id))) as observer:
         outcome = ingest_recording(
             found,
@@ -91,9 +94,12 @@ def make(arguments: argparse.Namespace, started: str | None) -> None:
                 restart=arguments.restart,
                 grace=arguments.grace,
                 started=started,
+                metadata=metadata,
             ),
             observer,
         )
+        if metadata and not outcome.written:
+            tell_anew(store, layer_id, metadata, observer)
         facts = outcome.recording.facts
         for text in (*facts.notes, *(f"not kept: {name}" for name in facts.not_kept)):
             observer.result("note", f"note: {text}")

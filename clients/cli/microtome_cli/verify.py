@@ -13,7 +13,7 @@ from microtome_cli.engines import add_work_arguments, memory, stoppable, view
 from microtome_cli.main import DAMAGED
 from microtome_cli.options import add_host_argument, storage_options
 from microtome_cli.progress import Events, ProgressObserver
-from microtome_core.errors import InputError
+from microtome_core.errors import InputError, StorageError
 from microtome_core.names import LayerId
 from microtome_core.store.layer import Layer
 from microtome_core.store.ledger import Entry, Ledger
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store(arguments.root, storage_options(arguments))
     report = _Report(arguments, str(layer_id))
     with stoppable():
-        if is_recording(store, layer_id):
+        if _is_of_trials(store, layer_id):
             _verify_recording(store, layer_id, arguments, report)
             report.close()
             return DAMAGED if report.left else 0
@@ -76,6 +76,14 @@ def run(arguments: argparse.Namespace) -> int:
                 _verify_live(*live, arguments, report)
     report.close()
     return DAMAGED if report.left else 0
+
+
+def _is_of_trials(store: Store, layer_id: LayerId) -> bool:
+    """Tell whether a recording is meant; by its folders where its document is damaged."""
+    try:
+        return is_recording(store, layer_id)
+    except StorageError:
+        return "data" in store.children(str(layer_id))
 
 
 class _Report:

@@ -42,17 +42,21 @@ from microtome_core.store.registration import Registration
 
 __all__ = [
     "NWB_VERSION",
+    "RECORDING",
     "SCHEMA",
     "SCHEMAS",
     "WRITING",
+    "AnyRecord",
     "Conversion",
     "ImagingSpace",
     "Indicator",
     "MicroscopyChannel",
     "Record",
+    "RecordingRecord",
     "SourceFile",
     "Subject",
     "imaging_space",
+    "model_of",
     "read_record",
 ]
 
@@ -60,6 +64,8 @@ SCHEMA = "microtome-record/2"
 # Those of which a layer's shards are all stored or listed as empty.
 SCHEMAS = ("microtome-record/1", SCHEMA)
 NWB_VERSION = "2.11.0"
+# The `kind` of a record that is of no voxels.
+RECORDING: Literal["recording"] = "recording"
 _PLANAR = {"voxel_size_in_um": "pixel_size_in_um", "dimensions_in_voxels": "dimensions_in_pixels"}
 
 
@@ -108,8 +114,8 @@ class ImagingSpace(RecordModel):
         return self.dimensions_in_voxels or self.dimensions_in_pixels or []
 
 
-class Record(RecordModel):
-    """What is known of a layer beyond its voxels."""
+class AnyRecord(RecordModel):
+    """What is known of a layer of any kind beyond its values."""
 
     schema_id: str = SCHEMA
     nwb_version: str = NWB_VERSION
@@ -155,13 +161,8 @@ class Record(RecordModel):
     subject: Subject | None = None
     microscopy_rig: MicroscopyRig | None = None
     indicators: list[Indicator] = Field(default_factory=list)
-    channels: list[MicroscopyChannel] = Field(default_factory=list)
-    imaging_space: ImagingSpace
     imaging_plane: ImagingPlane | None = None
     acquisition_software: Software | None = None
-    significant_bits: Annotated[
-        Whole | None, Field(ge=1, le=64, description="of a voxel, that the detector gave")
-    ] = None
 
     license: Annotated[
         Annotated[str, on_write(check.license_id)] | None,
@@ -172,8 +173,6 @@ class Record(RecordModel):
         Field(description="of the data", examples=["10.48324/dandi.000026"]),
     ] = None
     contributors: list[Contributor] = Field(default_factory=list)
-    # Transforms to named spaces.
-    registrations: list[Registration] = Field(default_factory=list)
 
     source_format: str
     source_files: list[SourceFile]
@@ -187,6 +186,24 @@ class Record(RecordModel):
         """Return what goes into ``zarr.json``; what is not known is left out."""
         told = self.model_dump(mode="json", exclude_none=True)
         return {key: value for key, value in told.items() if value != [] or key in _ALWAYS}
+
+
+class Record(AnyRecord):
+    """What is known of a layer beyond its voxels."""
+
+    channels: list[MicroscopyChannel] = Field(default_factory=list)
+    imaging_space: ImagingSpace
+    significant_bits: Annotated[
+        Whole | None, Field(ge=1, le=64, description="of a voxel, that the detector gave")
+    ] = None
+    # Transforms to named spaces.
+    registrations: list[Registration] = Field(default_factory=list)
+
+
+class RecordingRecord(AnyRecord):
+    """What is known of a recording of trials, which has no voxels, beyond its values."""
+
+    kind: Literal["recording"]
 
 
 _ALWAYS = ("channels", "source_files", "conversion_history")
@@ -209,7 +226,12 @@ def imaging_space(
     )
 
 
-def read_record(value: Mapping[str, Any]) -> Record:
+def model_of(value: Mapping[str, Any]) -> type[Record] | type[RecordingRecord]:
+    """Return the form of a record: that of voxels, or that of a recording."""
+    return RecordingRecord if value.get("kind") == RECORDING else Record
+
+
+def read_record(value: Mapping[str, Any]) -> Record | RecordingRecord:
     """Read a record of any schema that there was, as it is, with what is unknown here.
 
     Raises
@@ -217,4 +239,4 @@ def read_record(value: Mapping[str, Any]) -> Record:
     ValueError
         It is no record: another program's attributes, or damaged ones.
     """
-    return Record.model_validate(dict(value))
+    return model_of(value).model_validate(dict(value))

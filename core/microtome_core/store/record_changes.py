@@ -1,4 +1,4 @@
-"""Changing the record of a layer, voxels untouched, and what is noted of each change.
+"""Changing the record of a layer or recording, values untouched, and what is noted of each change.
 
 ::
 
@@ -33,6 +33,7 @@ from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
 from microtome_core.store.record import SCHEMAS
 from microtome_core.store.record_given import check_given, merge, with_given
+from microtome_core.store.recordings import is_recording
 
 DATASET_SCHEMA = "microtome-dataset/1"
 
@@ -87,9 +88,7 @@ def change_record(
         The layer has another version.
     StorageError
     """
-    path = find_layer(store, layer_id)
-    if path is None:
-        raise NotFound(f"no layer {layer_id}")
+    path = _found(store, layer_id)
     allowed = None if versions is None else set(versions)
     made = Change("", {})
     noted: str | None = None
@@ -170,11 +169,11 @@ def dataset_given(store: Store, dataset: DatasetId) -> dict[str, Any]:
 
 
 def layers_of(store: Store, dataset: DatasetId) -> list[LayerId]:
-    """Return the layers of a dataset, labels included, sorted."""
+    """Return the layers of a dataset, labels and recordings included, sorted."""
     names = store.children(str(dataset))
     found = {*names, *(str(n) for name in names for n in label_names(store, f"{dataset}/{name}"))}
     ids = (_layer_id(dataset, name) for name in sorted(found))
-    return [one for one in ids if one is not None and find_layer(store, one) is not None]
+    return [one for one in ids if one is not None and _find(store, one) is not None]
 
 
 def history(store: Store, layer_id: LayerId) -> list[dict[str, Any]]:
@@ -187,9 +186,7 @@ def history(store: Store, layer_id: LayerId) -> list[dict[str, Any]]:
     StorageError
         Storage failed, or a note is damaged.
     """
-    path = find_layer(store, layer_id)
-    if path is None:
-        raise NotFound(f"no layer {layer_id}")
+    path = _found(store, layer_id)
     document = json.loads(store.read(f"{path}/zarr.json") or b"{}")
     return _notes(store, _folder(path, document))
 
@@ -199,6 +196,19 @@ def replayed(store: Store, folder: str, record: dict[str, Any]) -> dict[str, Any
     for note in _notes(store, f"{folder}/{FOLDER}/record"):
         record = with_given(record, note.get("given", {})).to_json()
     return record
+
+
+def _find(store: Store, layer_id: LayerId) -> str | None:
+    """Return the folder of a layer or recording, or None."""
+    path = find_layer(store, layer_id)
+    return str(layer_id) if path is None and is_recording(store, layer_id) else path
+
+
+def _found(store: Store, layer_id: LayerId) -> str:
+    path = _find(store, layer_id)
+    if path is None:
+        raise NotFound(f"no layer {layer_id}")
+    return path
 
 
 def _document(store: Store, path: str, layer_id: LayerId, old: bytes | None) -> dict[str, Any]:
@@ -274,8 +284,7 @@ def _folder(path: str, document: Mapping[str, Any]) -> str:
 
 
 def _has_record(store: Store, layer: LayerId) -> bool:
-    path = find_layer(store, layer)
-    document = json.loads(store.read(f"{path}/zarr.json") or b"{}")
+    document = json.loads(store.read(f"{_find(store, layer)}/zarr.json") or b"{}")
     record = document.get("attributes", {}).get("nwb")
     return isinstance(record, dict) and record.get("schema_id") in SCHEMAS
 

@@ -13,7 +13,16 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from microtome_core.errors import InputError
-from microtome_core.store.record import SCHEMA, WRITING, Record, imaging_space, read_record
+from microtome_core.store.record import (
+    SCHEMA,
+    WRITING,
+    AnyRecord,
+    Record,
+    RecordingRecord,
+    imaging_space,
+    model_of,
+    read_record,
+)
 from microtome_core.store.record_checks import shown
 from microtome_core.store.record_objects import RecordModel
 
@@ -21,6 +30,7 @@ from microtome_core.store.record_objects import RecordModel
 DERIVED = (
     "schema_id",
     "nwb_version",
+    "kind",
     "neurodata_type",
     "data",
     "source_format",
@@ -30,6 +40,8 @@ DERIVED = (
 )
 # Of one layer, and not of all that a dataset holds.
 OF_LAYER = ("channels", "imaging_space", "imaging_plane", "significant_bits", "registrations")
+# Of voxels, which a recording of trials has none of.
+OF_VOXELS = tuple(n for n in Record.model_fields if n not in AnyRecord.model_fields)
 _OF_ARRAY = (
     "neurodata_type",
     "voxel_size_in_um",
@@ -60,7 +72,7 @@ class RecordRefused(InputError):
         return type(self), (self.faults,)
 
 
-def with_given(record: Mapping[str, Any], given: Mapping[str, Any]) -> Record:
+def with_given(record: Mapping[str, Any], given: Mapping[str, Any]) -> Record | RecordingRecord:
     """Return a layer's record with what is given laid over it, checked.
 
     Parameters
@@ -78,18 +90,19 @@ def with_given(record: Mapping[str, Any], given: Mapping[str, Any]) -> Record:
     if odd := list(_odd(given)):
         raise RecordRefused(odd)
     record = _upgraded(record)
-    faults = [*_unfit(record, given), *_unknown(Record, given, "")]
+    model = model_of(record)
+    faults = [*_unfit(record, given), *_foreign(model, given), *_unknown(model, given, "")]
     merged = merge(record, given)
     try:
-        new = Record.model_validate(merged, context=WRITING)
+        new = model.model_validate(merged, context=WRITING)
     except ValidationError as error:
         raise RecordRefused([*faults, *faults_of(error)]) from error
     except RecursionError as error:
         raise RecordRefused(["nested too deeply"]) from error
-    faults += _contradictions(record, new)
+    faults += [*(_contradictions(record, new) if isinstance(new, Record) else ()), *_twins(new)]
     if faults:
         raise RecordRefused(faults)
-    return linked(new)
+    return linked(new) if isinstance(new, Record) else new
 
 
 def check_given(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,8 +156,8 @@ def merge(record: Mapping[str, Any], given: Mapping[str, Any], depth: int = 0) -
 def _upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record in the words of the present schema."""
     found = read_record(record)
-    space = found.imaging_space
-    if space.size_in_um is not None and len(space.size_in_um) != len(space.dimensions):
+    space = found.imaging_space if isinstance(found, Record) else None
+    if space and space.size_in_um and len(space.size_in_um) != len(space.dimensions):
         # The first schema listed the axes of which the size is known.
         space.voxel_size_in_um = space.pixel_size_in_um = None
     return {**found.to_json(), "schema_id": SCHEMA}
@@ -207,10 +220,19 @@ def _unfit(record: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]
             yield f"{key}: is known from the ingest alone; leave it out"
 
 
+def _foreign(model: type[RecordModel], given: Mapping[str, Any]) -> Iterator[str]:
+    if model is RecordingRecord:
+        for key in OF_VOXELS:
+            if key in given:
+                yield f"{key}: is of voxels, and a recording of trials has none; leave it out"
+
+
 def _unknown(model: type[RecordModel], given: Mapping[str, Any], path: str) -> Iterator[str]:
     """Yield a fault for each key that the models do not have, with one that is spelt like it."""
     for key, value in given.items():
         field = model.model_fields.get(key)
+        if field is None and model is RecordingRecord and key in OF_VOXELS:
+            continue
         if field is None:
             yield f"{path}{str(key)[:80]}: is unknown; {_near(model, str(key))}"
             continue
@@ -263,7 +285,6 @@ def _contradictions(record: Mapping[str, Any], new: Record) -> list[str]:
         )
     if len(new.channels) < len(names):
         faults.append("channels: those of the layer stay; leave the key out")
-    faults += _twins(new)
     return faults
 
 
@@ -272,7 +293,7 @@ def _mend(key: str) -> str:
     return "leave it out, or ingest with --voxel-size" if size else "leave it out"
 
 
-def _twins(new: Record) -> list[str]:
+def _twins(new: AnyRecord) -> list[str]:
     names = [indicator.name for indicator in new.indicators]
     twice = sorted({name for name in names if names.count(name) > 1})
     return [f"indicators: {name!r} is there twice; write each once" for name in twice]

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from microtome_core.store.record import Record
+from microtome_core.store.record import RECORDING, model_of
 from microtome_core.store.record_given import DERIVED, OF_LAYER
 from microtome_core.store.record_objects import RecordModel
 
@@ -25,6 +25,8 @@ _ASKED = {
     "license": "without it nobody may use the data",
     "imaging_space.anatomical_target": "NWB asks for it",
 }
+# A recording of trials has no imaging space; where it is of is told of its plane.
+_OF_RECORDING = {"imaging_space.anatomical_target": "imaging_plane.location"}
 _ARRAY = ("dimensions_in_voxels", "dimensions_in_pixels", "voxel_size_in_um", "pixel_size_in_um")
 _HEAD = """\
 ## Metadata of {place}. Take away the # where you know the answer, and above what you fill in;
@@ -36,7 +38,9 @@ _HEAD = """\
 def missing(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the fields that an archive will ask for, each with why."""
     born = (record.get("subject") or {}).get("date_of_birth")
-    for path, why in _ASKED.items():
+    other = _OF_RECORDING if record.get("kind") == RECORDING else {}
+    for asked, why in _ASKED.items():
+        path = other.get(asked, asked)
         found: Any = record
         for name in path.split("."):
             found = found.get(name) if isinstance(found, Mapping) else None
@@ -50,7 +54,7 @@ def template(place: str, record: Mapping[str, Any], *, of_layer: bool = True) ->
     Taken as it is, it changes nothing; with every ``#`` taken away it passes the checks.
     """
     lines = [_HEAD.format(place=place)]
-    for name, field in Record.model_fields.items():
+    for name, field in model_of(record).model_fields.items():
         # Nobody fills in a matrix: registrations have a command of their own.
         if name in (*DERIVED, "registrations") or (name in OF_LAYER and not of_layer):
             continue

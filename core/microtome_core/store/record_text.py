@@ -3,8 +3,10 @@
 import json
 from typing import Any, Never
 
+from pydantic import TypeAdapter
+
 from microtome_core.errors import InputError
-from microtome_core.store.record import SCHEMA, Record
+from microtome_core.store.record import SCHEMA, Record, RecordingRecord
 from microtome_core.store.record_given import DERIVED
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -46,7 +48,8 @@ def _refuse(word: str) -> Never:
 
 def record_schema() -> dict[str, Any]:
     """Return the JSON Schema of a record as it is stored; what it does not name is allowed."""
-    return {"$schema": DIALECT, "title": SCHEMA, **Record.model_json_schema()}
+    both: TypeAdapter[Record | RecordingRecord] = TypeAdapter(Record | RecordingRecord)
+    return {"$schema": DIALECT, "title": SCHEMA, **both.json_schema()}
 
 
 def given_schema() -> dict[str, Any]:
@@ -57,7 +60,7 @@ def given_schema() -> dict[str, Any]:
         # The kind of an imaging space is known from its array.
         each["required"] = [name for name in each.get("required", ()) if name == "name"]
     for name in DERIVED:
-        del schema["properties"][name]
+        schema["properties"].pop(name, None)
     used = {"SourceFile", "Conversion"}
     schema["$defs"] = {name: one for name, one in schema["$defs"].items() if name not in used}
     return {"$schema": DIALECT, **schema, "title": "what may be said of a layer"}

@@ -115,7 +115,8 @@ def _suffix(cut: Cut, chosen: str | None) -> str:
                 return suffix
     raise InputError(
         f"{cut.info.id}: BIDS needs to know how it was imaged: fill "
-        f"microscopy_rig.microscope.technique with {how_to_tell(cut)}, or choose --suffix of "
+        f"microscopy_rig.microscope.technique with {how_to_tell(cut.info.layer_id.parent)}, "
+        f"or choose --suffix of "
         f"{', '.join(SUFFIXES)}"
     )
 
@@ -222,5 +223,8 @@ def _label(text: str) -> str:
 
 def _told(value: object, field: str, cut: Cut) -> str:
     if value in (None, ""):
-        raise InputError(f"{cut.info.id}: BIDS needs {field}: fill it with {how_to_tell(cut)}")
+        raise InputError(
+            f"{cut.info.id}: BIDS needs {field}: fill it with "
+            f"{how_to_tell(cut.info.layer_id.parent)}"
+        )
     return str(value)

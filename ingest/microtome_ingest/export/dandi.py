@@ -4,13 +4,14 @@ Source: https://docs.dandiarchive.org: ``dandiset.yaml`` and files ``sub-X/sub-X
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from microtome_core.errors import InputError
+from microtome_core.store.recording import Recording
 from microtome_ingest.export.cut import Cut
 from microtome_ingest.export.facts import Facts, how_to_tell
 from microtome_ingest.export.nwb import export_nwb
@@ -21,7 +22,14 @@ MARK = "dandiset.yaml"
 _UNNUMBERED = "DANDI:000000"
 
 
-def export_dandi(cuts: Sequence[Cut], path: Path, *, overwrite: bool = False) -> list[Path]:
+def export_dandi(
+    cuts: Sequence[Cut],
+    path: Path,
+    *,
+    overwrite: bool = False,
+    recordings: Sequence[Recording] = (),
+    count: Callable[[int], None] = lambda _: None,
+) -> list[Path]:
     """Write a folder.
 
     Raises
@@ -29,14 +37,11 @@ def export_dandi(cuts: Sequence[Cut], path: Path, *, overwrite: bool = False) ->
     InputError
         What DANDI needs is not told; the message names the fields.
     """
-    facts = Facts([cut.record for cut in cuts])
+    facts = Facts([*(cut.record for cut in cuts), *(one.record for one in recordings)])
+    dataset = cuts[0].info.layer_id.parent if cuts else recordings[0].id.parent
     if facts.missing():
         needed = ", ".join(facts.missing())
-        raise InputError(
-            f"{cuts[0].info.layer_id.parent}: DANDI needs {needed}: fill them with "
-            f"{how_to_tell(cuts[0])}"
-        )
-    dataset = cuts[0].info.layer_id.parent
+        raise InputError(f"{dataset}: DANDI needs {needed}: fill them with {how_to_tell(dataset)}")
     with whole_folder(path, MARK, overwrite=overwrite) as part:
         text = yaml.safe_dump(_dandiset(facts, str(dataset)), sort_keys=False, allow_unicode=True)
         (part / MARK).write_text(text, encoding="utf-8")
@@ -44,9 +49,11 @@ def export_dandi(cuts: Sequence[Cut], path: Path, *, overwrite: bool = False) ->
         words = [subject]
         if session := facts.text("session_id"):
             words.append(f"ses-{_label(session)}")
-        words.append(f"desc-{_label(dataset.dataset)}_image.nwb")
+        kinds = "+".join([*(["image"] if cuts else []), *(["ophys"] if recordings else [])])
+        words.append(f"desc-{_label(dataset.dataset)}_{kinds}.nwb")
         (part / subject).mkdir()
-        export_nwb(cuts, part / subject / "_".join(words))
+        file = part / subject / "_".join(words)
+        export_nwb(cuts, file, recordings=recordings, count=count)
     return [path]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from microtome_core import __version__
 from microtome_core.errors import InputError
+from microtome_core.names import DatasetId
+from microtome_core.store.recording import Recording
 from microtome_ingest.export.cut import Cut
 
 # What DANDI asks of a subject; of the last two one.
@@ -98,9 +100,9 @@ class Facts:
         return lacking if aged else [*lacking, f"subject.{_AGE[0]}"]
 
 
-def how_to_tell(cut: Cut) -> str:
-    """Return the command by which what is missing in a record is filled in."""
-    return f"'microtome metadata set ROOT {cut.info.layer_id.parent} FILE'"
+def how_to_tell(dataset: DatasetId) -> str:
+    """Return the command by which what is missing in records is filled in."""
+    return f"'microtome metadata set ROOT {dataset} FILE'"
 
 
 def history(cut: Cut, format_name: str) -> dict[str, Any]:
@@ -116,23 +118,29 @@ def history(cut: Cut, format_name: str) -> dict[str, Any]:
         f"{word}_size_in_um": cut.micrometers(xyz),
         f"dimensions_in_{word}s": [cut.extent(axis) for axis in xyz],
     }
-    step = {
-        "tool": "microtome",
-        "version": __version__,
-        "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
-        "parameters": {
-            "export": format_name,
-            "layer": cut.info.id,
-            "layer_version": cut.info.version,
-            "level": cut.level,
-            "region": str(cut.region),
-        },
-    }
+    more = {"level": cut.level, "region": str(cut.region)}
+    step = _step(format_name, cut.info.id, cut.info.version, more)
     record["imaging_space"] = {k: v for k, v in space.items() if v is not None}
     record["channels"] = list(record.get("channels") or [])[cut.channel_range]
     record["conversion_history"] = [*(record.get("conversion_history") or []), step]
     kind = "Series" if "t" in cut.axes else "StaticImage"
     return {**record, "neurodata_type": f"{volume}Microscopy{kind}"}
+
+
+def recording_history(recording: Recording, format_name: str) -> dict[str, Any]:
+    """Return a recording's record with this step in its history."""
+    record = dict(recording.record)
+    step = _step(format_name, str(recording.id), recording.version, {})
+    return {**record, "conversion_history": [*(record.get("conversion_history") or []), step]}
+
+
+def _step(format_name: str, layer: str, version: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "tool": "microtome",
+        "version": __version__,
+        "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parameters": {"export": format_name, "layer": layer, "layer_version": version, **more},
+    }
 
 
 def start_time(facts: Facts) -> datetime | None:

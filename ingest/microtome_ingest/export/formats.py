@@ -22,6 +22,8 @@ class Format:
         What to install for it.
     dataset : bool
         Whether it holds all layers of a dataset.
+    recordings : bool
+        Whether it holds recordings of trials, too.
     options : tuple of str
         Keywords that its function takes.
     """
@@ -30,6 +32,7 @@ class Format:
     endings: tuple[str, ...]
     extra: str = "ingest"
     dataset: bool = False
+    recordings: bool = False
     options: tuple[str, ...] = ()
 
     @property
@@ -59,14 +62,14 @@ class Format:
 
 
 FORMATS = (
-    Format("nwb", (".nwb",), "nwb", dataset=True, options=("incomplete", "link")),
+    Format("nwb", (".nwb",), "nwb", dataset=True, recordings=True, options=("incomplete", "link")),
     Format("tiff", (".tif", ".tiff", ".btf"), options=("pyramid",)),
     Format("nrrd", (".nrrd", ".nhdr"), options=("compress",)),
     Format("nifti", (".nii", ".nii.gz"), "nifti"),
     Format("ome-zarr", ()),
     Format("precomputed", ()),
     Format("npy", (".npy",)),
-    Format("dandi", (), "nwb", dataset=True),
+    Format("dandi", (), "nwb", dataset=True, recordings=True),
     Format("bids", (), dataset=True, options=("suffix",)),
 )
 

@@ -1,12 +1,13 @@
 """NWB: layers of a dataset in one HDF5 file, through pynwb and its extension ndx-microscopy.
 
 Images and movies become acquisitions, a channel an object; labels become segmentations in the
-processing module ``ophys``. Every layer's record lies whole, as JSON, in ``scratch``.
+processing module ``ophys``; a recording becomes stimuli, responses, behaviour and trials. Every
+layer's record lies whole, as JSON, in ``scratch``.
 """
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from pynwb import NWBHDF5IO, NWBFile
 from pynwb.image import ImageSeries
 
 from microtome_core.errors import InputError
+from microtome_core.names import LayerId
 from microtome_core.store.location import Store
+from microtome_core.store.recording import Recording
 from microtome_ingest.export.cut import Cut
-from microtome_ingest.export.facts import Facts, history, how_to_tell
+from microtome_ingest.export.facts import Facts, history, how_to_tell, recording_history
 from microtome_ingest.export.nwb_file import add_rig, make_file, plain_name
 from microtome_ingest.export.nwb_images import (
     Picture,
@@ -28,6 +31,8 @@ from microtome_ingest.export.nwb_images import (
     segmentation,
     timing,
 )
+from microtome_ingest.export.nwb_trial_tables import LAID
+from microtome_ingest.export.nwb_trials import trials_of
 from microtome_ingest.export.output import whole_file
 
 # The name that NWB has for what comes of images.
@@ -41,6 +46,8 @@ def export_nwb(
     overwrite: bool = False,
     incomplete: bool = False,
     link: Store | None = None,
+    recordings: Sequence[Recording] = (),
+    count: Callable[[int], None] = lambda _: None,
 ) -> list[Path]:
     """Write a file.
 
@@ -54,6 +61,10 @@ def export_nwb(
         Accept that DANDI would not take it.
     link : Store, optional
         The store of the layers: they are referred to instead of copied.
+    recordings : sequence of Recording
+        Of the same dataset; one at most.
+    count : callable
+        Is told of the bytes that were read of a recording.
 
     Raises
     ------
@@ -62,22 +73,31 @@ def export_nwb(
     Conflict, StorageError
         As `whole_file`, or reading failed.
     """
-    facts = Facts([cut.record for cut in cuts])
-    _check(facts, cuts, incomplete=incomplete)
-    nwb = make_file(facts, _name(cuts), [cut.info.version for cut in cuts])
+    facts = Facts([*(cut.record for cut in cuts), *(one.record for one in recordings)])
+    _check(facts, cuts, recordings, incomplete=incomplete, link=link is not None)
+    nwb = _frame(facts, cuts, recordings)
     shown = _pictures(cuts)
     rig, indicators = add_rig(nwb, facts, [one.indicator for one in shown])
     for cut in cuts:
-        _add_record(nwb, cut)
+        _keep(nwb, cut.info.id, history(cut, "nwb"))
         if link is not None:
             nwb.add_acquisition(_linked(cut, path, link, nwb, incomplete=incomplete))
         elif cut.info.kind == "labels":
             _add_labels(nwb, cut)
     for one in [] if link else shown:
         nwb.add_acquisition(image(one, rig, indicators, timing(one.cut, guess=incomplete)))
+    for recording in recordings:
+        trials_of(recording, count, guess=incomplete).add_to(nwb)
+        _keep(nwb, str(recording.id), recording_history(recording, "nwb"))
     with whole_file(path, overwrite=overwrite) as part:
         _write(nwb, part)
     return [path]
+
+
+def _frame(facts: Facts, cuts: Sequence[Cut], recordings: Sequence[Recording]) -> NWBFile:
+    versions = [cut.info.version for cut in cuts] + [one.version for one in recordings]
+    what = "Images" if cuts else "Trials"
+    return make_file(facts, _name(cuts, recordings), versions, what, [LAID] if recordings else [])
 
 
 def _write(nwb: NWBFile, part: Path) -> None:
@@ -94,21 +114,41 @@ def _write(nwb: NWBFile, part: Path) -> None:
         raise
 
 
-def _check(facts: Facts, cuts: Sequence[Cut], *, incomplete: bool) -> None:
-    lacking = facts.missing()
-    if not cuts:
+def _check(
+    facts: Facts,
+    cuts: Sequence[Cut],
+    recordings: Sequence[Recording],
+    *,
+    incomplete: bool,
+    link: bool,
+) -> None:
+    lacking, ids = facts.missing(), _ids(cuts, recordings)
+    if not ids:
         raise InputError("there is no layer to export")
+    if len(recordings) > 1:
+        names = ", ".join(one.id.layer for one in recordings)
+        raise InputError(
+            f"{ids[0].parent} has the recordings {names}, and an NWB file is of one session: "
+            "export them one by one, as collection/dataset/layer"
+        )
+    if link and recordings:
+        raise InputError("--link: NWB refers to images alone; leave it out to copy the recording")
     if lacking and not incomplete:
         raise InputError(
-            f"{cuts[0].info.layer_id.parent}: DANDI needs {', '.join(lacking)}: fill them with "
-            f"{how_to_tell(cuts[0])}, or leave them out with --allow-incomplete"
+            f"{ids[0].parent}: DANDI needs {', '.join(lacking)}: fill them with "
+            f"{how_to_tell(ids[0].parent)}, or leave them out with --allow-incomplete"
         )
 
 
-def _name(cuts: Sequence[Cut]) -> str:
-    if len(cuts) == 1:
-        return cuts[0].info.id
-    return f"{cuts[0].info.layer_id.parent} ({', '.join(cut.name for cut in cuts)})"
+def _ids(cuts: Sequence[Cut], recordings: Sequence[Recording]) -> list[LayerId]:
+    return [*(cut.info.layer_id for cut in cuts), *(one.id for one in recordings)]
+
+
+def _name(cuts: Sequence[Cut], recordings: Sequence[Recording]) -> str:
+    ids = _ids(cuts, recordings)
+    if len(ids) == 1:
+        return str(ids[0])
+    return f"{ids[0].parent} ({', '.join(one.layer for one in ids)})"
 
 
 def _pictures(cuts: Sequence[Cut]) -> list[Picture]:
@@ -127,10 +167,11 @@ def _add_labels(nwb: NWBFile, cut: Cut) -> None:
     module.add(segmentation(cut, name, cut.layer.segments))
 
 
-def _add_record(nwb: NWBFile, cut: Cut) -> None:
-    text = json.dumps(history(cut, "nwb"), ensure_ascii=False)
-    words = f"All that is known of {cut.info.id}, as JSON: its NWB-style record."
-    nwb.add_scratch(text, name=f"record_{plain_name(cut.name)}", description=words)
+def _keep(nwb: NWBFile, layer: str, record: dict[str, Any]) -> None:
+    text = json.dumps(record, ensure_ascii=False)
+    words = f"All that is known of {layer}, as JSON: its NWB-style record."
+    name = f"record_{plain_name(layer.rpartition('/')[2])}"
+    nwb.add_scratch(text, name=name, description=words)
 
 
 def _linked(cut: Cut, path: Path, store: Store, nwb: NWBFile, *, incomplete: bool) -> Any:  # noqa: ANN401 - an object of an untyped library

@@ -51,8 +51,10 @@ _KINDS = {
 }
 
 
-def make_file(facts: Facts, name: str, versions: Sequence[str]) -> NWBFile:
-    """Return a file with everything but images.
+def make_file(
+    facts: Facts, name: str, versions: Sequence[str], what: str, more: Sequence[str] = ()
+) -> NWBFile:
+    """Return a file with everything but images and series.
 
     Parameters
     ----------
@@ -61,12 +63,16 @@ def make_file(facts: Facts, name: str, versions: Sequence[str]) -> NWBFile:
         What it is an export of.
     versions : sequence of str
         Of the layers: an export of other voxels is another file.
+    what : str
+        Such as ``Images``, for a session that nobody has described.
+    more : sequence of str
+        Further notes.
     """
     start = start_time(facts)
-    notes = [*([] if start else [_NO_START]), *facts.texts("notes"), *_lines(facts)]
+    notes = [*([] if start else [_NO_START]), *more, *facts.texts("notes"), *_lines(facts)]
     texts = {key: facts.text(key) for key in _TEXTS}
     return NWBFile(
-        session_description=facts.text("session_description") or f"Images of {name}.",
+        session_description=facts.text("session_description") or f"{what} of {name}.",
         identifier=facts.text("identifier") or str(uuid5(NAMESPACE_URL, f"{name} {versions}")),
         session_start_time=start or datetime.fromtimestamp(0, UTC),
         experimenter=facts.experimenters or None,

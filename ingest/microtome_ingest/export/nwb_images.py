@@ -23,7 +23,7 @@ from microtome_ingest.export.facts import Facts
 from microtome_ingest.export.nwb_file import UNKNOWN, plain_name
 
 # Of deflate, which every HDF5 library reads: voxels are noise, more is slower and hardly smaller.
-_LEVEL = 1
+LEVEL = 1
 _LIGHT_SHEET = ("light sheet", "light-sheet", "lightsheet", "spim", "widefield", "wide-field")
 _SCANNING = ("confocal", "two-photon", "two photon", "2-photon", "multiphoton", "laser scanning")
 
@@ -83,7 +83,7 @@ def pictures(cut: Cut, taken: Sequence[str] = ()) -> Iterator[Picture]:
 
 def voxels(cut: Cut) -> H5DataIO:
     """Return what is written a block at a time, in chunks of the layer, deflated."""
-    return H5DataIO(_Chunks(cut), compression="gzip", compression_opts=_LEVEL, shuffle=True)
+    return H5DataIO(_Chunks(cut), compression="gzip", compression_opts=LEVEL, shuffle=True)
 
 
 def image(
@@ -141,7 +141,7 @@ def imaging_space(cut: Cut) -> Any:  # noqa: ANN401 - as above
         name="imaging_space",
         anatomical_target=str(told.get("anatomical_target") or UNKNOWN),
         description=str(told.get("description") or _placed(cut, xyz)),
-        illumination_pattern=_illumination(cut, told.get("illumination_pattern")),
+        illumination_pattern=illumination(cut.record, told.get("illumination_pattern")),
         **{f"dimensions_in_{word}s": np.array([cut.extent(axis) for axis in xyz], np.int32)},
         **({f"{word}_size_in_um": np.array(sizes, np.float64)} if sizes else {}),
     )
@@ -247,10 +247,10 @@ def _placed(cut: Cut, xyz: str) -> str:
     return f"The centre of the first voxel lies at ({words}) µm in {', '.join(xyz)} of the layer."
 
 
-def _illumination(cut: Cut, told: object) -> Any:  # noqa: ANN401 - as above
+def illumination(record: Mapping[str, Any], told: object) -> Any:  # noqa: ANN401 - as above
     """Return how it was lit: what is told, what the technique says, or that nobody knows."""
     more = dict(told) if isinstance(told, Mapping) else {}
-    technique = str(Facts([cut.record]).microscope.get("technique") or "")
+    technique = str(Facts([record]).microscope.get("technique") or "")
     kind = more.pop("neurodata_type", None) or _pattern(technique)
     text = more.pop("description", None) or technique or "How it was illuminated is not known."
     return getattr(ndx, kind)(name="illumination", description=str(text), **more)

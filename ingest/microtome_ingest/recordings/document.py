@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from microtome_core import __version__
-from microtome_core.store.record import NWB_VERSION, SCHEMA
+from microtome_core.store.record import NWB_VERSION, RECORDING, SCHEMA
+from microtome_core.store.record_given import with_given
 from microtome_core.store.recording_document import (
     Pieces,
     RecordingFacts,
@@ -59,12 +60,30 @@ def facts_of(
     )
 
 
-def record_of(survey: Survey, manifest: Manifest, sha256: str | None) -> dict[str, Any]:
-    """Return the NWB-style record of a recording."""
+def record_of(
+    survey: Survey,
+    manifest: Manifest,
+    sha256: str | None,
+    given: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return the NWB-style record of a recording, with what is given laid over it, in order.
+
+    Raises
+    ------
+    RecordRefused
+        What is given cannot be said.
+    """
+    record = _from_source(survey, manifest, sha256)
+    for one in given:
+        record = with_given(record, one).to_json()
+    return record
+
+
+def _from_source(survey: Survey, manifest: Manifest, sha256: str | None) -> dict[str, Any]:
     return {
         "schema_id": SCHEMA,
         "nwb_version": NWB_VERSION,
-        "kind": "recording",
+        "kind": RECORDING,
         "neurodata_type": "MicroscopyResponseSeries",
         "data": f"data/{RESPONSES}",
         "source_format": FORMAT,

@@ -8,11 +8,12 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
+from typing import Any
 
 import numpy as np
 import tensorstore as ts
@@ -24,6 +25,7 @@ from microtome_core.store.annotations import FOLDER as ANNOTATIONS
 from microtome_core.store.array import Codec, create_array
 from microtome_core.store.layer import ensure_group, ensure_groups, find_layer, publish_layer
 from microtome_core.store.location import Store
+from microtome_core.store.record_changes import dataset_given
 from microtome_core.store.recording import Recording
 from microtome_core.store.recording_document import RecordingFacts
 from microtome_core.store.recordings import RECORDING, read_recording
@@ -77,6 +79,8 @@ class RecordingOptions:
         Seconds for which what is replaced is kept.
     started : str, optional
         The time in its history instead of now.
+    metadata : dict, optional
+        What is said of it.
     """
 
     codec: Codec = Codec()
@@ -85,6 +89,7 @@ class RecordingOptions:
     restart: bool = False
     grace: float = 10.0
     started: str | None = None
+    metadata: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ def ingest_recording(
     Raises
     ------
     InputError
-        A name or options that cannot be; nothing was written.
+        A name, options or metadata that cannot be; nothing was written.
     Conflict
         Another layer or recording of that name exists, or an unfinished one of another source; or
         another process is writing it.
@@ -118,6 +123,7 @@ def ingest_recording(
     _check_name(store, layer_id, options)
     manifest = manifest_of(survey, path, str(options.codec), options.started)
     job = _Job(survey, store, layer_id, options, observer, manifest)
+    job.record(None)  # what cannot be said is refused before anything is written
     while True:
         place, visible = next_place(store, path)
         if visible is not None and (there := job.compare(visible)) is not None:
@@ -187,7 +193,7 @@ class _Job:
         told = facts.to_json()
         seal(self.store, place.folder, [*objects, facts_object(told)])
         attributes = {
-            "nwb": record_of(self.survey, self.manifest, sha256),
+            "nwb": self.record(sha256),
             RECORDING: told,
             "microtome": {"version": place.prefix.rstrip("/")},
         }
@@ -320,6 +326,11 @@ class _Job:
             found = self.store.children(f"{folder}/{name}")
             keys += [f"{name}/{array}/zarr.json" for array in found]
         return [Stored(key, *object_digest(self.store, f"{folder}/{key}")) for key in keys]
+
+    def record(self, sha256: str | None) -> dict[str, Any]:
+        """Return its record: the source's, with what is said of the dataset, then of it."""
+        given = dataset_given(self.store, self.layer_id.parent), self.options.metadata or {}
+        return record_of(self.survey, self.manifest, sha256, given)
 
     def _hash_zip(self) -> str | None:
         path = self.survey.tree.path

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from microtome_core import __version__
 from microtome_core.errors import InputError
 from microtome_core.store.record_text import given_schema, parse_json, record_schema
+from microtome_core.store.recording import Recording
 from microtome_service.audit import facts
 from microtome_service.errors import Unsupported
 from microtome_service.negotiate import entity_tag, unchanged
@@ -26,26 +27,30 @@ _TAG = re.compile(r'"([^"]*)"')
 
 
 async def get_record(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
-    """Return the NWB-style record of a layer; empty where other software wrote it.
+    """Return the NWB-style record of a layer or recording; empty where other software wrote it.
 
     Its ETag is the layer's version: a change under `If-Match` is held to it.
     """
-    info = (await (await service.view(request)).layer(path.id)).info
-    headers = {**_FRESH, "ETag": f'"{info.version}"', "X-Microtome-Version": info.version}
+    entry = await (await service.view(request)).entry(path.id)
+    if isinstance(entry, Recording):
+        version, record = entry.version, dict(entry.record)
+    else:
+        version, record = entry.info.version, entry.info.attrs
+    headers = {**_FRESH, "ETag": f'"{version}"', "X-Microtome-Version": version}
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return Response(to_json(info.attrs), headers=headers, media_type="application/json")
+    return Response(to_json(record), headers=headers, media_type="application/json")
 
 
 async def patch_record(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
-    """Change the record of a layer; its voxels stay as they are, its version is another one.
+    """Change the record of a layer or recording; its values stay, its version is another one.
 
     The body is a merge patch (RFC 7396): what is given replaces what is there, null removes it.
     `channels` alone are found by their names. What cannot be is refused, every fault with its
     field. Who changed what and when is noted beside the layer.
     """
     view = await service.view(request)
-    await view.layer(path.id)
+    await view.entry(path.id)
     if not service.settings.anonymous_writes:
         await view.check_may_write(path.id)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
