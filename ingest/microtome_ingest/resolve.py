@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isclose
 
 from microtome_core.axes import ORDER, SPATIAL, check_axes
 from microtome_core.dtypes import check_dtype
@@ -88,6 +89,20 @@ def _dtype(description: Description) -> str:
         return check_dtype(description.dtype).name
     except InputError as error:
         raise SourceError(description.name, f"has {error}") from error
+
+
+def overruled(description: Description, spec: VolumeSpec) -> tuple[str, ...]:
+    """Say which voxel sizes of the file will not be stored, for the user asked otherwise."""
+    told = []
+    for axis, scale, unit in zip(spec.axes, spec.scale, spec.units, strict=True):
+        says = description.voxel_size.get(axis)
+        if axis not in SPATIAL or not plausible(says, description.unit) or not description.unit:
+            continue
+        own = convert(float(says or 0), description.unit, unit) if unit else None
+        if own is None or not isclose(own, scale, rel_tol=1e-6):
+            stored = f"{scale:g} {unit or 'of unknown unit'}"
+            told.append(f"{axis}={says:g} {description.unit}, stored is {stored}")
+    return (f"the file says {'; '.join(told)}, as asked for",) if told else ()
 
 
 def missing(description: Description) -> tuple[str, ...]:

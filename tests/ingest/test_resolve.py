@@ -14,7 +14,7 @@ from microtome_core.region import Region
 from microtome_ingest.answers import parse_voxel_size
 from microtome_ingest.canonical import canonical_source
 from microtome_ingest.options import SourceOptions
-from microtome_ingest.resolve import missing, resolve
+from microtome_ingest.resolve import missing, overruled, resolve
 from microtome_ingest.source import Description, SourceChannel
 
 SIZES = {"z": 2.0, "y": 0.5, "x": 0.5}
@@ -277,3 +277,20 @@ def test_a_user_may_say_that_nobody_knows_the_voxel_size() -> None:
     assert (spec.scale, spec.units) == ((1.0, 1.0, 1.0), (None, None, None))
     ratio = resolve(found, SourceOptions(unit="pixel", voxel_size=(5.0, 1.0, 1.0))).spec
     assert (ratio.scale, ratio.units) == ((5.0, 1.0, 1.0), (None, None, None))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (SourceOptions(), ""),
+        (SourceOptions(voxel_size={"y": 0.25}), ""),
+        (SourceOptions(voxel_size={"y": 0.5}), "y=0.25 micrometer, stored is 0.5 micrometer"),
+        (SourceOptions(unit="pixel"), "x=0.25 micrometer, stored is 1 of unknown unit"),
+    ],
+)
+def test_sizes_of_the_file_that_are_not_stored_are_told(options: SourceOptions, words: str) -> None:
+    """What the user asks for wins, and is no secret."""
+    found = described("zyx", voxel_size={"z": 1.0, "y": 0.25, "x": 0.25}, unit="micrometer")
+    told = overruled(found, resolve(found, options).spec)
+    assert bool(told) == bool(words)
+    assert words in "".join(told)

@@ -39,7 +39,7 @@ from microtome_ingest.formats import open_source, scenes
 from microtome_ingest.job import Outcome, ingest
 from microtome_ingest.metadata_file import read_metadata
 from microtome_ingest.options import IngestOptions
-from microtome_ingest.resolve import resolve
+from microtome_ingest.resolve import overruled, resolve
 from microtome_ingest.source import Source
 
 
@@ -152,7 +152,7 @@ def _ingest(arguments: argparse.Namespace) -> None:
         if outcome.layer is not None and not outcome.written and options.metadata:
             tell_anew(store, layer_id, options.metadata, observer)
             outcome = Outcome(read_layer(store, layer_id).info, written=False)
-        for note in source.description.notes:
+        for note in (*source.description.notes, *overruled(source.description, resolution.spec)):
             observer.result("note", f"note: {note}")
         say_outcome(observer, outcome, part, store.url)
 
