@@ -15,7 +15,7 @@ from microtome_cli.options import add_host_argument, storage_options
 from microtome_cli.progress import Events, ProgressObserver
 from microtome_core.errors import InputError, StorageError
 from microtome_core.names import LayerId
-from microtome_core.store.layer import Layer
+from microtome_core.store.layer import Layer, find_layer
 from microtome_core.store.ledger import Entry, Ledger
 from microtome_core.store.live import Live
 from microtome_core.store.location import Store
@@ -80,10 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _is_of_trials(store: Store, layer_id: LayerId) -> bool:
     """Tell whether a recording is meant; by its folders where its document is damaged."""
+    if is_recording(store, layer_id):
+        return True
     try:
-        return is_recording(store, layer_id)
+        find_layer(store, layer_id)
     except StorageError:
         return "data" in store.children(str(layer_id))
+    return False
 
 
 class _Report:
