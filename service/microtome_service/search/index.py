@@ -176,14 +176,20 @@ class Index:
             self._looked = self._look_through()
         except StorageError as error:
             _LOG.warning("the index of search was not renewed: %s", error)
+            self._until = self._again()
             raise
         except Exception as error:
             # What nobody foresaw must not end looking for ever, nor go unseen.
             _LOG.exception("the index of search was not renewed")
+            self._until = self._again()
             raise StorageError("the index of search was not renewed") from error
-        finally:
-            rest = self._rest(self._looked) if self._looked else self._seconds
-            self._until = monotonic() + rest
+        else:
+            self._until = monotonic() + self._rest(self._looked)
+
+    def _again(self) -> float:
+        """Return when to look after a failure: at a small store before any further answer."""
+        small = self._looked is not None and _is_small(self._looked)
+        return 0.0 if small else monotonic() + self._seconds
 
     def _due(self, looked: Looked) -> bool:
         return _is_small(looked) or time() - looked.at >= self._rest(looked)
