@@ -81,7 +81,7 @@ def test_nibabel_reads_what_was_exported(grey: Made, tmp_path: Path, name: str) 
     image = nibabel.load(tmp_path / name)
     assert np.array_equal(np.asanyarray(image.dataobj), box(grey).T)
     assert image.header.get_zooms() == (0.25, 0.5, 2.0)
-    assert image.affine[:3, 3].tolist() == [2.5, 1.5, 2.0]
+    assert image.header.get_sform()[:3, 3].tolist() == [2.5, 1.5, 2.0]
     assert image.header.get_xyzt_units()[0] == "micron"
     record = json.loads(image.header.extensions[0].get_content())
     assert record["description"] == 'a "quoted"\nµ \\ text'

@@ -88,6 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
     with stoppable():
         what: Any = list(cuts) if chosen.dataset else cuts[0]
         written = chosen.write(what, out, overwrite=arguments.overwrite, **options)
+    for note in (note for cut in cuts for note in chosen.notes(cut)):
+        print(f"note: {note}", file=sys.stderr)
     for path in written:
         text = _summary(cuts, found.recordings)
         print(f"wrote {path}: {text}" if path == out else f"wrote {path}")

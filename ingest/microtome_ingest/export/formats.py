@@ -1,11 +1,13 @@
 """The formats that layers are exported to: a row each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import Any, cast
 
 from microtome_core.errors import InputError, MicrotomeError
+from microtome_ingest.export.cut import Cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Format:
         Whether it holds recordings of trials, too.
     options : tuple of str
         Keywords that its function takes.
+    placed : bool
+        Whether it says how voxels lie in a space beyond the layer.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Format:
     dataset: bool = False
     recordings: bool = False
     options: tuple[str, ...] = ()
+    placed: bool = False
 
     @property
     def write(self) -> Callable[..., Any]:
@@ -44,14 +49,22 @@ class Format:
         MicrotomeError
             A library is not installed; says how to.
         """
+        name = f"export_{self.name.replace('-', '_')}"
+        return cast("Callable[..., Any]", getattr(self._module, name))
+
+    def notes(self, cut: Cut) -> Sequence[str]:
+        """Return what a file of a cut cannot tell, for whoever asked for it; raises as `write`."""
+        return cast("Sequence[str]", self._module.notes(cut)) if self.placed else ()
+
+    @property
+    def _module(self) -> ModuleType:
         word = self.name.replace("-", "_")
         try:
-            module = import_module(f"microtome_ingest.export.{word}")
+            return import_module(f"microtome_ingest.export.{word}")
         except ModuleNotFoundError as error:
             raise MicrotomeError(
                 f"export {self.name} needs {error.name}: pip install 'microtome[{self.extra}]'"
             ) from error
-        return cast("Callable[..., Any]", getattr(module, f"export_{word}"))
 
     def check_name(self, name: str) -> None:
         """Refuse a name by which no reader would know the format."""
@@ -64,8 +77,8 @@ class Format:
 FORMATS = (
     Format("nwb", (".nwb",), "nwb", dataset=True, recordings=True, options=("incomplete", "link")),
     Format("tiff", (".tif", ".tiff", ".btf"), options=("pyramid",)),
-    Format("nrrd", (".nrrd", ".nhdr"), options=("compress",)),
-    Format("nifti", (".nii", ".nii.gz"), "nifti"),
+    Format("nrrd", (".nrrd", ".nhdr"), options=("compress",), placed=True),
+    Format("nifti", (".nii", ".nii.gz"), "nifti", placed=True),
     Format("ome-zarr", ()),
     Format("precomputed", ()),
     Format("npy", (".npy",)),

@@ -1,20 +1,26 @@
 """NRRD: one file with its header (``.nrrd``), or a header beside the voxels (``.nhdr``).
 
 Source: https://teem.sourceforge.net/nrrd/format.html. Axes are listed fastest first, so that
-``t c z y x`` in C order are x, y, z, c, t. Directions are in micrometers; what is known of
+``t c z y x`` in C order are x, y, z, c, t. Directions and origin are those of the source where the
+record keeps them, else along the layer's axes in micrometers, in no named space. What is known of
 channels and the record are key/value pairs, JSON in ASCII.
 """
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from microtome_ingest.export.cut import Cut
 from microtome_ingest.export.facts import history
 from microtome_ingest.export.output import whole_file
+from microtome_ingest.export.placing import Matrix, Placing, not_known, placing
 from microtome_ingest.export.raw import write_file
 
 _TYPES = {"float32": "float", "float64": "double"}
+_UNITS = {"micrometer": "microns", "millimeter": "mm", "nanometer": "nm", "meter": "m"}
 _KINDS = {"c": "list", "t": "time"}
 
 
@@ -39,22 +45,24 @@ def export_nrrd(
 
 def _head(cut: Cut, data_file: str | None, *, compress: bool) -> bytes:
     axes = cut.axes[::-1]
-    space = [axis for axis in axes if axis in "xyz"]
-    sizes = _lengths(cut, cut.scale, space)
+    found = placing(cut) or _plain(cut)
+    name = {"space": found.space} if found.space else {"space dimension": len(found.matrix)}
     fields: dict[str, Any] = {
         "type": _TYPES.get(cut.dtype.name, cut.dtype.name),
         "dimension": len(axes),
-        "space dimension": len(space),
+        **name,
         "sizes": " ".join(str(extent) for extent in cut.shape[::-1]),
-        "space directions": " ".join(_direction(axis, space, sizes) for axis in axes),
+        "space directions": " ".join(_direction(axis, found.matrix) for axis in axes),
         "kinds": " ".join(_KINDS.get(axis, "space") for axis in axes),
         "labels": " ".join(f'"{axis}"' for axis in axes),
-        "space origin": _vector(_lengths(cut, cut.translation, space)),
+        "space origin": _vector(found.matrix[:, 3]),
         "endian": "little",
         "encoding": "gzip" if compress else "raw",
     }
-    if _measured(cut, space):
-        fields["space units"] = " ".join(['"microns"'] * len(space))
+    if found.unit:
+        fields["space units"] = " ".join(
+            [f'"{_UNITS.get(found.unit, found.unit)}"'] * len(found.matrix)
+        )
     if data_file:
         fields["data file"] = data_file
     lines = ["NRRD0005", *[f"{key}: {value}" for key, value in fields.items()]]
@@ -79,24 +87,34 @@ def _json(value: object) -> str:
     return json.dumps(value).replace("\\\\", "\\u005c").replace("\\n", "\\u000a")
 
 
-def _measured(cut: Cut, space: list[str]) -> bool:
-    return cut.micrometers("".join(space)) is not None
+def notes(cut: Cut) -> Sequence[str]:
+    """Say what the file cannot tell of the cut."""
+    found = placing(cut)
+    if found is not None and found.space:
+        return ()
+    return not_known(cut, "the header names no space")
 
 
-def _lengths(cut: Cut, values: tuple[float, ...], space: list[str]) -> list[float]:
-    """Return a length along each axis of space: in micrometers, or as it is without a unit."""
-    found = [cut.along(axis, values, "micrometer") for axis in space]
-    plain = [values[cut.axes.index(axis)] for axis in space]
-    return [value for value in found if value is not None] if _measured(cut, space) else plain
+def _plain(cut: Cut) -> Placing:
+    """Return where voxels lie along the axes of the layer, in micrometers where it has a unit."""
+    space = [axis for axis in "xyz" if axis in cut.axes]
+    measured = cut.micrometers("".join(space)) is not None
+    matrix = np.zeros((len(space), 4))
+    for row, axis in enumerate(space):
+        size, place = (_length(cut, axis, v, measured) for v in (cut.scale, cut.translation))
+        matrix[row, "xyz".index(axis)], matrix[row, 3] = size, place
+    return Placing(matrix, "micrometer" if measured else None)
 
 
-def _direction(axis: str, space: list[str], sizes: list[float]) -> str:
-    if axis not in space:
-        return "none"
-    return _vector(
-        [size if axis == other else 0.0 for other, size in zip(space, sizes, strict=True)]
-    )
+def _length(cut: Cut, axis: str, values: tuple[float, ...], measured: bool) -> float:
+    told = cut.along(axis, values, "micrometer") if measured else None
+    return values[cut.axes.index(axis)] if told is None else told
 
 
-def _vector(values: list[float]) -> str:
+def _direction(axis: str, matrix: Matrix) -> str:
+    step = matrix[:, "xyz".index(axis)] if axis in "xyz" else np.zeros(1)
+    return _vector(step) if step.any() else "none"
+
+
+def _vector(values: Iterable[float]) -> str:
     return f"({','.join(f'{value:.15g}' for value in values)})"

@@ -147,6 +147,21 @@ def facts(header: Header) -> NrrdFacts:
     )
 
 
+def steps(header: Header) -> dict[str, tuple[int, NDArray[np.float64]]]:
+    """Return extent and step in space of each of x, y and z that has a direction."""
+    axes = _axes(header)
+    return {
+        letter: (axis.size, axis.direction)
+        for letter, axis in zip(letters_of(axes), axes, strict=True)
+        if letter in tuple("xyz") and letter and axis.direction is not None
+    }
+
+
+def space_units(header: Header) -> set[str | None]:
+    """Return the units of space: one, several where they differ, none where nobody says."""
+    return {length_unit(unit) for unit in header.words("space units")}
+
+
 def _axes(header: Header) -> list[Axis]:
     """Return all axes, the fastest first."""
     count = len(header.sizes)

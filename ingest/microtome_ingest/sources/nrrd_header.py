@@ -5,7 +5,7 @@ case, as Teem does; texts are read as UTF-8, since dropping other letters would 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,8 +133,18 @@ def read_header(data: Bytes) -> Header:
     names = tuple(kept[at:])
     texts, pairs = _sorted([_parsed(line, data.path) for line in kept[:at]], data.path)
     _check(texts, data.path)
-    values = nrrd.read_header([magic, *(f"{name}: {_normal(name, texts[name])}" for name in texts)])
-    return Header(data.path, length, magic, dict(values), texts, pairs, comments, names)
+    return Header(data.path, length, magic, _values(magic, texts), texts, pairs, comments, names)
+
+
+def told_header(told: Mapping[str, Any]) -> Header:
+    """Return a header of what a record keeps of it: ``version`` and ``fields``, verbatim."""
+    magic, texts = str(told.get("version", "NRRD0005")), dict(told.get("fields") or {})
+    return Header("record", 0, magic, _values(magic, texts), texts)
+
+
+def _values(magic: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    lines = (f"{name}: {_normal(name, text)}" for name, text in texts.items())
+    return dict(nrrd.read_header([magic, *lines]))
 
 
 def _lines(data: Bytes) -> tuple[list[str], int]:
