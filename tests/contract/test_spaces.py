@@ -260,3 +260,24 @@ def test_a_bad_file_is_refused_by_name(
     assert "m.txt" in told
     assert words in told
     assert (registered / LAYER / "zarr.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("option", "value"), [("--orientation", "PPR"), ("--rrid", "CCF")])
+def test_a_space_that_others_could_not_read_is_refused(
+    registered: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+) -> None:
+    """By name, and before its field is stored."""
+    np.savetxt(tmp_path / "ccf.txt", MATRIX)
+    np.save(tmp_path / "field.npy", np.zeros((3, 2, 2, 2)))
+    before = sorted(registered.rglob("*"))
+    words = ("--affine", f"{tmp_path}/ccf.txt", "--field", f"{tmp_path}/field.npy",
+             "--field-spacing", "1,1,1", option, value)  # fmt: skip
+    assert _register(registered, "--space", "new", *words) == 2
+    told = capsys.readouterr().err
+    assert option.removeprefix("--") in told
+    assert repr(value) in told
+    assert sorted(registered.rglob("*")) == before

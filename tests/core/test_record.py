@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +58,7 @@ def _faults(**told: object) -> dict[str, str]:
         ("imaging_plane.imaging_rate", 0, "not above 0"),
         ("microscopy_rig.objective_lens.numerical_aperture", 20, "up to 2"),
         ("imaging_space.fov_center_coordinates.orientation", "XYZ", "such as RAS"),
+        ("imaging_space.fov_center_coordinates.orientation", "RLS", "at most one of each"),
     ],
 )
 def test_a_mistake_names_its_field_and_how_to_mend_it(field: str, value: object, mend: str) -> None:
@@ -70,6 +72,36 @@ def test_a_mistake_names_its_field_and_how_to_mend_it(field: str, value: object,
     faults = _faults(**told)
     assert list(faults) == [field]
     assert mend in faults[field]
+
+
+@pytest.mark.parametrize(
+    ("told", "mend"),
+    [
+        ({"rrid": "SCR_020999"}, "write RRID:SCR_020999"),
+        ({"rrid": "RRID:SCR"}, "is no RRID"),
+        ({"rrid": "RRID: SCR_020999"}, "is no RRID"),
+        ({"orientation": "PIP"}, "orientation 'PIP': write 3 letters"),
+        ({"orientation": "PI"}, "orientation 'PI': write 3 letters"),
+        ({"orientation": "pir"}, "orientation 'pir'"),
+        ({"orientation": "XYZ"}, "P/A, I/S, L/R"),
+    ],
+)
+def test_a_space_is_named_as_others_name_it(told: dict[str, str], mend: str) -> None:
+    """An RRID has its form, an orientation a letter an axis, none of them twice or opposite."""
+    known = {"space": "ccf", "affine": np.eye(4).tolist()}
+    faults = _faults(registrations=[known | told])
+    assert mend in " ".join(faults.values())
+    assert all(key.startswith("registrations.0") for key in faults)
+
+
+@pytest.mark.parametrize(
+    "rrid", ["RRID:SCR_020999", "RRID:MGI:5576233", "RRID:IMSR_JAX:000664", "RRID:CVCL_A123"]
+)
+def test_every_form_of_rrid_is_taken(rrid: str) -> None:
+    """With digits behind an underscore, or with a colon."""
+    told = {"space": "ccf", "affine": np.eye(4).tolist(), "rrid": rrid, "orientation": "PIR"}
+    record = Record.model_validate(BASE | {"registrations": [told]}, context=WRITING)
+    assert record.registrations[0].rrid == rrid
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -41,7 +41,9 @@ _SEXES = {"male": "M", "female": "F", "other": "O", "unknown": "U"}
 _WEIGHT = re.compile(r"\d+(?:\.\d+)? (?:kg|g|mg|ug|μg|ng|pg)", re.IGNORECASE)
 _ORCID = re.compile(r"(?:https?://orcid\.org/)?(\d{4}-\d{4}-\d{4}-\d{3}[\dX])", re.IGNORECASE)
 _DOI = re.compile(r"(?:doi:\s*|https?://(?:dx\.)?doi\.org/)?(10\.\d{4,9}/\S+)", re.IGNORECASE)
-_ORIENTATION = re.compile(r"[APLRSI]{3}")
+_OPPOSITES = ("PA", "IS", "LR")
+# RRID:IMSR_JAX:000664, RRID:CVCL_A123 and RRID:MMRRC_037158-UCD are ones too.
+_RRID = re.compile(r"RRID:[A-Za-z][A-Za-z0-9-]*(?:_[A-Za-z-]*\d[\w-]*|(?:_[A-Za-z]+)?:[\w.:-]+)")
 _SHORTEST, _LONGEST = 100.0, 20_000.0
 _SMALLEST, _LARGEST = 1e-5, 1e5
 _CLOCKS = timedelta(minutes=5)
@@ -298,10 +300,25 @@ def aperture(value: float) -> float:
     return value
 
 
-def orientation(value: str) -> str:
-    """Return three letters, one for each of x, y, z."""
-    if not _ORIENTATION.fullmatch(value):
-        raise ValueError(f"{shown(value)}: write one of A, P, L, R, S, I for x, y, z, such as RAS")
+def orientation(value: str, count: int = 3) -> str:
+    """Return a letter for each axis, one of each pair of opposites."""
+    pairs = [next((pair for pair in _OPPOSITES if letter in pair), "") for letter in value]
+    if len(value) != count or "" in pairs or len(set(pairs)) != count:
+        raise ValueError(
+            f"{shown(value)}: write {count} letters, one an axis and at most one of each of "
+            f"{', '.join('/'.join(pair) for pair in _OPPOSITES)}, such as {'RAS'[:count]}"
+        )
+    return value
+
+
+def rrid(value: str) -> str:
+    """Return a research resource identifier."""
+    value = text(value)
+    if not _RRID.fullmatch(value):
+        raise ValueError(
+            f"{shown(value)} is no RRID; write RRID:SCR_020999, or RRID:MGI:5576233: a prefix of "
+            "scicrunch.org/resources and what it numbers"
+        )
     return value
 
 

@@ -9,6 +9,8 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, model_validator
 
 from microtome_core.space import read_registration
+from microtome_core.store import record_checks as check
+from microtome_core.store.record_checks import on_write
 from microtome_core.store.record_objects import RecordModel, Text
 
 
@@ -25,10 +27,14 @@ class Registration(RecordModel):
 
     space: Annotated[str, Field(description="short name, to ask for", examples=["ccf"])]
     title: Annotated[Text | None, Field(examples=["Allen CCFv3 2017"])] = None
-    rrid: Annotated[Text | None, Field(examples=["RRID:SCR_020999"])] = None
+    rrid: Annotated[
+        Annotated[str, on_write(check.rrid)] | None, Field(examples=["RRID:SCR_020999"])
+    ] = None
     orientation: Annotated[
         Text | None,
-        Field(description="what each axis of the space points to", examples=["PIR"]),
+        Field(
+            description="what each axis of the space points to, a letter an axis", examples=["PIR"]
+        ),
     ] = None
     axes: Annotated[str, Field(description="order of the layer's coordinates in the matrix")] = (
         "zyx"
@@ -43,4 +49,13 @@ class Registration(RecordModel):
     def _check(self, info: ValidationInfo) -> "Registration":
         if info.context:
             read_registration(self.model_dump())
+            if self.orientation is not None:
+                _check_orientation(self.orientation, len(self.axes))
         return self
+
+
+def _check_orientation(value: str, count: int) -> None:
+    try:
+        check.orientation(value, count)
+    except ValueError as error:
+        raise ValueError(f"orientation {error}") from error

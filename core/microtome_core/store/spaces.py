@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from microtome_core.axes import spatial
 from microtome_core.errors import InputError, StorageError, TooLarge
@@ -22,6 +23,9 @@ from microtome_core.space import DisplacementField, Registration, read_registrat
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store, storage_errors
 from microtome_core.store.record_changes import Change, change_record
+from microtome_core.store.record_checks import WRITING
+from microtome_core.store.record_given import RecordRefused, faults_of
+from microtome_core.store.registration import Registration as RegistrationModel
 
 FOLDER = "registrations"
 # Held in memory whole while points are moved.
@@ -61,6 +65,7 @@ def register(
     axes = spatial(layer.info.axes)
     if sorted(facts.axes) != sorted(axes):
         raise InputError(f"axes {facts.axes}: the layer has {axes}")
+    _check(registration)
     told = dict(registration)
     if field is not None:
         if len(field.origin) != len(axes):
@@ -70,6 +75,14 @@ def register(
     kept = [each for each in others if each.get("space") != facts.space]
     given = {"registrations": [*kept, told]}
     return change_record(store, layer_id, given, who, [layer.info.version])
+
+
+def _check(registration: Mapping[str, Any]) -> None:
+    """Hold it to what may be written, before a field is."""
+    try:
+        RegistrationModel.model_validate(dict(registration), context=WRITING)
+    except ValidationError as error:
+        raise RecordRefused(faults_of(error)) from error
 
 
 def read_field(store: Store, path: str, facts: Registration) -> DisplacementField | None:
