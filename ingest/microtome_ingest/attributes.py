@@ -19,6 +19,7 @@ from microtome_core.store.record import (
     SourceFile,
     imaging_space,
 )
+from microtome_core.store.record_arrays import Arrays
 from microtome_core.store.record_given import linked, merge, with_given
 from microtome_core.units import convert
 from microtome_core.wire import Channel
@@ -126,8 +127,15 @@ def record(
     told = merge(known, {**told_by(source.metadata), "channels": channels_of(channels)})
     found: AnyRecord = linked(Record.model_validate(without_faults(told)))
     for each in given:
-        found = with_given(found.to_json(), each)
+        found = with_given(found.to_json(), each, _arrays(spec))
     return found.to_json()
+
+
+def _arrays(spec: VolumeSpec) -> Arrays:
+    along = dict(zip(spec.axes, zip(spec.shape, spec.scale, spec.units, strict=True), strict=True))
+    _, step, unit = along.get("t", (1, 0.0, None))
+    time_step = convert(step, unit, "second") if unit else None
+    return Arrays(str(np.dtype(spec.dtype)), time_step, along.get("z", (1,))[0])
 
 
 def _imaging_space(spec: VolumeSpec) -> ImagingSpace:

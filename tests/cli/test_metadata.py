@@ -279,3 +279,26 @@ def test_a_template_of_a_recording_passes_when_filled_in(
     filled = _said(mouse, "\n".join(line.removeprefix("#") for line in lines))
     assert _metadata(mouse, "check", filled, place=TRIALS) == 0
     assert "is missing" not in capsys.readouterr().out
+
+
+def test_rate_and_bits_that_the_arrays_deny_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By name, by check, set and ingest; a region told of the plane is not missing."""
+    np.save(tmp_path / "a.npy", np.zeros((6, 4, 5), "uint16"))
+    words = [str(tmp_path / "a.npy"), str(tmp_path / "root"), "--axes", "tyx",
+             "--voxel-size", "1,1", "--time-step", "0.2", "--grace", "0"]  # fmt: skip
+    assert main(["ingest", *words, "--as", BRAIN]) == 0
+    wrong = _said(tmp_path, "significant_bits: 17\nimaging_plane: {imaging_rate: 30}\n")
+    capsys.readouterr()
+    for action in ("check", "set"):
+        assert _metadata(tmp_path, action, wrong) == 2
+        told = "".join(capsys.readouterr())
+        assert "significant_bits: 17 is more than uint16 has; write at most 16" in told
+        assert "imaging_plane.imaging_rate: 30 frames a second" in told
+    assert main(["ingest", *words, "--as", "lab/mouse/other", "--metadata", wrong]) != 0
+    assert "imaging_rate: 30" in capsys.readouterr().err
+    right = "significant_bits: 16\nimaging_plane: {imaging_rate: 5, location: V1}\n"
+    assert _metadata(tmp_path, "set", _said(tmp_path, right)) == 0
+    assert _metadata(tmp_path, "check") == 0
+    assert "anatomical_target" not in capsys.readouterr().out

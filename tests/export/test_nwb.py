@@ -113,6 +113,41 @@ def test_each_channel_is_an_object_with_its_light(tmp_path: Path) -> None:
         assert image.microscopy_rig.objective_lens.description == "magnification: 20.0"
 
 
+def test_a_plane_of_the_record_tells_region_and_light(tmp_path: Path) -> None:
+    """What `imaging_plane` knows is not called unknown; what a channel says itself goes first."""
+    made = make(tmp_path / "root", "tyx")
+    optical = {"name": "green", "emission_lambda": 510.0, "description": "GaAsP"}
+    plane = {"location": "V1", "excitation_lambda": 920.0, "indicator": "GCaMP6s",
+             "imaging_rate": 5.0, "optical_channel": [optical]}  # fmt: skip
+    told = [{"name": "channel-0", "excitation_wavelength_in_nm": 930.0}]
+    made.tell(subject=SUBJECT, imaging_plane=plane, channels=told)
+    assert made.export("nwb", tmp_path / "a.nwb") == 0
+    inspect(tmp_path / "a.nwb")
+    with opened(tmp_path / "a.nwb") as nwb:
+        image = nwb.acquisition["brain"]
+        light = image.microscopy_channel
+        assert light.excitation_wavelength_in_nm == 930.0
+        assert light.emission_wavelength_in_nm == 510.0
+        assert (light.indicator.label, light.description) == ("GCaMP6s", "GaAsP")
+        assert image.planar_imaging_space.anatomical_target == "V1"
+
+
+def test_a_dye_of_the_plane_is_not_that_of_several_channels(tmp_path: Path) -> None:
+    """Excitation is the plane's; emission is that of the optical channel of the same name."""
+    made = make(tmp_path / "root", "cyx")
+    optical = [{"name": "channel-1", "emission_lambda": 610.0}]
+    made.tell(subject=SUBJECT, imaging_plane={
+        "excitation_lambda": 920.0, "indicator": "GCaMP6s", "optical_channel": optical,
+    })  # fmt: skip
+    assert made.export("nwb", tmp_path / "a.nwb") == 0
+    with opened(tmp_path / "a.nwb") as nwb:
+        first, second = (nwb.acquisition[f"brain_channel-{i}"].microscopy_channel for i in (0, 1))
+        assert first.excitation_wavelength_in_nm == second.excitation_wavelength_in_nm == 920.0
+        assert np.isnan(first.emission_wavelength_in_nm)
+        assert second.emission_wavelength_in_nm == 610.0
+        assert first.indicator.label == second.indicator.label == "unknown"
+
+
 def test_all_of_the_file_is_told(tmp_path: Path) -> None:
     """Fields of session, subject and people stand where NWB has them, or in the notes."""
     made = make(tmp_path / "root", "yx")

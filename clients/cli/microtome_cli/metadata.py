@@ -16,6 +16,7 @@ from microtome_core.errors import InputError, NotFound
 from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import StorageOptions, Store
+from microtome_core.store.record_arrays import arrays_for
 from microtome_core.store.record_changes import (
     Change,
     change_dataset,
@@ -97,7 +98,8 @@ def _check(arguments: argparse.Namespace) -> int:
     known = _known(store, place)
     try:
         if isinstance(place, LayerId):
-            record = with_given(known, given).to_json()
+            arrays = arrays_for(store, place, given)
+            record = with_given(known, given, arrays).to_json()
         else:
             record = merge(merge(empty_record(), known), check_given(given))
     except RecordRefused as refused:

@@ -32,6 +32,7 @@ from microtome_core.store.layer import ensure_groups, find_layer, label_names
 from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
 from microtome_core.store.record import SCHEMAS
+from microtome_core.store.record_arrays import Arrays, arrays_for
 from microtome_core.store.record_given import check_given, merge, with_given
 from microtome_core.store.recordings import is_recording
 
@@ -90,6 +91,7 @@ def change_record(
     """
     path = _found(store, layer_id)
     allowed = None if versions is None else set(versions)
+    arrays = arrays_for(store, layer_id, given)
     made = Change("", {})
     noted: str | None = None
 
@@ -99,7 +101,7 @@ def change_record(
         before = version_of(old or b"")
         if allowed is not None and before not in allowed:
             raise _Refused(PreconditionFailed(f"layer {layer_id} has version {before} now"))
-        data, changes = _changed(document, layer_id, given)
+        data, changes = _changed(document, layer_id, given, arrays)
         if noted:  # another writer came between
             store.remove(noted)
             noted = None
@@ -228,12 +230,15 @@ def _document(store: Store, path: str, layer_id: LayerId, old: bytes | None) -> 
 
 
 def _changed(
-    document: dict[str, Any], layer_id: LayerId, given: Mapping[str, Any]
+    document: dict[str, Any],
+    layer_id: LayerId,
+    given: Mapping[str, Any],
+    arrays: Arrays | None,
 ) -> tuple[bytes, dict[str, tuple[Any, Any]]]:
     """Return the new ``zarr.json``, and what is different in it."""
     old = document["attributes"]["nwb"]
     try:
-        new = with_given(old, given).to_json()
+        new = with_given(old, given, arrays).to_json()
     except MicrotomeError as error:
         raise _Refused(error) from error
     changes = differences(old, new)

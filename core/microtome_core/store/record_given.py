@@ -23,6 +23,7 @@ from microtome_core.store.record import (
     model_of,
     read_record,
 )
+from microtome_core.store.record_arrays import Arrays
 from microtome_core.store.record_checks import shown
 from microtome_core.store.record_objects import RecordModel
 
@@ -72,7 +73,9 @@ class RecordRefused(InputError):
         return type(self), (self.faults,)
 
 
-def with_given(record: Mapping[str, Any], given: Mapping[str, Any]) -> Record | RecordingRecord:
+def with_given(
+    record: Mapping[str, Any], given: Mapping[str, Any], arrays: Arrays | None = None
+) -> Record | RecordingRecord:
     """Return a layer's record with what is given laid over it, checked.
 
     Parameters
@@ -81,6 +84,8 @@ def with_given(record: Mapping[str, Any], given: Mapping[str, Any]) -> Record | 
         As it stands under ``nwb``, of any schema.
     given : dict
         JSON, or the text of each value; null removes.
+    arrays : Arrays, optional
+        What is given may not contradict these either.
 
     Raises
     ------
@@ -99,7 +104,10 @@ def with_given(record: Mapping[str, Any], given: Mapping[str, Any]) -> Record | 
         raise RecordRefused([*faults, *faults_of(error)]) from error
     except RecursionError as error:
         raise RecordRefused(["nested too deeply"]) from error
-    faults += [*(_contradictions(record, new) if isinstance(new, Record) else ()), *_twins(new)]
+    if isinstance(new, Record):
+        faults += _contradictions(record, new)
+        faults += arrays.faults(new, given) if arrays else ()
+    faults += _twins(new)
     if faults:
         raise RecordRefused(faults)
     return linked(new) if isinstance(new, Record) else new

@@ -38,13 +38,16 @@ _HEAD = """\
 def missing(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the fields that an archive will ask for, each with why."""
     born = (record.get("subject") or {}).get("date_of_birth")
+    # What an export takes in its place.
+    region = (record.get("imaging_plane") or {}).get("location")
     other = _OF_RECORDING if record.get("kind") == RECORDING else {}
     for asked, why in _ASKED.items():
         path = other.get(asked, asked)
         found: Any = record
         for name in path.split("."):
             found = found.get(name) if isinstance(found, Mapping) else None
-        if not found and not (path == "subject.age" and born):
+        instead = {"subject.age": born, "imaging_space.anatomical_target": region}
+        if not found and not instead.get(path):
             yield path, why
 
 

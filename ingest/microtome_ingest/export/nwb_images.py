@@ -73,12 +73,32 @@ def pictures(cut: Cut, taken: Sequence[str] = ()) -> Iterator[Picture]:
     used = list(taken)
     for index in range(cut.extent("c")):
         channel = told[index] if index < len(told) else {}
+        channel = {**_of_plane(cut, channel), **{k: v for k, v in channel.items() if v}}
         shown = names[index] if index < len(names) else channel.get("name")
         several = cut.extent("c") > 1
         name = plain_name(f"{cut.name}_{shown or index}" if several else cut.name, used)
         used.append(name)
         one = cut.only("c", index) if "c" in cut.axes else cut
         yield Picture(name, one, {**channel, "name": shown or channel.get("name") or cut.name})
+
+
+def _of_plane(cut: Cut, channel: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what NWB's `imaging_plane` in the record knows of a channel.
+
+    Its dye is that of one channel, and its optical channels are told apart by their names.
+    """
+    plane = cut.record.get("imaging_plane") or {}
+    optical = [dict(one) for one in plane.get("optical_channel") or []]
+    alone = len(cut.record.get("channels") or [channel]) == 1
+    named = [one for one in optical if one.get("name") == channel.get("name")]
+    light = optical[0] if alone and len(optical) == 1 else named[0] if named else {}
+    found = {
+        "excitation_wavelength_in_nm": plane.get("excitation_lambda"),
+        "emission_wavelength_in_nm": light.get("emission_lambda"),
+        "description": light.get("description"),
+        "indicator": plane.get("indicator") if alone else None,
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def voxels(cut: Cut) -> H5DataIO:
@@ -132,6 +152,7 @@ def channel(picture: Picture, indicators: Mapping[str, Any]) -> Any:  # noqa: AN
 def imaging_space(cut: Cut) -> Any:  # noqa: ANN401 - as above
     """Return where it lies and how large it is, x before y before z."""
     told = cut.record.get("imaging_space") or {}
+    region = (cut.record.get("imaging_plane") or {}).get("location")
     solid = "z" in cut.axes
     xyz = "xyz" if solid else "xy"
     word = "voxel" if solid else "pixel"
@@ -139,7 +160,7 @@ def imaging_space(cut: Cut) -> Any:  # noqa: ANN401 - as above
     kind = ndx.VolumetricImagingSpace if solid else ndx.PlanarImagingSpace
     return kind(
         name="imaging_space",
-        anatomical_target=str(told.get("anatomical_target") or UNKNOWN),
+        anatomical_target=str(told.get("anatomical_target") or region or UNKNOWN),
         description=str(told.get("description") or _placed(cut, xyz)),
         illumination_pattern=illumination(cut.record, told.get("illumination_pattern")),
         **{f"dimensions_in_{word}s": np.array([cut.extent(axis) for axis in xyz], np.int32)},
