@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
@@ -157,14 +158,25 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 def _add_routes(app: FastAPI) -> None:
-    # Pages come last: their addresses begin with any name.
+    for router in _routers():
+        app.include_router(router)
+    mount_boss(app, app.state.service)
+    app.mount("/static", pages.static_files(), "static")
+    # Last: their addresses begin with any name.
+    app.include_router(_pages())
+
+
+@cache
+def _routers() -> tuple[APIRouter, ...]:
+    """Return the routes of every app; to describe them takes most of the time of making one."""
     rooms = (
         cutout, writes, batch, points, ids, tiles, recordings, trials, trial_batch,
         recordings_short, records, transform, datasets, zarr, precomputed, health, metrics_route,
         viewer,
     )  # fmt: skip
-    for room in rooms:
-        app.include_router(room.router())
-    mount_boss(app, app.state.service)
-    app.mount("/static", pages.static_files(), "static")
-    app.include_router(pages.router())
+    return tuple(room.router() for room in rooms)
+
+
+@cache
+def _pages() -> APIRouter:
+    return pages.router()
