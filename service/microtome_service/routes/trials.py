@@ -98,7 +98,7 @@ class WindowQuery:
     neurons: Annotated[
         str | None,
         Query(
-            max_length=8000,
+            max_length=4000,
             description="Half-open range `start:stop`, or numbers with commas between, of a "
             "variable of neurons; all by default.",
             examples=["0:2"],

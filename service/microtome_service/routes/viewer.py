@@ -31,7 +31,8 @@ class SceneQuery:
     """What of a dataset a scene shows."""
 
     layer: Annotated[
-        str | None, Query(description="One layer alone; all by default.", max_length=64)
+        str | None,
+        Query(description="One layer alone; all by default.", max_length=64, examples=["brain"]),
     ] = None
     t: Annotated[int, Query(ge=0, le=10**18, description="Time point.", examples=[0])] = 0
 

@@ -18,7 +18,7 @@ from microtome_core.store.location import Store
 from microtome_core.store.recordings import read_recording
 from microtome_ingest.export.nwb import export_nwb
 from tests.export.made import SUBJECT, make
-from tests.export.test_nwb import inspect, opened
+from tests.export.nwb_cases import inspect, opened
 from tests.sensorium_folders import Mouse, arrays_of, npy, write_folder
 
 # pynwb's own: of a table whose column is called what one of its attributes is.
