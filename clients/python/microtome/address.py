@@ -127,3 +127,26 @@ def _split(url: str) -> SplitResult:
 def _shown(url: str) -> str:
     # Whatever stands before an @ may be a password.
     return repr(url.rpartition("@")[2][:200])
+
+
+class Addressed:
+    """What lies at the address of a layer or of a recording."""
+
+    __slots__ = ()
+
+    address: Address
+
+    @property
+    def id(self) -> str:
+        """``collection/dataset/layer``."""
+        return str(self.address.layer)
+
+    @property
+    def name(self) -> str:
+        """The last part of `id`."""
+        return self.address.layer.layer
+
+    @property
+    def url(self) -> str:
+        """The address of its page, which `microtome.open` takes."""
+        return self.address.url

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome.address import Address
+from microtome.address import Address, Addressed
 from microtome.cached import read_cached
 from microtome.display import voxel_text
 from microtome.fetch import Source
@@ -23,7 +23,7 @@ from microtome_core.wire import Channel, LayerInfo, LevelInfo
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Described:
+class Described(Addressed):
     """One level of a layer, as its service describes it.
 
     Parameters
@@ -109,21 +109,6 @@ class Described:
     def kind(self) -> str:
         """``image`` or ``labels``."""
         return self.info.kind
-
-    @property
-    def id(self) -> str:
-        """``collection/dataset/layer``."""
-        return str(self.address.layer)
-
-    @property
-    def name(self) -> str:
-        """The last part of `id`."""
-        return self.address.layer.layer
-
-    @property
-    def url(self) -> str:
-        """The address of the layer's page, which `microtome.open` takes."""
-        return self.address.url
 
     def __repr__(self) -> str:
         return (

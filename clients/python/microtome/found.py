@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from microtome.address import Address
+from microtome.address import Address, Addressed
 from microtome.display import voxel_text
 from microtome.errors import NotFound, WrongAnswer
 from microtome.transport import Transport
@@ -14,7 +14,7 @@ from microtome_core.units import bytes_text
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class FoundLayer:
+class FoundLayer(Addressed):
     """A layer or a recording in a list.
 
     Parameters
@@ -35,21 +35,6 @@ class FoundLayer:
     about: Mapping[str, tuple[str, ...]]
     facts: Mapping[str, Any] = field(repr=False)
     transport: Transport = field(repr=False)
-
-    @property
-    def id(self) -> str:
-        """``collection/dataset/layer``."""
-        return str(self.address.layer)
-
-    @property
-    def name(self) -> str:
-        """The last part of `id`."""
-        return self.address.layer.layer
-
-    @property
-    def url(self) -> str:
-        """The address of its page, which `microtome.open` takes."""
-        return self.address.url
 
     @property
     def error(self) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from microtome.address import Address
+from microtome.address import Address, Addressed
 from microtome.ahead import ahead
 from microtome.errors import InputError, NotFound, RegionError
 from microtome.neurons import NeuronTable
@@ -25,7 +25,7 @@ Window = tuple[int, int] | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Recording:
+class Recording(Addressed):
     """Trials of unequal length, read as they are asked for; made by `microtome.open`.
 
     The table of trials and that of neurons are fetched once, when they are first needed; values
@@ -44,21 +44,6 @@ class Recording:
     address: Address
     info: RecordingInfo
     transport: Transport
-
-    @property
-    def id(self) -> str:
-        """``collection/dataset/recording``."""
-        return str(self.address.layer)
-
-    @property
-    def name(self) -> str:
-        """The last part of `id`."""
-        return self.address.layer.layer
-
-    @property
-    def url(self) -> str:
-        """The address of its page, which `microtome.open` takes."""
-        return self.address.url
 
     @property
     def attrs(self) -> dict[str, Any]:
