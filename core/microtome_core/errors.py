@@ -20,11 +20,16 @@ Domain code raises these and nothing of HTTP; one table in the service maps them
 one in the command line maps them to an exit code.
 """
 
+from typing import ClassVar
+
 from microtome_core.addresses import without_secrets
 
 
 class MicrotomeError(Exception):
     """Root of every error that microtome raises on purpose."""
+
+    # Whether the same call may succeed later, with nothing mended.
+    passing: ClassVar[bool] = False
 
 
 class InputError(MicrotomeError, ValueError):
@@ -82,9 +87,13 @@ class PreconditionFailed(Conflict):
 class InUse(Conflict):
     """Another process is writing what is to be written."""
 
+    passing = True
+
 
 class StorageError(MicrotomeError, OSError):
     """Storage failed or holds damaged data. Never answered with fill values."""
+
+    passing = True
 
 
 class AccessDenied(StorageError):

@@ -105,7 +105,7 @@ class Hierarchy:
     async def _stored(self, view: View, words: Sequence[str]) -> Document | RecordingObject | None:
         """Return what lies at a key in a recording's folder; None if there is no recording."""
         try:
-            recording = await view.recording(LayerId(*words[:3]))
+            recording = await view.recording(LayerId.parse("/".join(words[:3])))
         except (InputError, NotFound):
             return None
         return await self._in_recording(recording, "/".join(words[3:]))

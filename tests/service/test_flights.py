@@ -52,6 +52,8 @@ def test_identical_reads_share_one_read_of_storage(
             url = f"{CUTOUT}?format=raw"
             # The layer is opened, and of another chunk's read it is known what it costs.
             httpx.head(f"{address}{url}")
+            # Search has looked through the store, and rests.
+            httpx.get(f"{address}/api/datasets?q=brain").raise_for_status()
             proxy.change(latency=1.0)
             before = proxy.requests["GET"]
             bodies = ask_at_once(address, [url] * READERS)

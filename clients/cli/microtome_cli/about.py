@@ -32,13 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the source says of itself."""
-    if is_address(arguments.source) and arguments.scene is None:
+    if _may_be_a_layer(arguments):
         said = _layer(arguments)
         if said is not None:
             print(json.dumps(said, indent=2) if arguments.json else _text(said))
             return 0
     # Files need the ingest room, which a thin installation lacks.
     return int(import_module("microtome_cli.info").run(arguments))
+
+
+def _may_be_a_layer(arguments: argparse.Namespace) -> bool:
+    """Tell whether to ask a service; scenes, named hosts and signed queries are of files."""
+    of_files = arguments.scene is not None or arguments.allow_host or "?" in arguments.source
+    return is_address(arguments.source) and not of_files
 
 
 def _layer(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - JSON

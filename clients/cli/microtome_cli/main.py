@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from microtome_core import __version__
-from microtome_core.errors import AccessDenied, InUse, MicrotomeError, StorageError
+from microtome_core.errors import AccessDenied, MicrotomeError
 
 BAD_INPUT = 2
 DAMAGED = 3
@@ -84,12 +84,9 @@ def main(words: Sequence[str] | None = None) -> int:
         command = _load(words[0]) if words and words[0] in _COMMANDS else None
         arguments = _parser(words[0] if words else "", command).parse_args(words)
         return cast(Command, arguments.command).run(arguments)
-    except AccessDenied as error:
-        return _fail(error, NO_PERMISSION)
-    except (InUse, StorageError) as error:
-        return _fail(error, TRY_AGAIN)
     except MicrotomeError as error:
-        return _fail(error, _code(error))
+        print(f"microtome: {error}", file=sys.stderr)
+        return _code(error)
     except KeyboardInterrupt:
         return _stop("interrupted", INTERRUPTED)
     except Terminated:
@@ -127,10 +124,9 @@ def _parser(called: str, command: Command | None) -> argparse.ArgumentParser:
 
 def _code(error: MicrotomeError) -> int:
     """Return the exit code of an error of any room; the client's own are not imported here."""
-    if isinstance(error, PermissionError):
+    if isinstance(error, AccessDenied | PermissionError):
         return NO_PERMISSION
-    # Connections that broke and time-outs: the same command may succeed later.
-    return TRY_AGAIN if isinstance(error, OSError) else BAD_INPUT
+    return TRY_AGAIN if error.passing else BAD_INPUT
 
 
 def _stop(word: str, code: int) -> int:
@@ -139,9 +135,4 @@ def _stop(word: str, code: int) -> int:
     if any(thread.name.startswith("ingest") for thread in threading.enumerate()):
         sys.stdout.flush()
         os._exit(code)  # Python would wait for the thread
-    return code
-
-
-def _fail(error: MicrotomeError, code: int) -> int:
-    print(f"microtome: {error}", file=sys.stderr)
     return code

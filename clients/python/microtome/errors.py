@@ -87,13 +87,19 @@ class UnsupportedIndex(RegionError, TypeError):
 class BrokenConnection(MicrotomeError, ConnectionError):
     """The service could not be reached, or the connection broke before the answer was whole."""
 
+    passing = True
+
 
 class Unreachable(BrokenConnection):
     """A host that has no address or no trusted certificate: another try would not help."""
 
+    passing = False
+
 
 class TimedOut(MicrotomeError, TimeoutError):
     """The service was silent, or slower than the time-out bears."""
+
+    passing = True
 
 
 class WrongAnswer(MicrotomeError):

@@ -208,7 +208,7 @@ def choose_slot(lengths: Sequence[int]) -> int:
     """Return frames of a slot: the longest trial, unless too much would be filler.
 
     >>> choose_slot([324, 324, 300]), choose_slot([100, 3000]), choose_slot([0])
-    (324, 128, 1)
+    (324, 256, 1)
     """
     longest, total = max(1, *lengths, 1), max(1, sum(lengths))
     for slot in (*([longest] if longest <= _SLOTS[0] else []), *_SLOTS):
