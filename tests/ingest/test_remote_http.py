@@ -245,10 +245,11 @@ def test_secrets_of_an_address_are_neither_shown_nor_stored(
     words = ["--axes", "zyx", "--unit", "pixel", "--allow-host", "127.0.0.1"]
     assert main(["ingest", url, str(tmp_path), "--as", "c/d/e", *words]) == 0
     assert main(["info", url, "--allow-host", "127.0.0.1", "--json"]) == 0
-    site.faults += [403]
+    site.faults[:] = [403] * 9
     assert main(["info", url, "--allow-host", "127.0.0.1"]) == 2
-    site.faults += [500] * 9
+    site.faults[:] = [500] * 99
     assert main(["info", url, "--allow-host", "127.0.0.1"]) == 75
+    site.faults.clear()
     with_password = url.replace("://", "://me:s3cret@")
     assert main(["info", with_password, "--allow-host", "127.0.0.1"]) == 2
     told = capsys.readouterr()
