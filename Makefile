@@ -6,6 +6,10 @@ READY := .venv/.ready
 # As many tests at once as there are processors, whole runs of neighbours kept together.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
+# What is installed is not compiled beforehand: where Python may not keep what it compiles, every
+# process would compile all that it imports, for seconds.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help setup viewer demo test test-all test-damage check format bench clean
 
