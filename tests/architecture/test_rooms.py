@@ -38,6 +38,7 @@ def test_no_module_is_long() -> None:
     assert {name: n for name, n in lengths.items() if n > 430} == {}
 
 
+@pytest.mark.slow
 def test_the_wheel_without_extras_is_a_client(tmp_path: Path) -> None:
     """In a clean environment the wheel brings numpy and urllib3, opens volumes, and says which
     extra the other commands need.

@@ -72,6 +72,7 @@ def test_workers_tell_of_progress_and_of_nothing_else(
     assert tree(Store(str(tmp_path / "root"))) == calm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_workers_stop_with_their_job(
     tmp_path: Path, calm: dict[str, bytes], number: int, code: int

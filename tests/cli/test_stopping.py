@@ -43,7 +43,10 @@ def stop(process: "subprocess.Popen[str]", root: Path, number: int) -> tuple[int
     return process.returncode, time.monotonic() - started, errors
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_stopped_ingest_goes_on_where_it_was(tmp_path: Path, number: int, code: int) -> None:
     """It ends within ten seconds with its own exit code, leaves no half file and no claim, and the
     next run does only the rest and ends in the bytes of an undisturbed one.
