@@ -23,6 +23,7 @@ from microtome_service.routes import (
     datasets,
     health,
     ids,
+    montage,
     pages,
     points,
     precomputed,
@@ -170,7 +171,7 @@ def _add_routes(app: FastAPI) -> None:
 def _routers() -> tuple[APIRouter, ...]:
     """Return the routes of every app; to describe them takes most of the time of making one."""
     rooms = (
-        cutout, writes, batch, points, ids, tiles, recordings, trials, trial_batch,
+        cutout, writes, batch, points, ids, tiles, montage, recordings, trials, trial_batch,
         recordings_short, records, transform, datasets, zarr, precomputed, health, metrics_route,
         viewer,
     )  # fmt: skip

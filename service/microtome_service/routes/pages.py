@@ -1,7 +1,7 @@
 """Pages for people: the catalog, a dataset, a layer, and the API's description."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from microtome_core.errors import NotFound
 from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
 from microtome_service.catalog import Damaged
+from microtome_service.catalog_page import PER_PAGE, catalog_page, without_blanks
 from microtome_service.documents import layer_links
 from microtome_service.packed import PackedFiles
 from microtome_service.pages import Pages
@@ -63,8 +64,11 @@ async def get_catalog(
     """Show the datasets."""
     view = await service.view(request)
     base = request.scope.get("root_path", "")
-    listed = await search_datasets(service, view, base, query)
-    return _page(request, "catalog.html", {"listed": listed, "query": query})
+    asked = without_blanks(query)
+    if "limit" not in request.query_params:
+        asked = replace(asked, limit=PER_PAGE)
+    listed = await search_datasets(service, view, base, replace(asked, facets=True))
+    return _page(request, "catalog.html", catalog_page(base, listed, asked))
 
 
 async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> HTMLResponse:
