@@ -26,6 +26,7 @@ ORDERS: Mapping[str, str] = {
 }  # fmt: skip
 _FACTS = ("species", "technique")
 _MOST_CHANNELS = 4
+_WORDS = ("q", "cursor", "sort")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +67,26 @@ class Card:
 
 def without_blanks(query: ListQuery) -> ListQuery:
     """Return a query in which a field that was left empty asks for nothing, as forms send it."""
-    blank = {f.name: None for f in fields(query) if getattr(query, f.name) == "" and f.name != "q"}
-    blank |= {"cursor": ""} if "cursor" in blank else {}
-    blank |= {"sort": "name"} if "sort" in blank else {}
-    return replace(query, **blank)
+    blank = [f.name for f in fields(query) if getattr(query, f.name) == ""]
+    # Of a field that cannot be None, what it is unasked.
+    empty: dict[str, Any] = {name: None for name in blank if name not in _WORDS}
+    return replace(query, sort=query.sort or "name", **empty)
 
 
 def card(dataset: DatasetDocument) -> Card:
     """Return a dataset in short."""
     layers = [each for each in dataset.layers if isinstance(each, LayerSummary)]
     recordings = [each for each in dataset.recordings if isinstance(each, RecordingSummary)]
-    about = [each.about for each in (*layers, *recordings)]
+    about = [each.about for each in layers] + [each.about for each in recordings]
     return Card(
         dataset.links.page,
         dataset.collection,
         dataset.dataset,
         cover(layers),
         tuple(value for field in _FACTS for value in _values(about, field)[:1]),
-        _values([each.about for each in layers if each.kind == "image"], "channel")[:_MOST_CHANNELS],
+        _values([each.about for each in layers if each.kind == "image"], "channel")[
+            :_MOST_CHANNELS
+        ],
         tuple(_parts(layers, recordings)),
         next(iter(_values(about, "license")), ""),
         sum(each.nbytes for each in layers),

@@ -56,9 +56,7 @@ def encode_plane(block: NDArray[Any], axes: str, media_type: str) -> memoryview:
     return encode_image(np.moveaxis(plane, 0, -1) if len(letters) == 3 else plane, media_type)
 
 
-def encode_image(
-    image: NDArray[Any], media_type: str, quality: int | None = None
-) -> memoryview:
+def encode_image(image: NDArray[Any], media_type: str, quality: int | None = None) -> memoryview:
     """Encode (rows, columns), (rows, columns, 3) or (rows, columns, 4); JPEG drops the alpha.
 
     A picture with alpha is one of labels: WebP keeps it without loss.
