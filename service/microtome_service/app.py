@@ -22,7 +22,9 @@ from microtome_service.routes import (
     cutout,
     datasets,
     health,
+    histogram,
     ids,
+    montage,
     pages,
     points,
     precomputed,
@@ -170,9 +172,9 @@ def _add_routes(app: FastAPI) -> None:
 def _routers() -> tuple[APIRouter, ...]:
     """Return the routes of every app; to describe them takes most of the time of making one."""
     rooms = (
-        cutout, writes, batch, points, ids, tiles, recordings, trials, trial_batch,
-        recordings_short, records, transform, datasets, zarr, precomputed, health, metrics_route,
-        viewer,
+        cutout, writes, batch, points, ids, tiles, montage, histogram, recordings, trials,
+        trial_batch, recordings_short, records, transform, datasets, zarr, precomputed, health,
+        metrics_route, viewer,
     )  # fmt: skip
     return tuple(room.router() for room in rooms)
 

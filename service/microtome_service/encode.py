@@ -10,6 +10,8 @@ format      media type                    body
 ``png``     ``image/png``                 one plane, uint8 or uint16 grey or uint8 RGB, exact
 ``jpeg``    ``image/jpeg``                one plane, uint8 grey or RGB, lossy
 ``tiff``    ``image/tiff``                OME-TIFF with axes and voxel size, uncompressed
+``nrrd``    ``application/x-nrrd``        NRRD with voxel size and place, uncompressed
+``zarr``    ``application/zip``           OME-Zarr 0.5 of one level, in a zip file
 ``chunks``  ``…/vnd.microtome.chunks``    the stored chunks as they are: see `encoded`
 ==========  ============================  ==========================================================
 
@@ -17,7 +19,7 @@ IANA knows no type for .npy; ``application/x-npy`` is what others use, too. Shap
 dtype and axes stand in the headers ``X-Microtome-*`` of every answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from math import prod
 from typing import Any
@@ -31,7 +33,9 @@ from microtome_core.errors import InputError, TooLarge
 from microtome_service import images
 from microtome_service.errors import NotAcceptable
 from microtome_service.negotiate import choose
+from microtome_service.nrrd import nrrd_header
 from microtome_service.tiff import encode_tiff
+from microtome_service.zipped import encode_zipped
 
 # Order is what is preferred where the caller likes several equally.
 FORMATS: Mapping[str, str] = {
@@ -42,6 +46,8 @@ FORMATS: Mapping[str, str] = {
     "png": "image/png",
     "jpeg": "image/jpeg",
     "tiff": "image/tiff",
+    "nrrd": "application/x-nrrd",
+    "zarr": "application/zip",
     "chunks": "application/vnd.microtome.chunks",
 }
 ALIASES: Mapping[str, str] = {"jpg": "jpeg", "tif": "tiff"}
@@ -126,16 +132,23 @@ def encode(block: NDArray[Any], axes: str, media_type: str, metadata: Mapping[st
     media_type : str
         One of `FORMATS`.
     metadata : dict
-        ``name``; ``uuid``; ``scale`` and ``unit`` by axis letter; ``channels`` by name. TIFF keeps
-        them, no other format looks at them.
+        ``name``; ``uuid``; ``kind``; ``scale``, ``origin`` and ``unit`` by axis letter;
+        ``channels`` by name, ``looks`` as they are. TIFF, NRRD and OME-Zarr keep them, no other
+        format does.
     """
     block = np.ascontiguousarray(block, little_endian(block.dtype)).reshape(block.shape)
-    if media_type == FORMATS["npy"]:
-        return (npy_header(block.shape, block.dtype), flat(block))
-    if media_type == FORMATS["raw"]:
-        return (flat(block),)
-    if media_type == FORMATS["tiff"]:
-        return (encode_tiff(block, axes, metadata),)
+    makers: Mapping[str, Callable[[], Parts]] = {
+        FORMATS["npy"]: lambda: (npy_header(block.shape, block.dtype), flat(block)),
+        FORMATS["raw"]: lambda: (flat(block),),
+        FORMATS["tiff"]: lambda: (encode_tiff(block, axes, metadata),),
+        FORMATS["nrrd"]: lambda: (
+            nrrd_header(block.shape, block.dtype, axes, metadata),
+            flat(block),
+        ),
+        FORMATS["zarr"]: lambda: (encode_zipped(block, axes, metadata),),
+    }
+    if media_type in makers:
+        return makers[media_type]()
     if media_type in (FORMATS["png"], FORMATS["jpeg"]):
         return (images.encode_plane(block, axes, media_type),)
     return (_compressor(media_type).encode(block.reshape(-1)),)

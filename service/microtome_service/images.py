@@ -56,7 +56,7 @@ def encode_plane(block: NDArray[Any], axes: str, media_type: str) -> memoryview:
     return encode_image(np.moveaxis(plane, 0, -1) if len(letters) == 3 else plane, media_type)
 
 
-def encode_image(image: NDArray[Any], media_type: str) -> memoryview:
+def encode_image(image: NDArray[Any], media_type: str, quality: int | None = None) -> memoryview:
     """Encode (rows, columns), (rows, columns, 3) or (rows, columns, 4); JPEG drops the alpha.
 
     A picture with alpha is one of labels: WebP keeps it without loss.
@@ -65,9 +65,11 @@ def encode_image(image: NDArray[Any], media_type: str) -> memoryview:
     alpha = image.ndim == 3 and image.shape[2] == 4
     if name == "JPEG" and alpha:
         image = image[..., :3]
-    extra = {"lossless": True, "exact": True} if name == "WEBP" and alpha else {}
+    extra: dict[str, Any] = {"lossless": True, "exact": True} if name == "WEBP" and alpha else {}
+    if quality is not None and name != "PNG":
+        extra["quality"] = quality
     body = BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(body, name, **options, **extra)
+    Image.fromarray(np.ascontiguousarray(image)).save(body, name, **{**options, **extra})
     return body.getbuffer()
 
 

@@ -1,6 +1,7 @@
 """HTML pages: Jinja2 templates, and the header that keeps everything foreign out of them."""
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -47,6 +48,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.globals["title"] = title
+        self._environment.filters["product"] = prod
         self._environment.filters["bytes"] = size_text
         self._environment.filters["objects"] = objects
         self._environment.filters["steps"] = steps_text

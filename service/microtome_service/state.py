@@ -15,6 +15,7 @@ from microtome_service.callers import caller_of, note_principal
 from microtome_service.catalog import Catalog
 from microtome_service.draining import Draining
 from microtome_service.hierarchy import Hierarchy
+from microtome_service.kept_pictures import KeptPictures
 from microtome_service.metrics import Metrics
 from microtome_service.objects import Objects
 from microtome_service.reader import Limits
@@ -26,6 +27,7 @@ from microtome_service.view import View
 from microtome_service.writes import Writes
 
 _INDEX_BYTES = 32 << 20
+_PICTURE_BYTES = 32 << 20
 P = ParamSpec("P")
 T = TypeVar("T")
 _SAMPLE_SECONDS = 5.0
@@ -77,6 +79,7 @@ class Service:
         self.objects = Objects(store, settings.read_seconds, settings.recheck_seconds)
         self.hierarchy = Hierarchy(self.objects)
         self.indexes = Indexes(self.objects, _INDEX_BYTES)
+        self.pictures = KeptPictures(_PICTURE_BYTES)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encode")
 
     async def view(self, request: Request) -> View:

@@ -41,6 +41,8 @@ PATHS = [
     f"{LAYER}/record",
     f"{LAYER}/tiles/{{plane}}/{{level}}/{{index}}/{{row}}/{{col}}.{{extension}}",
     f"{LAYER}/thumbnail.png",
+    f"{LAYER}/montage.webp",
+    f"{LAYER}/histogram.{{form}}",
     f"{RECORDING}/trials",
     f"{RECORDING}/trials/batch",
     f"{RECORDING}/trials/{{trial}}",

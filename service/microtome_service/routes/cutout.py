@@ -223,15 +223,24 @@ async def _parts(
 
 def _metadata(info: LayerInfo, level: int, selection: Selection) -> dict[str, Any]:
     region = selection.region
-    names = [channel.name for channel in info.channels]
+    described = info.levels[level]
     where = dict(zip(info.axes, region.slices, strict=True))
+    looks = info.channels[where["c"]] if "c" in where else info.channels
     name = f"{info.id} level {level} {region}"
     return {
         "name": name,
         "uuid": str(uuid5(NAMESPACE_URL, f"{info.version} {name} {selection.dropped}")),
-        "scale": dict(zip(info.axes, info.levels[level].scale, strict=True)),
+        "kind": info.kind,
+        "scale": dict(zip(info.axes, described.scale, strict=True)),
+        "origin": {
+            axis: place + start * step
+            for axis, place, start, step in zip(
+                info.axes, described.translation, region.start, described.scale, strict=True
+            )
+        },
         "unit": dict(zip(info.axes, info.units, strict=True)),
-        "channels": names[where["c"]] if "c" in where else names,
+        "looks": looks,
+        "channels": [channel.name for channel in looks],
     }
 
 
@@ -241,6 +250,7 @@ _EXTENSIONS = {
     FORMATS["zstd"]: "zst",
     FORMATS["jpeg"]: "jpg",
     FORMATS["tiff"]: "ome.tif",
+    FORMATS["zarr"]: "ome.zarr.zip",
 }
 _HEADERS = {
     "X-Microtome-Shape": {"description": "Extents, for example `64,512,512`."},

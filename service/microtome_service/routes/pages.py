@@ -1,7 +1,6 @@
 """Pages for people: the catalog, a dataset, a layer, and the API's description."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +10,20 @@ from starlette.staticfiles import StaticFiles
 
 from microtome_core.errors import NotFound
 from microtome_core.store.layer import Layer
-from microtome_core.wire import LayerInfo
-from microtome_service.catalog import Damaged
-from microtome_service.documents import layer_links
+from microtome_core.store.recording import Recording
+from microtome_service.catalog_page import PER_PAGE, catalog_page, without_blanks
+from microtome_service.layer_page import (
+    box_values,
+    dataset_values,
+    layer_values,
+    main_layer,
+    record_values,
+    relatives,
+)
 from microtome_service.packed import PackedFiles
 from microtome_service.pages import Pages
-from microtome_service.planes import PLANES, PlaneName, planes_of
+from microtome_service.planes import PlaneName
+from microtome_service.preview import REPEATED
 from microtome_service.recording_page import recording_page
 from microtome_service.routes.datasets import ListQuery, document_of, search_datasets
 from microtome_service.routes.parameters import (
@@ -30,10 +37,8 @@ from microtome_service.routes.parameters import (
 from microtome_service.state import Service
 
 # First words of addresses that are not collections.
-_RESERVED = frozenset({"api", "docs", "health", "latest", "metrics", "precomputed", "static",
-                       "v1", "view", "zarr"})  # fmt: skip
-_TILE = 1024
-_BLOCK = 64
+_RESERVED = frozenset({"api", "docs", "download", "health", "latest", "metrics",
+                       "precomputed", "static", "v1", "view", "zarr"})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +53,16 @@ class SliceQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slider:
-    """A field of the form: its name, the axis that it moves along, where it is, of how many."""
+class BoxQuery:
+    """Which box somebody is about to download; words of axes are as for cutouts."""
 
-    name: str
-    axis: str
-    value: int
-    count: int
+    level: Annotated[int, Query(ge=0, le=63, description="Level.")] = 0
+    format: Annotated[str, Query(max_length=20, description="Format.")] = "tiff"
+    t: Annotated[str, Query(max_length=40, description="Time points.")] = ""
+    c: Annotated[str, Query(max_length=40, description="Channels.")] = ""
+    z: Annotated[str, Query(max_length=40, description="In voxels of the level.")] = ""
+    y: Annotated[str, Query(max_length=40, description="In voxels of the level.")] = ""
+    x: Annotated[str, Query(max_length=40, description="In voxels of the level.")] = ""
 
 
 async def get_catalog(
@@ -63,15 +71,25 @@ async def get_catalog(
     """Show the datasets."""
     view = await service.view(request)
     base = request.scope.get("root_path", "")
-    listed = await search_datasets(service, view, base, query)
-    return _page(request, "catalog.html", {"listed": listed, "query": query})
+    asked = without_blanks(query)
+    if "limit" not in request.query_params:
+        asked = replace(asked, limit=PER_PAGE)
+    listed = await search_datasets(service, view, base, replace(asked, facets=True))
+    return _page(request, "catalog.html", catalog_page(base, listed, asked))
 
 
 async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> HTMLResponse:
     """Show a dataset."""
     _check_not_reserved(path.collection)
     view, base = await service.view(request), request.scope.get("root_path", "")
-    return _page(request, "dataset.html", {"dataset": await document_of(view, base, path.id)})
+    document = await document_of(view, base, path.id)
+    layers, recordings = await view.layers(path.id), await view.recordings(path.id)
+    main = main_layer(layers)
+    named = (each.record for each in recordings if isinstance(each, Recording))
+    record = main.info.attrs if main else next(named, {})
+    host = _host(request, service)
+    values = dataset_values(base, host, document, layers, record, service.limits)
+    return _page(request, "dataset.html", values)
 
 
 async def get_layer(
@@ -84,24 +102,33 @@ async def get_layer(
     _check_not_reserved(path.collection)
     view = await service.view(request)
     layer = await view.entry(path.id)
+    base, host = request.scope.get("root_path", ""), _host(request, service)
     if not isinstance(layer, Layer):
-        base, host = request.scope.get("root_path", ""), _host(request, service)
         page = recording_page(base, host, layer, query.tier, query.offset)
         return _page(request, "recording.html", page)
-    info = layer.info
-    links = layer_links(request.scope.get("root_path", ""), layer)
-    host = _host(request, service)
+    given = {name: request.query_params.getlist(name) for name in REPEATED}
+    where = (query.index, query.t)
     values = {
-        "info": info,
-        "links": links,
-        "host": host,
-        "path": layer.path,
-        "region": _example_region(info),
-        "slice": _slice(info, links.self, query),
-        "planes": _planes(info),
-        **_relatives(layer, await view.layers(path.id.parent)),
+        **layer_values(base, host, layer, service.limits, query.plane, where, given),
+        **record_values(str(path.id), f"{host}/{path.id}", layer.info.attrs),
+        **relatives(layer, await view.layers(path.id.parent)),
     }
     return _page(request, "layer.html", values)
+
+
+async def get_download(
+    request: Request,
+    path: LayerPathDep,
+    query: Annotated[BoxQuery, grouped(BoxQuery)],
+    service: ServiceDep,
+) -> HTMLResponse:
+    """Tell the size of a box, and offer it."""
+    layer = await (await service.view(request)).layer(path.id)
+    base, host = request.scope.get("root_path", ""), _host(request, service)
+    words = {axis: getattr(query, axis) for axis in layer.info.axes}
+    given = {axis: word for axis, word in words.items() if word}
+    values = box_values(base, layer, service.limits, query.level, query.format, given)
+    return _page(request, "download.html", {**values, "host": host})
 
 
 async def get_docs(request: Request, service: ServiceDep) -> HTMLResponse:
@@ -124,75 +151,24 @@ def _host(request: Request, service: Service) -> str:
     return (service.settings.public_url or str(request.base_url)).rstrip("/")
 
 
-def _example_region(info: LayerInfo) -> dict[str, tuple[int, int]]:
-    """Return a block in the middle, no axis longer than 64."""
-    ranges = {}
-    for axis, extent in zip(info.axes, info.shape, strict=True):
-        low = max(0, (extent - _BLOCK) // 2) if axis in "zyx" else 0
-        ranges[axis] = (low, min(extent, low + _BLOCK))
-    return ranges
-
-
-def _planes(info: LayerInfo) -> tuple[PlaneName, ...]:
-    """Return the planes worth choosing from: a single plane has but one."""
-    return planes_of(info.axes if _extents(info, 0).get("z", 1) > 1 else "yx")
-
-
-def _relatives(layer: Layer, others: Iterable[Layer | Damaged]) -> dict[str, Any]:
-    """Return the image that labels lie below, and the labels below an image, as far as readable."""
-    ids = {other.path: other.info.id for other in others if isinstance(other, Layer)}
-    folder, _, _ = layer.path.rpartition("/")
-    image = folder.removesuffix("/labels") if folder.endswith("/labels") else ""
-    below = [i for path, i in ids.items() if path.startswith(f"{layer.path}/labels/")]
-    return {"image": ids.get(image), "labels": below}
-
-
-def _extents(info: LayerInfo, level: int) -> dict[str, int]:
-    return dict(zip(info.axes, info.levels[level].shape, strict=True))
-
-
-def _slice(info: LayerInfo, api: str, query: SliceQuery) -> dict[str, Any]:
-    """Return what the preview shows: one tile that holds the plane, or its corner if none does."""
-    plane = query.plane if query.plane in planes_of(info.axes) else "xy"
-    view = PLANES[plane]
-    shapes = [_extents(info, number) for number in range(len(info.levels))]
-    fitting = [
-        number
-        for number, shape in enumerate(shapes)
-        if max(shape[view.rows], shape[view.columns]) <= _TILE
-    ]
-    level = fitting[0] if fitting else len(shapes) - 1
-    index = _slider("index", view.normal, shapes[level], query.index)
-    t = _slider("t", "t", shapes[level], query.t)
-    extension = "png" if info.kind == "labels" else "webp"
-    tile = f"{api}/tiles/{plane}/{level}/{{index}}/0/0.{extension}?size={_TILE}"
-    return {
-        "plane": plane,
-        "level": level,
-        "index": index.value,
-        "t": t.value,
-        "sliders": [slider for slider in (index, t) if slider.count > 1],
-        "whole": bool(fitting),
-        "tile": tile + ("&t={t}" if "t" in info.axes else ""),
-    }
-
-
-def _slider(name: str, axis: str, extents: Mapping[str, int], wanted: int | None) -> _Slider:
-    count = extents.get(axis, 1)
-    return _Slider(name, axis, min(count // 2 if wanted is None else wanted, count - 1), count)
-
-
 def router() -> APIRouter:
     """Return the routes of pages."""
     routes = APIRouter(include_in_schema=False, default_response_class=Response)
     add(routes, "/", get_catalog, dependencies=[only(ListQuery)], response_model=None)
     add(routes, "/docs", get_docs, dependencies=[only()], response_model=None)
+    add(
+        routes,
+        "/download/{collection}/{dataset}/{layer}",
+        get_download,
+        dependencies=[only(BoxQuery)],
+        response_model=None,
+    )
     add(routes, "/{collection}/{dataset}", get_dataset, dependencies=[only()], response_model=None)
     add(
         routes,
         "/{collection}/{dataset}/{layer}",
         get_layer,
-        dependencies=[only(SliceQuery)],
+        dependencies=[only(SliceQuery, REPEATED)],
         response_model=None,
     )
     return routes

@@ -70,8 +70,10 @@ DatasetPathDep = Annotated[DatasetPath, grouped(DatasetPath)]
 LayerPathDep = Annotated[LayerPath, grouped(LayerPath)]
 
 
-def only(query: type | None = None) -> Any:  # noqa: ANN401 - a FastAPI marker
+def only(query: type | None = None, repeated: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - a FastAPI marker
     """Return a dependency that refuses query parameters which are none of `query`'s fields.
+
+    Those of `repeated` are known, too, and may be given many times.
 
     A misspelt parameter would else be answered with something that was not asked for.
     """
@@ -80,6 +82,8 @@ def only(query: type | None = None) -> Any:  # noqa: ANN401 - a FastAPI marker
     async def check(request: Request) -> None:
         names = [name for name, _ in request.query_params.multi_items()]
         for name in names:
+            if name in repeated:
+                continue
             if name not in known:
                 expected = ", ".join(known) or "none"
                 raise InputError(f"query parameter {name[:40]!r} is unknown: expected {expected}")

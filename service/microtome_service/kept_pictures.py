@@ -1,0 +1,56 @@
+"""Pictures that were made, kept in memory; what several ask for at one time is made once."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from microtome_service.refreshing import look_at
+
+
+class KeptPictures:
+    """The pictures used last, by what they are of.
+
+    Parameters
+    ----------
+    nbytes : int
+        Of all that are kept.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        self._room = nbytes
+        self._held = 0
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._flights: dict[str, asyncio.Task[bytes]] = {}
+
+    async def get(self, key: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return a picture, made by `make` unless it is kept or is being made; raises as it does.
+
+        A caller who goes away leaves it to be finished for the next.
+
+        Parameters
+        ----------
+        key : str
+            Another one for any other picture: an entity tag.
+        """
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+            return found
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.create_task(self._make(key, make))
+            self._flights[key] = flight
+            flight.add_done_callback(look_at)
+        return await asyncio.shield(flight)
+
+    async def _make(self, key: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        try:
+            picture = await make()
+        finally:
+            del self._flights[key]
+        if len(picture) <= self._room:
+            self._kept[key] = picture
+            self._held += len(picture)
+            while self._held > self._room:
+                self._held -= len(self._kept.popitem(last=False)[1])
+        return picture

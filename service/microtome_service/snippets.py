@@ -1,0 +1,150 @@
+"""Lines that open one layer in the programs that people have; each is right for that layer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from microtome_core.wire import LayerInfo
+
+Ranges = Mapping[str, tuple[int, int]]
+_BLOCK = 64
+_FIJI = "File › Import › HDF5/N5/Zarr/OME-NGFF …, as the root"
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """How one program opens a layer.
+
+    Parameters
+    ----------
+    id : str
+        A word for addresses within a page.
+    name : str
+    language : str
+        ``python``, ``shell``, or ``address``: what is put into a program's own form.
+    needs : str
+        What to install, or where in the program to put an address.
+    text : str
+    """
+
+    id: str
+    name: str
+    language: str
+    needs: str
+    text: str
+
+
+def example_region(info: LayerInfo) -> dict[str, tuple[int, int]]:
+    """Return a block in the middle, no axis longer than 64."""
+    ranges = {}
+    for axis, extent in zip(info.axes, info.shape, strict=True):
+        low = max(0, (extent - _BLOCK) // 2) if axis in "zyx" else 0
+        ranges[axis] = (low, min(extent, low + _BLOCK))
+    return ranges
+
+
+def snippets(host: str, info: LayerInfo, path: str) -> tuple[Snippet, ...]:
+    """Return how each program opens a layer.
+
+    Parameters
+    ----------
+    host : str
+        Where the service is reached, without a stroke at the end.
+    info : LayerInfo
+    path : str
+        Of its folder below the root of the store.
+    """
+    region = example_region(info)
+    zarr = f"{host}/zarr/{path}"
+    found = [
+        _python(host, info, region),
+        _xarray(host, info, region),
+        _zarr_python(zarr, region),
+        _curl(host, info, region),
+        _napari(zarr),
+        _neuroglancer(host, info),
+        Snippet("fiji", "Fiji", "address", _FIJI, zarr),
+    ]
+    intern = _intern(host, info, region)
+    return (*found[:4], *([intern] if intern else []), *found[4:])
+
+
+def _index(region: Ranges) -> str:
+    return ", ".join(f"{low}:{high}" for low, high in region.values())
+
+
+def _python(host: str, info: LayerInfo, region: Ranges) -> Snippet:
+    text = (
+        "import microtome\n\n"
+        f'volume = microtome.open("{host}/{info.id}")  # {info.axes}\n'
+        f"block = volume[{_index(region)}]  # a NumPy array"
+    )
+    return Snippet("python", "Python", "python", "pip install microtome", text)
+
+
+def _xarray(host: str, info: LayerInfo, region: Ranges) -> Snippet:
+    chosen = ", ".join(f"{axis}=slice({low}, {high})" for axis, (low, high) in region.items())
+    name = "labels" if info.kind == "labels" else "image"
+    text = (
+        "import xarray as xr\n\n"
+        f'data = xr.open_dataset("{host}/{info.id}", engine="microtome")["{name}"]\n'
+        f"block = data.isel({chosen}).values"
+    )
+    return Snippet("xarray", "xarray", "python", "pip install 'microtome[xarray]'", text)
+
+
+def _zarr_python(zarr: str, region: Ranges) -> Snippet:
+    text = (
+        "import zarr\n\n"
+        f'array = zarr.open_group("{zarr}", mode="r")["0"]\n'
+        f"block = array[{_index(region)}]"
+    )
+    return Snippet("zarr", "zarr", "python", "pip install 'zarr>=3' aiohttp fsspec", text)
+
+
+def _curl(host: str, info: LayerInfo, region: Ranges) -> Snippet:
+    ranges = "".join(f"&{axis}={low}:{high}" for axis, (low, high) in region.items())
+    name = info.id.rpartition("/")[2]
+    url = f"{host}/api/datasets/{info.id}/cutout?level=0{ranges}&format=tiff"
+    return Snippet("curl", "curl", "shell", "an OME-TIFF", f'curl -o {name}.tif "{url}"')
+
+
+def _napari(zarr: str) -> Snippet:
+    text = (
+        "import napari\n\n"
+        "viewer = napari.Viewer()\n"
+        f'viewer.open("{zarr}", plugin="napari-ome-zarr")\n'
+        "napari.run()"
+    )
+    return Snippet("napari", "napari", "python", "pip install 'napari[all]' napari-ome-zarr", text)
+
+
+def _neuroglancer(host: str, info: LayerInfo) -> Snippet:
+    needs = "as the source of a layer, in any Neuroglancer"
+    address = f"precomputed://{host}/precomputed/{info.id}"
+    return Snippet("neuroglancer", "Neuroglancer", "address", needs, address)
+
+
+def _intern(host: str, info: LayerInfo, region: Ranges) -> Snippet | None:
+    """Return the lines for intern; None for types and axes that BossDB's API cannot hold."""
+    if not _speaks_boss(info):
+        return None
+    scheme, _, place = host.partition("://")
+    several = dict(zip(info.axes, info.shape, strict=True)).get("c", 1) > 1
+    channel = "--c0" if several else ""
+    index = ", ".join("{}:{}".format(*region.get(axis, (0, 1))) for axis in "zyx")
+    text = (
+        "import os\n\n"
+        f'os.environ.update(INTERN_PROTOCOL="{scheme}", INTERN_HOST="{place}", '
+        'INTERN_TOKEN="public")\n'
+        "import intern\n\n"
+        f'remote = intern.array("bossdb://{info.id}{channel}")\n'
+        f"block = remote[{index}]  # z y x"
+    )
+    return Snippet("intern", "intern", "python", "pip install intern", text)
+
+
+def _speaks_boss(info: LayerInfo) -> bool:
+    labels = info.kind == "labels" and info.dtype.lstrip("u").startswith("int")
+    return (
+        labels or info.dtype in ("uint8", "uint16", "uint32", "uint64")
+    ) and "t" not in info.axes
