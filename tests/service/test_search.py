@@ -18,6 +18,7 @@ from microtome_service.catalog import Catalog
 from microtome_service.principal import Principal
 from microtome_service.search import kept
 from microtome_service.search.asked import Asked
+from microtome_service.search.held import Held
 from microtome_service.search.index import Index
 from microtome_service.search.question import search
 from microtome_service.view import View
@@ -206,6 +207,7 @@ def plain_index(searched_store: Store, database: Database) -> Iterator[Callable[
     catalog = Catalog(searched_store, 0.0)
     index = Index(searched_store, catalog, database, 0.0, 1.0)
     index.rebuild()
+    held = Held()
 
     def ask(asked: Asked, rules: Rules | None = None, principal: Principal | None = None) -> Any:  # noqa: ANN401 - Found
         with database.read() as connection:
@@ -215,6 +217,7 @@ def plain_index(searched_store: Store, database: Database) -> Iterator[Callable[
                 asked,
                 rules or Rules(),
                 principal or Principal("anonymous"),
+                held,
             )
 
     yield ask
