@@ -18,6 +18,7 @@ from microtome_service.catalog import Catalog
 from microtome_service.principal import Principal
 from microtome_service.search import kept
 from microtome_service.search.asked import Asked
+from microtome_service.search.held import Held
 from microtome_service.search.index import Index
 from microtome_service.search.question import search
 from microtome_service.view import View
@@ -104,6 +105,10 @@ FOUND = {
     "species=mouse&sex=M&channel=RFP": ["mouse/cortex"],
     "sex=M&channel=GFP": ["rat/cortex"],
     "technique=light sheet": ["mouse/cortex", "mouse/striatum"],
+    "technique=con-focal": ["mouse/cortex", "rat/cortex"],
+    "technique=of nobody": [],
+    "species=http://purl.obolibrary.org/obo/NCBITaxon_10116": ["rat/cortex"],
+    "sex=xx": [],
     "channel=gfp dye": ["mouse/cortex", "mouse/striatum", "rat/cortex"],
     "license=cc by 4.0": ["mouse/cortex", "mouse/striatum", "rat/cortex"],
     "license=CC-BY-4.0&kind=labels": [],
@@ -152,6 +157,8 @@ def test_facets_count_datasets_by_value(searched: Any) -> None:  # noqa: ANN401 
 BAD = {
     "species=-": "species", "channel=%20": "channel", "min_size=many": "min_size",
     "max_size=-1": "max_size", "min_size=9999999TB": "min_size", "kind=No": "kind",
+    "kind=banana": "kind='banana': expected one of image, labels, recording",
+    "sex=feminine": "sex='feminine': expected one of M, F, O, U, XO, XX, male, female",
     "collection=A B": "collection", "sort=best": "sort", "cursor=x": "cursor",
     "cursor=WyJuYW1lIiwgIkEiLCAiYiJd": "cursor",
     "offset=1&cursor=WyJuYW1lIiwgImEiLCAiYiJd": "offset",
@@ -206,6 +213,7 @@ def plain_index(searched_store: Store, database: Database) -> Iterator[Callable[
     catalog = Catalog(searched_store, 0.0)
     index = Index(searched_store, catalog, database, 0.0, 1.0)
     index.rebuild()
+    held = Held()
 
     def ask(asked: Asked, rules: Rules | None = None, principal: Principal | None = None) -> Any:  # noqa: ANN401 - Found
         with database.read() as connection:
@@ -215,6 +223,7 @@ def plain_index(searched_store: Store, database: Database) -> Iterator[Callable[
                 asked,
                 rules or Rules(),
                 principal or Principal("anonymous"),
+                held,
             )
 
     yield ask

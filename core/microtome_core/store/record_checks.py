@@ -12,6 +12,8 @@ from typing import Any
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from pydantic import AfterValidator, ValidationInfo
 
+from microtome_core import subjects
+
 # The context under which a record is written; what is only read is not held to these checks.
 WRITING = {"writing": True}
 
@@ -28,16 +30,7 @@ _SPOKEN = re.compile(
 )
 _SPECIES = re.compile(SPECIES)
 _TAXON = re.compile(r"(?:.*NCBITaxon[_:]|(?:txid|taxid)?:?)(\d+)/?", re.IGNORECASE)
-_COMMON = {
-    "mouse": "Mus musculus", "mice": "Mus musculus", "rat": "Rattus norvegicus",
-    "human": "Homo sapiens", "zebrafish": "Danio rerio", "fly": "Drosophila melanogaster",
-    "fruit fly": "Drosophila melanogaster", "drosophila": "Drosophila melanogaster",
-    "macaque": "Macaca mulatta", "rhesus macaque": "Macaca mulatta", "monkey": "Macaca mulatta",
-    "marmoset": "Callithrix jacchus", "worm": "Caenorhabditis elegans",
-    "c. elegans": "Caenorhabditis elegans", "ferret": "Mustela putorius", "cat": "Felis catus",
-}  # fmt: skip
 _WORM = "Caenorhabditis elegans"
-_SEXES = {"male": "M", "female": "F", "other": "O", "unknown": "U"}
 _WEIGHT = re.compile(r"\d+(?:\.\d+)? (?:kg|g|mg|ug|μg|ng|pg)", re.IGNORECASE)
 _ORCID = re.compile(r"(?:https?://orcid\.org/)?(\d{4}-\d{4}-\d{4}-\d{3}[\dX])", re.IGNORECASE)
 _DOI = re.compile(r"(?:doi:\s*|https?://(?:dx\.)?doi\.org/)?(10\.\d{4,9}/\S+)", re.IGNORECASE)
@@ -73,7 +66,7 @@ def species(value: str) -> str:
     value = text(value)
     if _SPECIES.fullmatch(value):
         return value
-    known = _COMMON.get(value.lower())
+    known = subjects.SPECIES.get(value.lower())
     if known is None and (taxon := _TAXON.fullmatch(value)):
         known = f"http://purl.obolibrary.org/obo/NCBITaxon_{taxon[1]}"
     if known is None and _SPECIES.fullmatch(value.capitalize()):
@@ -118,12 +111,14 @@ def _as_duration(value: str) -> str:
 
 def sex(value: str, of: str | None = None) -> str:
     """Return a sex as NWB has it: M, F, O or U; of a worm XO or XX."""
-    allowed = ("XO", "XX") if of == _WORM else ("M", "F", "O", "U")
+    allowed = subjects.WORM_SEXES if of == _WORM else subjects.SEX_LETTERS
     if value in allowed:
         return value
     if of == _WORM:
         raise ValueError(f"{shown(value)} is none of XO (male) and XX (hermaphrodite) of {_WORM}")
-    letter = _SEXES.get(value.lower()) or (value.upper() if value.upper() in allowed else None)
+    letter = subjects.SEXES.get(value.lower()) or (
+        value.upper() if value.upper() in allowed else None
+    )
     mend = f"write {letter}" if letter else "write M (male), F (female), O (other) or U (unknown)"
     raise ValueError(f"{shown(value)} is none of M, F, O and U; {mend}")
 

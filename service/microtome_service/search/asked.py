@@ -9,6 +9,8 @@ from decimal import Decimal
 
 from microtome_core.errors import InputError
 from microtome_core.names import NAME_PATTERN, check_name
+from microtome_core.subjects import SEX_LETTERS, SEXES, WORM_SEXES
+from microtome_core.trials import RECORDING
 from microtome_service.search.facts import asked_term
 
 # What is sorted by, before the name, and whether from the largest.
@@ -17,8 +19,9 @@ SORTS: Mapping[str, tuple[str, bool]] = {
     "changed": ("changed", False), "-changed": ("changed", True),
 }  # fmt: skip
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,6})?) ?([kKMGTP]?)(i?)[bB]?")
-_KIND = re.compile(r"[a-z][a-z-]{0,31}")
+KINDS = ("image", "labels", RECORDING)
 _NAME = re.compile(NAME_PATTERN)
+_SEXES = tuple(letter.lower() for letter in (*SEX_LETTERS, *WORM_SEXES))
 _LARGEST = 2**63 - 1
 _MOST_WORDS = 16
 _LONGEST_CURSOR = 600
@@ -93,12 +96,15 @@ def read_terms(given: Mapping[str, str | None]) -> dict[str, str]:
     Raises
     ------
     InputError
-        A value without a letter or digit.
+        A value without a letter or digit, or a sex that is none.
     """
     terms = {name: asked_term(name, text) for name, text in given.items() if text is not None}
     for name, term in terms.items():
         if not term:
             raise InputError(f"{name}={given[name]!r:.80}: expected letters or digits")
+    if terms.get("sex", _SEXES[0]) not in _SEXES:
+        known = ", ".join((*SEX_LETTERS, *WORM_SEXES, *SEXES))
+        raise InputError(f"sex={given['sex']!r:.80}: expected one of {known}")
     return terms
 
 
@@ -133,12 +139,12 @@ def read_kind(text: str | None) -> str:
     Raises
     ------
     InputError
-        No word of lower-case letters.
+        It is none of `KINDS`.
     """
     if text is None:
         return ""
-    if not _KIND.fullmatch(text):
-        raise InputError(f"kind={text!r:.80}: expected a kind of layer, such as image or labels")
+    if text not in KINDS:
+        raise InputError(f"kind={text!r:.80}: expected one of {', '.join(KINDS)}")
     return text
 
 

@@ -11,24 +11,16 @@ from typing import Any
 
 from microtome_core.store.layer import Layer
 from microtome_core.store.recording import Recording
+from microtome_core.subjects import SEXES, SPECIES, TAXA
 from microtome_core.trials import RECORDING
 from microtome_core.wire import LayerInfo
 from microtome_service.search.words import gathered, term
 
 FIELDS = ("species", "sex", "technique", "license", "channel")
 
-# Common names, by which people ask for species.
-_SPECIES: Mapping[str, str] = {
-    "mouse": "mus musculus", "mice": "mus musculus", "house mouse": "mus musculus",
-    "rat": "rattus norvegicus", "human": "homo sapiens", "zebrafish": "danio rerio",
-    "rhesus": "macaca mulatta", "macaque": "macaca mulatta", "rhesus macaque": "macaca mulatta",
-    "marmoset": "callithrix jacchus", "ferret": "mustela putorius furo", "cat": "felis catus",
-    "fruit fly": "drosophila melanogaster", "fly": "drosophila melanogaster",
-    "drosophila": "drosophila melanogaster", "worm": "caenorhabditis elegans",
-    "c elegans": "caenorhabditis elegans", "zebra finch": "taeniopygia guttata",
-}  # fmt: skip
-_SEXES = {"male": "m", "female": "f", "other": "o", "unknown": "u"}
-_ALIASES: Mapping[str, Mapping[str, str]] = {"species": _SPECIES, "sex": _SEXES}
+# Of these neither case nor blanks nor hyphens count: a light sheet is a light-sheet.
+_UNSPACED = ("technique", "license")
+_TAXON = re.compile(r"http purl obolibrary org obo ncbitaxon ([0-9]{1,9})")
 # Where a record may say so; a path of keys each.
 _PLACES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "species": (("subject", "species"), ("species",)),
@@ -98,14 +90,24 @@ def asked_term(name: str, text: str) -> str:
 
     >>> asked_term("species", "Mouse"), asked_term("sex", "female"), asked_term("channel", "EGFP")
     ('mus musculus', 'f', 'egfp')
+    >>> asked_term("technique", "Light-sheet") == asked_term("technique", "lightsheet")
+    True
     """
     plain = term(text)
-    return _ALIASES.get(name, {}).get(plain, plain)
+    if name in _UNSPACED:
+        return plain.replace(" ", "")
+    if name == "sex":
+        return SEXES.get(plain, plain).lower()
+    if name == "species":
+        taxon = _TAXON.fullmatch(plain)
+        known = TAXA.get(int(taxon[1])) if taxon else SPECIES.get(plain)
+        return plain if known is None else known.lower()
+    return plain
 
 
 def _common_names(values: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
     species = {asked_term("species", label) for label in values.get("species", ())}
-    yield from (common for common, binomial in _SPECIES.items() if binomial in species)
+    yield from (common for common, binomial in SPECIES.items() if binomial.lower() in species)
 
 
 def _at(record: Any, path: tuple[str, ...]) -> object:  # noqa: ANN401 - a JSON value is anything

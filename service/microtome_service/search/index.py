@@ -28,9 +28,10 @@ from microtome_service.errors import Unreadable
 from microtome_service.principal import Principal
 from microtome_service.search import kept
 from microtome_service.search.asked import Asked
+from microtome_service.search.held import Held
 from microtome_service.search.kept import Looked
 from microtome_service.search.look import DatasetEntry, Looking, unreadable
-from microtome_service.search.question import Found, search
+from microtome_service.search.question import Found, prepare, search
 
 _LOG = logging.getLogger(__name__)
 _THREADS = 4
@@ -72,7 +73,7 @@ class Index:
         seconds: float,
     ) -> None:
         self._looking = Looking(store, catalog)
-        self._root = kept.root_key(store.url)
+        self._root, self._held = kept.root_key(store.url), Held()
         self._shared, self._database = shared, None if shared is None else _usable(shared)
         self._believed, self._seconds = believed, seconds
         self._questions = ThreadPoolExecutor(_THREADS, "search")
@@ -170,10 +171,12 @@ class Index:
         forgotten, self._forgotten = self._forgotten, False
         if theirs is not None and not forgotten and not self._due(theirs):
             self._looked = theirs
+            self._prepare(theirs)
             self._until = monotonic() + self._rest(theirs) - (time() - theirs.at)
             return
         try:
             self._looked = self._look_through()
+            self._prepare(self._looked)
         except StorageError as error:
             _LOG.warning("the index of search was not renewed: %s", error)
             self._until = self._again()
@@ -255,9 +258,15 @@ class Index:
             _LOG.warning("%s", error, exc_info=error)
             return error
 
+    def _prepare(self, looked: Looked) -> None:
+        """Let the first answer after a look at a large store be as quick as others."""
+        if not _is_small(looked):
+            with self._open().snapshot() as connection:
+                prepare(connection, self._root, self._held)
+
     def _search(self, asked: Asked, rules: Rules, principal: Principal) -> Found:
-        with self._open().read() as connection:
-            return search(connection, self._root, asked, rules, principal)
+        with self._open().snapshot() as connection:
+            return search(connection, self._root, asked, rules, principal, self._held)
 
     def _read_looked(self) -> Looked | None:
         with self._open().read() as connection:

@@ -1,16 +1,18 @@
 """Reading and writing the index of one store over a connection."""
 
 import json
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
 
 from microtome_service.search.facts import asked_term
 from microtome_service.search.look import DatasetEntry
 from microtome_service.search.tables import (
     DATASETS,
+    GENERATIONS,
     LAYERS,
     STATE,
     TERMS,
@@ -23,6 +25,8 @@ from microtome_service.search.words import gathered
 # Any number, the same in every version: writers of the index wait for each other.
 _LOCK = 7_214_530_882
 _AT_ONCE = 500
+# Put together once: every search asks.
+_GENERATION = select(GENERATIONS.c.generation).where(GENERATIONS.c.root == bindparam("root"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,11 @@ def read_looked(connection: Connection, root: str) -> Looked | None:
     return None if row is None else Looked(row.looked, row.seconds, row.datasets)
 
 
+def read_generation(connection: Connection, root: str) -> str:
+    """Return a word that is another one whenever rows have changed; empty if nobody wrote one."""
+    return str(connection.execute(_GENERATION, {"root": root}).scalar() or "")
+
+
 def note_looked(connection: Connection, root: str, looked: Looked) -> None:
     """Keep when all datasets were looked at."""
     _lock(connection)
@@ -82,7 +91,6 @@ def put(connection: Connection, root: str, entries: Sequence[DatasetEntry]) -> N
     """Keep datasets as they are now, in place of what was kept of them."""
     if not entries:
         return
-    _lock(connection)
     drop(connection, root, [str(entry.id) for entry in entries])
     connection.execute(insert(DATASETS), [_row(root, entry) for entry in entries])
     places = [str(entry.id) for entry in entries]
@@ -98,8 +106,10 @@ def put(connection: Connection, root: str, entries: Sequence[DatasetEntry]) -> N
 
 def drop(connection: Connection, root: str, places: Iterable[str]) -> None:
     """Forget datasets."""
+    if not (listed := list(places)):
+        return
     _lock(connection)
-    listed = list(places)
+    _renew(connection, root)
     for first in range(0, len(listed), _AT_ONCE):
         some = DATASETS.c.place.in_(listed[first : first + _AT_ONCE])
         asked = select(DATASETS.c.key).where(DATASETS.c.root == root, some)
@@ -108,6 +118,13 @@ def drop(connection: Connection, root: str, places: Iterable[str]) -> None:
             connection.execute(delete(table).where(table.c.dataset.in_(keys)))
         drop_words(connection, keys)
         connection.execute(delete(DATASETS).where(DATASETS.c.key.in_(keys)))
+
+
+def _renew(connection: Connection, root: str) -> None:
+    """Let nobody take what they know of the rows for what is there now."""
+    connection.execute(delete(GENERATIONS).where(GENERATIONS.c.root == root))
+    row = {"root": root, "generation": secrets.token_hex(16)}
+    connection.execute(insert(GENERATIONS).values(row))
 
 
 def _lock(connection: Connection) -> None:
@@ -126,6 +143,7 @@ def _row(root: str, entry: DatasetEntry) -> dict[str, object]:
         "nbytes": sum(layer.nbytes for layer in entry.layers),
         "changed": max((layer.facts.changed for layer in entry.layers), default=""),
         "annotations": json.dumps(entry.annotations),
+        "facets": json.dumps(_facets(entry)),
     }
 
 
@@ -143,15 +161,18 @@ def _layers(key: int, entry: DatasetEntry) -> Iterable[dict[str, object]]:
 def _terms(key: int, entry: DatasetEntry) -> Iterable[dict[str, object]]:
     for number, layer in enumerate(entry.layers):
         for field, labels in layer.facts.values.items():
+            for term in {asked_term(field, label) for label in labels}:
+                yield {"dataset": key, "number": number, "field": field, "term": term}
+
+
+def _facets(entry: DatasetEntry) -> list[tuple[str, str, str]]:
+    """Return field, term and label of each value of a dataset; of a layer's labels the first."""
+    found = set()
+    for layer in entry.layers:
+        for field, labels in layer.facts.values.items():
             named = {asked_term(field, label): label for label in reversed(labels)}
-            for term, label in named.items():
-                yield {
-                    "dataset": key,
-                    "number": number,
-                    "field": field,
-                    "term": term,
-                    "label": label,
-                }
+            found |= {(field, term, label) for term, label in named.items()}
+    return sorted(found)
 
 
 def _words(entry: DatasetEntry) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Connection, Float, Index, Integer, String, Table, Text
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import TextualSelect
 
 from microtome_service.auth.models import METADATA
 
@@ -27,6 +27,8 @@ DATASETS = Table(
     Column("nbytes", BigInteger, nullable=False),
     Column("changed", String(32), nullable=False),
     Column("annotations", Text, nullable=False),
+    # JSON: field, term and label of each value of its layers.
+    Column("facets", Text, nullable=False, server_default=""),
     Index("search_datasets_place", "root", "collection", "name", unique=True),
 )
 
@@ -47,7 +49,6 @@ TERMS = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("field", String(16), primary_key=True),
     Column("term", String(200), primary_key=True),
-    Column("label", String(200), nullable=False),
     Index("search_terms_term", "field", "term", "dataset", "number"),
 )
 
@@ -58,6 +59,14 @@ STATE = Table(
     Column("looked", Float(53), nullable=False),
     Column("seconds", Float(53), nullable=False),
     Column("datasets", Integer, nullable=False),
+)
+
+# A word that is another one after every change of a root's rows.
+GENERATIONS = Table(
+    "search_generations",
+    METADATA,
+    Column("root", _NAME, primary_key=True),
+    Column("generation", String(32), nullable=False),
 )
 
 
@@ -86,10 +95,11 @@ def drop_words(connection: Connection, keys: Iterable[int]) -> None:
         connection.execute(sa.text(f"DELETE FROM search_words WHERE {name} = :key"), rows)  # noqa: S608 - two names
 
 
-def has_words(sqlite: bool, words: Iterable[str]) -> ColumnElement[bool]:
-    """Return the condition that a dataset has, for each of `words`, one that begins like it.
+def having_words(sqlite: bool, words: Iterable[str]) -> TextualSelect:
+    """Return a question for the keys of datasets with, for each of `words`, one beginning like it.
 
-    Words hold letters and digits alone, so that none can say anything else in either language.
+    They are of all roots. Words hold letters and digits alone, so that none can say anything else
+    in either language.
     """
     if sqlite:
         asked = " AND ".join(f'"{word}"*' for word in words)
@@ -97,6 +107,4 @@ def has_words(sqlite: bool, words: Iterable[str]) -> ColumnElement[bool]:
     else:
         asked = " & ".join(f"'{word}':*" for word in words)
         found = sa.text("SELECT key FROM search_words WHERE words @@ CAST(:asked AS tsquery)")
-    # A name of its own for each: a question may hold several.
-    bound = found.bindparams(sa.bindparam("asked", asked, unique=True))
-    return DATASETS.c.key.in_(bound.columns(sa.column("key", Integer)))
+    return found.bindparams(asked=asked).columns(sa.column("key", Integer))

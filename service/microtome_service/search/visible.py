@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from hashlib import sha256
 
 from sqlalchemy import and_, bindparam, cast, column, false, func, not_, or_, select, true
 from sqlalchemy.dialects.postgresql import JSONB
@@ -24,6 +25,24 @@ def visible(rules: Rules, principal: Principal, sqlite: bool) -> ColumnElement[b
     return or_(
         _public(rules, sqlite), _among(_PLACE, own, sqlite), _among(_COLLECTION, shared, sqlite)
     )
+
+
+def rights(shown: str, rules: Rules, principal: Principal) -> tuple[str, ...]:
+    """Return all that `visible` depends on: two for whom it is equal see the same.
+
+    Parameters
+    ----------
+    shown : str
+        `digest_of` the rules.
+    """
+    granted = rules.places(principal, Role.READER)
+    return (EVERYWHERE,) if EVERYWHERE in granted else (shown, *sorted(granted))
+
+
+def digest_of(rules: Rules) -> str:
+    """Return a digest of what rules say of everybody."""
+    told = [rules.default_public, sorted(rules.public.items())]
+    return sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _public(rules: Rules, sqlite: bool) -> ColumnElement[bool]:
