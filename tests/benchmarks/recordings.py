@@ -47,11 +47,14 @@ def _trials(recording: Recording, source: Path) -> list[Row]:
     size = sum(t.pieces[name].nbytes for t in recording.trials for name in _stored(t))
 
     pairs = [(trial, name) for trial in order for name in wanted[trial]]
-    groups = [order[first : first + TOGETHER] for first in range(0, len(order), TOGETHER)]
+    groups = [
+        [(name, trial) for trial in order[first : first + TOGETHER] for name in wanted[trial]]
+        for first in range(0, len(order), TOGETHER)
+    ]
     one, many, numpy = _in_turn(
         [
             lambda: [recording.load(name, trial) for trial, name in pairs],
-            lambda: [_load_all(recording, group, wanted) for group in groups],
+            lambda: [recording.load_all(group) for group in groups],
             lambda: [np.load(source / f"data/{name}/{trial}.npy") for trial, name in pairs],
         ]
     )
@@ -67,18 +70,6 @@ def _trials(recording: Recording, source: Path) -> list[Row]:
 
 def _stored(trial: Trial) -> list[str]:
     return [name for name, piece in trial.pieces.items() if piece.state == "stored"]
-
-
-def _load_all(recording: Recording, trials: Sequence[int], wanted: Sequence[Sequence[str]]) -> None:
-    """Read several trials at once: all are begun before the first is waited for."""
-    futures = []
-    for trial in trials:
-        for variable in wanted[trial]:
-            piece = recording.trial(trial).pieces[variable]
-            array = recording.arrays[recording.variables[variable].arrays[piece.array].path]
-            futures.append(array[..., piece.offset : piece.offset + piece.valid].read())
-    for future in futures:
-        future.result()
 
 
 def _neurons(recording: Recording, source: Path) -> Row:

@@ -106,8 +106,9 @@ def test_withheld_responses_are_never_zeros(recording: Recording) -> None:
         with pytest.raises(Withheld, match=f"trial {trial} .* withheld"):
             recording.load("responses", trial)
         assert recording.load("videos", trial).size
-    stored = zarr.open_array(f"{recording.store.local(recording.path)}/data/responses", mode="r")
     piece = recording.trial(withheld[0]).pieces["responses"]
+    path = recording.variables["responses"].arrays[piece.array].path
+    stored = zarr.open_array(f"{recording.store.local(recording.path)}/{path}", mode="r")
     assert np.isnan(stored[:, piece.offset : piece.offset + piece.length]).all()
 
 

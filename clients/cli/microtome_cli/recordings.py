@@ -88,7 +88,7 @@ def make(arguments: argparse.Namespace, started: str | None) -> None:
             store,
             layer_id,
             RecordingOptions(
-                codec=Codec.parse(arguments.codec) if arguments.codec else Codec(),
+                codec=Codec.parse(arguments.codec) if arguments.codec else None,
                 threads=arguments.threads,
                 memory=memory(arguments),
                 restart=arguments.restart,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from microtome_core.errors import StorageError
 from microtome_core.store.recording_document import RecordingFacts, State
 
 
@@ -48,6 +49,47 @@ class Piece:
     def nbytes(self) -> int:
         """Bytes of what reading it returns."""
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a part of a trial lies.
+
+    Parameters
+    ----------
+    what : str
+        For messages.
+    path : str
+        Of the stored array.
+    box : tuple of slice
+        In it.
+    dtype : str
+        As the document promises.
+    """
+
+    what: str
+    path: str
+    box: tuple[slice, ...]
+    dtype: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents."""
+        return tuple(part.stop - part.start for part in self.box)
+
+    def checked(self, found: NDArray[Any]) -> NDArray[Any]:
+        """Return what was read, which is of the shape and dtype that the document promises.
+
+        Raises
+        ------
+        StorageError
+        """
+        if found.shape != self.shape or found.dtype != self.dtype:
+            raise StorageError(
+                f"{found.dtype} of shape {found.shape} was read, expected {self.dtype} of "
+                f"{self.shape}"
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from microtome_core.names import LayerId
 from microtome_core.store.location import Store, storage_errors
 from microtome_core.store.recording import Recording
 from microtome_core.store.recording_document import RecordingFacts
+from microtome_core.store.shard_files import ShardFiles, shard_files
 
 RECORDING = "recording"
 
@@ -92,6 +93,7 @@ def read_recording(store: Store, layer_id: LayerId) -> Recording:
         Storage failed, or holds something else.
     """
     found = read_document(store, layer_id)
+    arrays = open_arrays(store, found.folder, _paths(found.facts))
     return Recording(
         id=layer_id,
         store=store,
@@ -100,7 +102,8 @@ def read_recording(store: Store, layer_id: LayerId) -> Recording:
         version=sha256(found.content).hexdigest()[:16],
         facts=found.facts,
         record=found.record,
-        arrays=open_arrays(store, found.folder, _paths(found.facts)),
+        arrays=arrays,
+        files=_files(store, found, arrays),
         document=found.content,
     )
 
@@ -124,6 +127,15 @@ def open_arrays(store: Store, folder: str, paths: Sequence[str]) -> dict[str, ts
             }
             futures[path] = ts.open(spec, context=store.context, open=True)
         return {path: future.result() for path, future in futures.items()}
+
+
+def _files(
+    store: Store, found: Document, arrays: Mapping[str, ts.TensorStore]
+) -> dict[str, ShardFiles]:
+    """Return the arrays of trials whose shards can be read as files."""
+    several = [array.path for v in found.facts.variables.values() for array in v.arrays]
+    tried = {p: shard_files(store, f"{found.folder}/{p}", arrays[p]) for p in several}
+    return {path: files for path, files in tried.items() if files is not None}
 
 
 def _paths(facts: RecordingFacts) -> list[str]:

@@ -145,10 +145,12 @@ def write_statistics(
     found: dict[str, Computed] = {}
     notes = []
     for group, several in arrays.items():
-        if len(several) != 1:
+        spans = [(data, _spans(survey, data, pieces[group])) for data in several]
+        trained = [each for each in spans if each[1]]
+        if len(trained) == 1:
+            found[group] = _compute(store, folder, *trained[0])
+        elif trained:
             notes.append(f"{group} have arrays of several kinds: their statistics are not computed")
-        elif spans := _spans(survey, several[0], pieces[group]):
-            found[group] = _compute(store, folder, several[0], spans)
     objects: list[Stored] = []
     told: list[Statistic] = []
     supplied = list(supplied_in(files))
@@ -177,7 +179,7 @@ def _spans(survey: Survey, data: DataArray, pieces: Mapping[int, Kept]) -> list[
     return [
         Span(data.offsets[index], data.offsets[index] + kept.valid)
         for index, kept in sorted(pieces.items())
-        if survey.tiers[index] == TRAINING and kept.state == "stored"
+        if index in data.offsets and survey.tiers[index] == TRAINING and kept.state == "stored"
     ]
 
 

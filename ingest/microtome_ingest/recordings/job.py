@@ -68,7 +68,8 @@ class RecordingOptions:
 
     Parameters
     ----------
-    codec : Codec
+    codec : Codec, optional
+        Of all arrays; by default what suits the values of each.
     threads : int, optional
         Units in flight; one more than cores by default.
     memory : int
@@ -83,7 +84,7 @@ class RecordingOptions:
         What is said of it.
     """
 
-    codec: Codec = Codec()
+    codec: Codec | None = None
     threads: int | None = None
     memory: int = 2 << 30
     restart: bool = False
@@ -121,7 +122,7 @@ def ingest_recording(
     """
     path = str(layer_id)
     _check_name(store, layer_id, options)
-    manifest = manifest_of(survey, path, str(options.codec), options.started)
+    manifest = manifest_of(survey, path, str(options.codec or "chosen"), options.started)
     job = _Job(survey, store, layer_id, options, observer, manifest)
     job.record(None)  # what cannot be said is refused before anything is written
     while True:
@@ -183,8 +184,8 @@ class _Job:
         done = self._begin(place)
         if done is None:
             return False
-        arrays = plan_arrays(self.survey, self.options.codec)
         with self.survey.tree.held():
+            arrays = plan_arrays(self.survey, self.options.codec)
             objects, facts = self._write(place, arrays, done, claim)
         sha256 = self._hash_zip()
         check_unchanged(self.survey.stamps, self.store.options)
@@ -270,7 +271,7 @@ class _Job:
         ]
         finished |= self._do(place, turns, done, claim, "by rows", self.options.memory)
         files = keep_files(store, folder, survey)
-        extras = [files, write_neurons(store, folder, survey, self.options.codec)]
+        extras = [files, write_neurons(store, folder, survey, self.options.codec or Codec())]
         self.observer.say("statistics", "computes the statistics of the training tier")
         extras.append(write_statistics(store, folder, survey, arrays, pieces, files.files))
         objects = [o for one in finished.values() for o in one.objects]

@@ -14,11 +14,13 @@ import numpy as np
 
 from microtome_core.store.array import ArraySpec, Codec
 from microtome_core.store.recording_document import StoredArray
+from microtome_ingest.recordings.codecs import Codecs, choose_codecs
 from microtome_ingest.recordings.heads import Head
+from microtome_ingest.recordings.pieces import is_test
 from microtome_ingest.recordings.survey import RESPONSES, Survey
 
 # Of a chunk of rows; of a shard; of a block of rows that is turned.
-_CHUNK_BYTES = 2 << 20
+_CHUNK_BYTES = 1 << 20
 _SMALL_CHUNK = 64 << 10
 _SHARD_BYTES = 64 << 20
 _TURNED_BYTES = 128 << 20
@@ -150,19 +152,56 @@ def axes_of(group: str, count: int) -> tuple[str, ...]:
     return known if len(known) == count else (*(f"axis-{i}" for i in range(count - 1)), "time")
 
 
-def plan_arrays(survey: Survey, codec: Codec) -> dict[str, tuple[DataArray, ...]]:
-    """Return the stored arrays of each variable: one for each dtype and extents that occur."""
-    found = {}
-    for group, heads in survey.groups.items():
-        kinds: dict[tuple[str, tuple[int, ...]], dict[int, Head]] = {}
-        for index, head in sorted(heads.items()):
-            native = head.dtype.newbyteorder("=").name
-            kinds.setdefault((native, head.shape[:-1]), {})[index] = head
-        found[group] = tuple(
-            _plan(group, number, *kind, trials, codec)
-            for number, (kind, trials) in enumerate(kinds.items())
+def plan_arrays(survey: Survey, codec: Codec | None) -> dict[str, tuple[DataArray, ...]]:
+    """Return the stored arrays of each variable: one for each dtype and extents that occur.
+
+    Parameters
+    ----------
+    survey : Survey
+    codec : Codec, optional
+        By default what suits the values, of which some are read.
+
+    Raises
+    ------
+    SourceError
+        As `choose_codecs`.
+    """
+    return {
+        group: tuple(
+            _plan(
+                group, number, kind.dtype, kind.lead, trials, _codecs(survey, group, trials, codec)
+            )
+            for number, (kind, trials) in enumerate(_kinds(survey, group).items())
         )
-    return found
+        for group in survey.groups
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What arrays have in common that lie in one.
+
+    Responses of test tiers lie apart: mostly they are withheld, and what is stored instead is to
+    take no room, whatever suits the others.
+    """
+
+    dtype: str
+    lead: tuple[int, ...]
+    apart: bool
+
+
+def _kinds(survey: Survey, group: str) -> dict[_Kind, dict[int, Head]]:
+    kinds: dict[_Kind, dict[int, Head]] = {}
+    for index, head in sorted(survey.groups[group].items()):
+        apart = group == RESPONSES and is_test(survey.tiers[index])
+        kind = _Kind(head.dtype.newbyteorder("=").name, head.shape[:-1], apart)
+        kinds.setdefault(kind, {})[index] = head
+    # What readers look at first is what most of them want.
+    return dict(sorted(kinds.items(), key=lambda each: each[0].apart))
+
+
+def _codecs(survey: Survey, group: str, trials: Mapping[int, Head], codec: Codec | None) -> Codecs:
+    return Codecs(codec, codec) if codec else choose_codecs(survey, group, list(trials))
 
 
 def _plan(
@@ -171,13 +210,13 @@ def _plan(
     dtype: str,
     lead: tuple[int, ...],
     heads: Mapping[int, Head],
-    codec: Codec,
+    codecs: Codecs,
 ) -> DataArray:
     lengths = {index: head.shape[-1] for index, head in heads.items()}
     slot, itemsize = choose_slot(list(lengths.values())), np.dtype(dtype).itemsize
     frame = prod(lead) * itemsize
-    rows = _rows(group, lead, slot * itemsize)
-    whole = rows == lead[0]
+    rows = _rows(lead, frame // max(1, lead[0]) * slot)
+    whole = rows == lead[0] or group != RESPONSES
     needed = max(1, sum(-(-length // slot) for length in lengths.values()))
     slots = min(needed, max(1, _SMALL_CHUNK // (frame * slot))) if whole else 1
     per_shard = max(1, _SHARD_BYTES // (frame * slot * slots)) if whole else 1
@@ -194,13 +233,15 @@ def _plan(
         (rows, *lead[1:], chunk),
         (*covered, edge),
         dtype,
-        codec,
+        codecs.trials,
         names,
     )
     turned = None
     if group == RESPONSES and len(lead) == 1:
         frames = min(total, max(1, _TURNED_BYTES // (rows * itemsize * chunk)) * chunk)
-        turned = TimeArray(letters, spec.shape, (1, frames), (rows, frames), dtype, codec, names)
+        turned = TimeArray(
+            letters, spec.shape, (1, frames), (rows, frames), dtype, codecs.rows, names
+        )
     return DataArray(group, number, spec, turned, slot, offsets, lengths)
 
 
@@ -237,8 +278,11 @@ def place(lengths: Mapping[int, int], slot: int, per_shard: int) -> tuple[dict[i
     return offsets, position * slot
 
 
-def _rows(group: str, lead: tuple[int, ...], row_bytes: int) -> int:
-    """Return how many rows share a chunk: all, but of responses a power of two."""
-    if group != RESPONSES or len(lead) != 1 or lead[0] * row_bytes <= _CHUNK_BYTES:
-        return lead[0]
-    return int(2 ** int(np.log2(max(1, _CHUNK_BYTES // row_bytes))))
+def _rows(lead: tuple[int, ...], row_bytes: int) -> int:
+    """Return how many rows share a chunk: an equal part, so that the last one is nearly full.
+
+    >>> _rows((7863,), 324 * 4), _rows((2,), 324 * 8)
+    (787, 2)
+    """
+    count = max(1, -(-lead[0] * row_bytes // _CHUNK_BYTES))
+    return max(1, -(-lead[0] // count))
