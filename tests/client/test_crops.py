@@ -83,10 +83,12 @@ class Numbered(Crops):
     def __init__(self, count: int) -> None:
         self.boxes, self.seed = ListedBoxes([Region("yx", (0, 0), (1, 1))] * count), 4
 
-    def read(self, indices: Sequence[int], epoch: int = 0) -> list[dict[str, Any]]:
+    def read_stacked(
+        self, indices: Sequence[int], epoch: int = 0, room: Any = None
+    ) -> dict[str, Any]:
         """Return numbers."""
-        del epoch
-        return [{"number": index} for index in indices]
+        del epoch, room
+        return stack([{"number": index} for index in indices])
 
 
 def test_the_order_depends_on_seed_and_epoch() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from microtome.errors import InputError
 from microtome.fetch import Source, in_parallel
 from microtome.indexing import Cut
 from microtome.parts import Part
@@ -32,11 +33,46 @@ def read_batch(source: Source, cuts: Sequence[Cut]) -> list[Any]:
     """
     dtype = little_endian(source.dtype)
     blocks = [np.empty(tuple(map(_extent, cut.ascending)), dtype) for cut in cuts]
+    _fetch_all(source, cuts, blocks)
+    pairs = zip(cuts, blocks, strict=True)
+    return [cut.finish(_taken(cut, block).astype(source.dtype, copy=False)) for cut, block in pairs]
+
+
+def read_batch_into(source: Source, cuts: Sequence[Cut], out: NDArray[Any]) -> NDArray[Any]:
+    """Receive what each cut selects in its row of `out`; else as `read_batch`.
+
+    Raises
+    ------
+    InputError
+        Cuts of several shapes, or an `out` that does not fit them.
+    """
+    _check_out(source, cuts, out)
+    if any(r.step != 1 for cut in cuts for r in cut.ranges):
+        for row, values in zip(out, read_batch(source, cuts), strict=True):
+            row[...] = values
+        return out
+    blocks = [row.reshape(cut.full_shape) for row, cut in zip(out, cuts, strict=True)]
+    _fetch_all(source, cuts, blocks)
+    return out
+
+
+def _check_out(source: Source, cuts: Sequence[Cut], out: NDArray[Any]) -> None:
+    shapes = {cut.shape for cut in cuts}
+    if len(shapes) > 1:
+        raise InputError(f"out=: expected keys of one shape, they have {sorted(shapes)}")
+    expected = (len(cuts), *(shapes.pop() if shapes else out.shape[1:]))
+    if not isinstance(out, np.ndarray) or out.shape != expected:
+        raise InputError(f"out= of shape {np.shape(out)}: expected an array of {expected}")
+    if not out.flags.writeable or not np.can_cast(source.dtype, out.dtype):
+        raise InputError(f"out= of {out.dtype} that cannot be filled with {source.dtype}")
+    if not out.flags.c_contiguous:
+        raise InputError("out=: expected an array that is contiguous, in C order")
+
+
+def _fetch_all(source: Source, cuts: Sequence[Cut], blocks: Sequence[NDArray[Any]]) -> None:
     wanted = [(cut, block) for cut, block in zip(cuts, blocks, strict=True) if block.size]
     work = partial(_fetch, source)
     in_parallel(work, _grouped(wanted), source.transport.patience.parallel)
-    pairs = zip(cuts, blocks, strict=True)
-    return [cut.finish(_taken(cut, block).astype(source.dtype, copy=False)) for cut, block in pairs]
 
 
 def read_parts(source: Source, shape: Sequence[int], parts: Sequence[Part]) -> NDArray[Any]:

@@ -26,6 +26,7 @@ from microtome.balanced import BalancedBoxes, balanced_boxes
 from microtome.boxes import Boxes, ListedBoxes, RandomBoxes, grid_boxes, random_boxes
 from microtome.errors import InputError
 from microtome.grids import check_aligned, key_of
+from microtome.indexing import parse_index
 
 if TYPE_CHECKING:
     from microtome.volume import Volume
@@ -45,6 +46,8 @@ __all__ = [
 
 Sample: TypeAlias = dict[str, Any]
 Transform: TypeAlias = Callable[[Sample, np.random.Generator], Sample]
+# Makes the array that a batch is received in, of a shape and a type or one that holds it.
+Room: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
 
 
 class Crops:
@@ -123,6 +126,33 @@ class Crops:
             for i, index in enumerate(indices)
         ]
 
+    def read_stacked(self, indices: Sequence[int], epoch: int = 0, room: Room = np.empty) -> Sample:
+        """Return samples by number as one, each value with one axis more, the first.
+
+        Without a transform, voxels are received where they stay: nothing is copied.
+
+        Parameters
+        ----------
+        indices, epoch
+            As for `read`.
+        room : callable
+            Is given a shape and a dtype, and makes an array of it, or of a wider type.
+
+        Raises
+        ------
+        InputError
+            Samples of which a value has different shapes; else as `read`.
+        """
+        if self.transform is not None:
+            return stack(self.read(indices, epoch), room)
+        boxes = [self.boxes.box(int(index), epoch) for index in indices]
+        read = [
+            partial(_read_into, volume, [key_of(box, volume) for box in boxes], room)
+            for volume in self.volumes.values()
+        ]
+        blocks = dict(zip(self.volumes, _side_by_side(read), strict=True))
+        return {**blocks, **stack([self.boxes.notes(int(index)) for index in indices])}
+
     def batches(
         self,
         size: int,
@@ -132,6 +162,7 @@ class Crops:
         shard: tuple[int, int] = (0, 1),
         drop_last: bool = False,
         prefetch: int = 2,
+        room: Room = np.empty,
     ) -> Iterator[Sample]:
         """Yield stacked samples, `size` at a time.
 
@@ -149,6 +180,8 @@ class Crops:
             Leave out what does not fill a batch in every part, so that all parts have equally many.
         prefetch : int
             Batches that are read ahead; 0 reads each when it is asked for.
+        room : callable
+            As for `read_stacked`.
 
         Yields
         ------
@@ -161,7 +194,7 @@ class Crops:
         if drop_last:
             order = order[: len(self) // shard[1] // size * size]
         groups = (order[i : i + size] for i in range(0, len(order), size))
-        return ahead(partial(self._stacked, epoch), groups, prefetch)
+        return ahead(partial(self._stacked, epoch, room), groups, prefetch)
 
     def order(
         self, *, epoch: int = 0, shuffle: bool = False, shard: tuple[int, int] = (0, 1)
@@ -175,8 +208,10 @@ class Crops:
         rng = np.random.default_rng([self.seed, epoch])
         return rng.permutation(len(self))[part::parts]
 
-    def _stacked(self, epoch: int, indices: NDArray[np.int64], _: threading.Event) -> Sample:
-        return stack(self.read(indices.tolist(), epoch))
+    def _stacked(
+        self, epoch: int, room: Room, indices: NDArray[np.int64], _: threading.Event
+    ) -> Sample:
+        return self.read_stacked(indices.tolist(), epoch, room)
 
     def _sample(self, index: int, epoch: int, arrays: Sample) -> Sample:
         sample = {**arrays, **self.boxes.notes(index)}
@@ -207,7 +242,7 @@ class Flips:
         }
 
 
-def stack(samples: Sequence[Sample]) -> Sample:
+def stack(samples: Sequence[Mapping[str, Any]], room: Room = np.empty) -> Sample:
     """Return one dict of the samples, each value with one axis more, the first.
 
     Raises
@@ -216,12 +251,28 @@ def stack(samples: Sequence[Sample]) -> Sample:
         Samples of which a value has different shapes.
     """
     try:
-        return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+        return {name: _stacked([each[name] for each in samples], room) for name in samples[0]}
     except (KeyError, ValueError) as error:
         raise InputError(f"samples that do not make one batch: {error}") from error
 
 
-def _side_by_side(work: Sequence[Callable[[], list[Any]]]) -> list[list[Any]]:
+def _stacked(values: Sequence[Any], room: Room) -> NDArray[Any]:
+    if not isinstance(values[0], np.ndarray):
+        return np.stack(values)
+    dtype = np.result_type(*values)
+    return np.stack(values, out=room((len(values), *values[0].shape), dtype))
+
+
+def _read_into(volume: "Volume", keys: Sequence[Any], room: Room) -> NDArray[Any]:
+    shapes = {tuple(map(len, parse_index(key, volume.shape, volume.axes).ranges)) for key in keys}
+    if len(shapes) > 1:
+        raise InputError(f"samples that do not make one batch: they have shapes {sorted(shapes)}")
+    out = room((len(keys), *shapes.pop()), volume.dtype)
+    volume.batch(keys, out)
+    return out
+
+
+def _side_by_side(work: Sequence[Callable[[], Any]]) -> list[Any]:
     if len(work) == 1:
         return [work[0]()]
     with ThreadPoolExecutor(len(work), thread_name_prefix="microtome-crops") as pool:

@@ -98,8 +98,8 @@ class Source:
     def fill_together(
         self, regions: Sequence[Region], blocks: Sequence[NDArray[Any]], stop: threading.Event
     ) -> None:
-        """Receive many boxes by one request, each in a block of its own."""
-        nbytes = sum(block.nbytes for block in blocks)
+        """Receive many boxes by one request, each in a block of its own, which may be wider."""
+        nbytes = sum(block.size for block in blocks) * self.dtype.itemsize
         url = f"{self.api}/cutouts?level={self.number}&format={self._form_together(nbytes)}"
         boxes = [list(zip(region.start, region.stop, strict=True)) for region in regions]
         body = json.dumps({"boxes": boxes}).encode()
@@ -166,13 +166,14 @@ class Source:
             "X-Microtome-Axes": self.axes,
             "X-Microtome-Dtype": self.dtype.name,
         })  # fmt: skip
-        nbytes = sum(block.nbytes for block in blocks)
+        nbytes = sum(block.size for block in blocks) * self.dtype.itemsize
         kind = check_kind(body, RAW, ZSTD, BLOSC)
         if kind == RAW and body.length not in (None, nbytes):
             raise WrongAnswer(f"{body.url}: the answer has {body.length} bytes, expected {nbytes}")
         voxels = _decoded(body, kind, nbytes)
+        dtype = little_endian(self.dtype)
         for block in blocks:
-            pour(voxels, block)
+            pour(voxels, block, dtype)
         voxels.end()
 
     def _receive_points(self, values: NDArray[Any], places: NDArray[np.intp], body: Body) -> None:
@@ -253,22 +254,26 @@ def check_version(body: Body, version: str) -> None:
         raise LayerChanged(f"{body.url}: the layer has changed since it was opened: open it again")
 
 
-def pour(body: Body | Inflated | Unpacked, target: NDArray[Any]) -> None:
-    """Read as many bytes as `target` holds into it, in C order.
+def pour(
+    body: Body | Inflated | Unpacked, target: NDArray[Any], dtype: np.dtype[Any] | None = None
+) -> None:
+    """Read as many values as `target` holds into it, in C order.
 
-    A contiguous target receives them in place; any other through a scratch buffer that stays in
-    the processor's cache, so that there is never a second copy of the whole.
+    A contiguous target receives them in place; any other, and one of another type than `dtype`,
+    which is theirs, through a scratch buffer that stays in the processor's cache, so that there
+    is never a second copy of the whole.
     """
-    if target.flags.c_contiguous:
+    given = target.dtype if dtype is None else dtype
+    if target.flags.c_contiguous and given == target.dtype:
         body.fill(target.reshape(-1).view(np.uint8).data)
         return
-    row = prod(target.shape[1:]) * target.itemsize
+    row = prod(target.shape[1:]) * given.itemsize
     if row > _SCRATCH:
         for inner in target:
-            pour(body, inner)
+            pour(body, inner, given)
         return
     count = _SCRATCH // row
-    scratch = np.empty((min(count, len(target)), *target.shape[1:]), target.dtype)
+    scratch = np.empty((min(count, len(target)), *target.shape[1:]), given)
     for first in range(0, len(target), count):
         rows = target[first : first + count]
         pour(body, scratch[: len(rows)])

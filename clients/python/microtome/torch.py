@@ -17,9 +17,11 @@ samples come however many workers there are.
 
 import os
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microtome.crops import Crops, Sample
 from microtome.errors import InputError, MissingLibrary
@@ -116,6 +118,7 @@ class CropStream(IterableDataset):  # type: ignore[misc]  # torch has no types h
             shard=(rank * count + number, world * count),
             drop_last=self.drop_last,
             prefetch=self.prefetch,
+            room=_room if worker is None else _shared_room,
         )
         return map(tensors, batches)
 
@@ -155,8 +158,40 @@ def _tensor(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever a transfor
     wider = _WIDER.get(value.dtype.name)
     if value.dtype == np.uint64 and value.size and value.max() > np.iinfo(np.int64).max:
         raise InputError(f"{name}: {value.max()} is more than a tensor can hold")
+    made = _made_by_torch(value)
+    if made is not None:
+        return made
     array = np.ascontiguousarray(value if wider is None else value.astype(wider))
     return torch.from_numpy(array)
+
+
+def _made_by_torch(array: NDArray[Any]) -> Any:  # noqa: ANN401 - a tensor, if it is one
+    """Return the tensor that an array is all of, in memory that a worker need not copy."""
+    owner = array.base.base if array.dtype == np.uint64 and array.base is not None else array.base
+    return owner if isinstance(owner, torch.Tensor) and owner.shape == array.shape else None
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Make the array of a batch, in a type that torch computes with."""
+    return _as_array(torch.empty(shape, dtype=_torch_type(dtype)), dtype)
+
+
+def _shared_room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Make the array of a batch where the process that asks finds it, as PyTorch's collate does."""
+    own = torch.empty(0, dtype=_torch_type(dtype))
+    nbytes = prod(shape) * own.element_size()
+    storage = own.untyped_storage()._new_shared(nbytes)  # noqa: SLF001 - as default_collate
+    return _as_array(own.set_(storage, 0, shape), dtype)
+
+
+def _torch_type(dtype: np.dtype[Any]) -> Any:  # noqa: ANN401 - torch has no types here
+    return getattr(torch, _WIDER.get(dtype.name, dtype.name))
+
+
+def _as_array(tensor: Any, dtype: np.dtype[Any]) -> NDArray[Any]:  # noqa: ANN401
+    array: NDArray[Any] = tensor.numpy()
+    # NumPy would not put these into a signed type; the bits are the same.
+    return array.view(np.uint64) if dtype == np.uint64 else array
 
 
 def _shared(value: int) -> Any:  # noqa: ANN401 - torch has no types here

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from microtome.address import Address
 from microtome.arrays import Arrays
-from microtome.batch import read_batch, read_parts
+from microtome.batch import read_batch, read_batch_into, read_parts
 from microtome.cache import Cache
 from microtome.choice import by_budget, by_spacing, thinned
 from microtome.errors import InputError, NotFound
@@ -235,7 +235,7 @@ class Volume(Arrays, Writable, Labels, Pictures, Spaces):
         cut = voxels_of(self, positions)
         return cut.finish(self._voxels(cut))
 
-    def batch(self, keys: Iterable[object]) -> list[Any]:
+    def batch(self, keys: Iterable[object], out: NDArray[Any] | None = None) -> Any:  # noqa: ANN401 - a list or `out`
         """Return what each of `keys` selects, as ``[volume[key] for key in keys]`` would.
 
         A few requests do for all of them: for loops that train on many small boxes.
@@ -244,6 +244,9 @@ class Volume(Arrays, Writable, Labels, Pictures, Spaces):
         ----------
         keys : iterable
             What would stand within the brackets: ``np.s_[0:64, 0:64, 0:64]``.
+        out : ndarray, optional
+            Of shape (keys, …), contiguous, of the volume's type or one that holds it: receives
+            what keys of one shape select, and is returned.
 
         Raises
         ------
@@ -257,6 +260,8 @@ class Volume(Arrays, Writable, Labels, Pictures, Spaces):
         ``np.stack(volume.batch(np.s_[z : z + 32, 0:32, 0:32] for z in range(0, 640, 32)))``
         """
         cuts = [parse_index(key, self.shape, self.axes) for key in keys]
+        if out is not None:
+            return read_batch_into(self._source, cuts, out)
         return read_batch(self._source, cuts)
 
     @property
