@@ -160,12 +160,14 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 def _add_routes(app: FastAPI) -> None:
+    # The routes themselves: those of an included router are described anew for each app, at its
+    # first request.
     for router in _routers():
-        app.include_router(router)
+        app.router.routes.extend(router.routes)
     mount_boss(app, app.state.service)
     app.mount("/static", pages.static_files(), "static")
     # Last: their addresses begin with any name.
-    app.include_router(_pages())
+    app.router.routes.extend(_pages().routes)
 
 
 @cache
