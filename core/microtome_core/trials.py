@@ -105,7 +105,7 @@ class RecordingInfo:
     id : str
         ``collection/dataset/layer``.
     version : str
-        Changes whenever values or metadata do.
+        Of the values: another one once they were replaced.
     format : str
         Of the source.
     trials : int
@@ -120,6 +120,8 @@ class RecordingInfo:
         The NWB-style record.
     kind : str
         ``recording``.
+    record_version : str
+        Of all metadata: another one whenever the record has changed, too.
     """
 
     id: str
@@ -133,6 +135,7 @@ class RecordingInfo:
     statistics: tuple[StatisticInfo, ...] = ()
     attrs: dict[str, Any] = field(default_factory=dict)
     kind: str = RECORDING
+    record_version: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
@@ -156,6 +159,7 @@ class RecordingInfo:
                 _count(value["neurons"]), _all(VariableInfo, value["variables"]),
                 _all(ColumnInfo, value["columns"]), _all(StatisticInfo, value["statistics"]),
                 dict(value["attrs"]),
+                record_version=str(value.get("record_version", value["version"])),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"not a recording's JSON: {error!r}") from error

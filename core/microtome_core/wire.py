@@ -73,11 +73,13 @@ class LayerInfo:
     channels : tuple of Channel
         One for each index of axis c; a single one where that axis is absent; none for labels.
     version : str
-        Changes whenever the voxels or the metadata do.
+        Of the voxels and what is needed to read them: another one once they were replaced.
     attrs : dict
         The NWB-style record.
     writable : bool
         It was created to be written: its voxels may change while its version stays.
+    record_version : str
+        Of all metadata: another one whenever the record has changed, too.
     """
 
     id: str
@@ -90,6 +92,7 @@ class LayerInfo:
     version: str
     attrs: dict[str, Any] = field(default_factory=dict)
     writable: bool = False
+    record_version: str = ""
 
     @property
     def layer_id(self) -> LayerId:
@@ -127,6 +130,7 @@ class LayerInfo:
                 channels=tuple(Channel(**_known(Channel, c)) for c in value["channels"]),
                 attrs=dict(value["attrs"]),
                 writable=bool(value.get("writable", False)),
+                record_version=str(value.get("record_version", value["version"])),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a layer's JSON: {error!r}") from error

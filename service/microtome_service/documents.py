@@ -203,7 +203,8 @@ def layer_document(base: str, layer: Layer) -> LayerDocument:
     info = layer.info
     return LayerDocument(
         info.id, info.kind, info.axes, info.units, info.dtype, info.levels, info.channels,
-        info.version, info.attrs, info.writable, links=layer_links(base, layer),
+        info.version, info.attrs, info.writable, info.record_version,
+        links=layer_links(base, layer),
     )  # fmt: skip
 
 
@@ -316,7 +317,7 @@ def recording_document(base: str, recording: Recording) -> RecordingDocument:
     info = describe_recording(recording)
     return RecordingDocument(
         info.id, info.version, info.format, info.trials, info.tiers, info.neurons, info.variables,
-        info.columns, info.statistics, info.attrs, info.kind,
+        info.columns, info.statistics, info.attrs, info.kind, info.record_version,
         links=recording_links(base, recording),
     )  # fmt: skip
 

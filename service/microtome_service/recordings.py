@@ -30,6 +30,7 @@ def describe_recording(recording: Recording) -> RecordingInfo:
         columns=tuple(_column(name, each) for name, each in recording.neurons.items()),
         statistics=tuple(map(_statistic, recording.statistics)),
         attrs=dict(recording.record),
+        record_version=recording.record_version,
     )
 
 

@@ -13,7 +13,8 @@ Version = Annotated[
     Query(
         max_length=64,
         description="Version of the layer, as its JSON and `X-Microtome-Version` say. The answer "
-        "may then be kept for ever; once the layer has another version, it is 409.",
+        "may then be kept for ever; once the voxels were replaced, it is 409. A change of the "
+        "record alone is no other version.",
         examples=["0123456789abcdef"],
     ),
 ]

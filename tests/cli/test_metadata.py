@@ -118,7 +118,7 @@ def test_set_says_what_it_changed_and_history_who(
     """Old and new of each field; a version that the layer has not is refused."""
     monkeypatch.setenv("LOGNAME", "cajal")
     _ingest(folder, "--metadata", str(folder / "brain.yaml"))
-    version = read_layer(Store(str(folder / "root")), LayerId.parse(BRAIN)).info.version
+    version = read_layer(Store(str(folder / "root")), LayerId.parse(BRAIN)).info.record_version
     more = _said(folder, "lab: South\nsubject: {age: null}")
     capsys.readouterr()
     assert _metadata(folder, "set", f"--version={version}", more) == 0

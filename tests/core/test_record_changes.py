@@ -1,12 +1,20 @@
 """Changing the record of a layer: nothing is lost, and every change is noted."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from microtome_core.errors import Conflict, InputError, NotFound, PreconditionFailed
+from microtome_core.errors import (
+    Conflict,
+    InputError,
+    NotFound,
+    PreconditionFailed,
+    StorageError,
+)
 from microtome_core.names import DatasetId, LayerId
 from microtome_core.store.create import NewLayer, create_layer
 from microtome_core.store.layer import publish_layer, read_layer
@@ -72,7 +80,8 @@ def test_a_change_makes_a_new_version_and_touches_no_voxel(made: Store) -> None:
     before, objects = read_layer(made, BRAIN), _objects(made)
     change = change_record(made, BRAIN, {"subject": {"age": "P90D", "sex": "F"}}, ME)
     after = read_layer(made, BRAIN)
-    assert after.info.version == change.version != before.info.version
+    assert after.info.record_version == change.version != before.info.record_version
+    assert after.info.version == before.info.version
     assert after.info.attrs["subject"] == {"neurodata_type": "Subject", "age": "P90D", "sex": "F"}
     assert after.info.levels == before.info.levels
     assert after.live is not None
@@ -184,13 +193,13 @@ def test_who_says_at_once_does_not_lose_what_others_say(made: Store) -> None:
     by_version = {note["before"]: note for note in notes}
     assert len(by_version) == len(fields)
     assert {note["after"] for note in notes} - set(by_version) == {
-        read_layer(made, BRAIN).info.version
+        read_layer(made, BRAIN).info.record_version
     }
 
 
 def test_a_version_may_be_asked_for(made: Store) -> None:
     """Where the layer has another one nothing is done."""
-    version = read_layer(made, BRAIN).info.version
+    version = read_layer(made, BRAIN).info.record_version
     change_record(made, BRAIN, {"lab": "A"}, ME, [version, "other"])
     with pytest.raises(PreconditionFailed, match="has version"):
         change_record(made, BRAIN, {"lab": "B"}, ME, [version])
@@ -271,3 +280,67 @@ def test_what_no_reader_could_take_is_refused(
     """It is the words that are at fault, not the storage, and the layer stays readable."""
     with pytest.raises(InputError, match=words):
         with_given(record, parse_json(text))
+
+
+class _Failing(Store):
+    """Storage that fails as the metadata of a layer are replaced, before it happened or after."""
+
+    arrives = False
+
+    def update(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
+        """Replace a small object, or seem to."""
+        if self.arrives:
+            super().update(path, change)
+        else:
+            change(self.read(path))
+        raise StorageError("no answer came")
+
+
+@pytest.mark.parametrize("arrives", [False, True], ids=["never made", "made unseen"])
+def test_a_change_that_failed_is_told_as_what_became_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, arrives: bool
+) -> None:
+    """No note is left of one that was not made, so that nothing applies it later."""
+    made = _made(Store(f"file://{tmp_path}"))
+    before = _record(made)
+    change_record(made, BRAIN, {"lab": "A"}, ME)
+    monkeypatch.setattr(_Failing, "arrives", arrives)
+    with pytest.raises(StorageError, match="no answer"):
+        change_record(_Failing(f"file://{tmp_path}"), BRAIN, {"lab": "B"}, ME)
+    told = ["A", "B"] if arrives else ["A"]
+    assert _record(made)["lab"] == told[-1]
+    assert [note["changes"]["lab"][1] for note in history(made, BRAIN)] == told
+    assert replayed(made, str(BRAIN), before)["lab"] == told[-1]
+    notes = [key for key, _ in made.sizes(f"{BRAIN}/0/ledger/record")]
+    assert len(notes) == len(told)
+
+
+def test_the_note_of_a_process_that_died_before_its_change_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies there still; neither the history nor a record made anew takes it for a change."""
+    made = _made(Store(f"file://{tmp_path}"))
+    before = _record(made)
+    change_record(made, BRAIN, {"lab": "A"}, ME)
+    monkeypatch.setattr("microtome_core.store.record_changes._settle", lambda *_: None)
+    with pytest.raises(StorageError):
+        change_record(_Failing(f"file://{tmp_path}"), BRAIN, {"lab": "B"}, ME)
+    change_record(made, BRAIN, {"notes": "after"}, ME)
+    assert len(list(made.sizes(f"{BRAIN}/0/ledger/record"))) == 3
+    assert [sorted(note["changes"]) for note in history(made, BRAIN)] == [["lab"], ["notes"]]
+    monkeypatch.undo()
+    change_record(made, BRAIN, {"slices": "thick"}, ME)
+    anew = replayed(made, str(BRAIN), before)
+    assert [anew.get(name) for name in ("lab", "notes", "slices")] == ["A", "after", "thick"]
+
+
+def test_what_one_layer_of_a_dataset_cannot_bear_is_said_of_none(made: Store) -> None:
+    """It is refused by the name of that layer, before anything is written."""
+    create_layer(made, CELLS, NewLayer("zyx", (3, 4, 5), "uint64", NEW.scale[1:], NEW.units[1:]))
+    change_record(made, CELLS, {"subject": {"sex": "F"}}, ME)
+    before = _objects(made)
+    with pytest.raises(RecordRefused, match=f"{CELLS}: subject.sex"):
+        change_dataset(
+            made, DatasetId("demo", "mouse"), {"subject": {"species": "Caenorhabditis elegans"}}, ME
+        )
+    assert _objects(made) == before

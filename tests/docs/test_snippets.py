@@ -45,10 +45,13 @@ def desk(
     for kind, text in BLOCK.findall((ROOT / "docs/metadata.md").read_text()):
         if kind == "yaml":
             (folder / text.split()[1]).write_text(text)
+    (folder / "to_ccf.txt").write_text(_only(ROOT / "docs/registration.md", "text"))
     for root, brain in (("demo-root", "demo/brainbow"), ("store", "mylab/mouse7")):
         _ingest(folder, files.image, root, f"{brain}/brain")
         options = ("--kind", "labels", "--labels-of", "brain")
         _ingest(folder, files.labels, root, f"{brain}/neurons", *options)
+    ccf = ["--space", "ccf", "--affine", str(folder / "to_ccf.txt")]
+    assert main(["register", str(folder / "demo-root"), "demo/brainbow/brain", *ccf]) == 0
     _ingest(folder, write_folder(folder / "mouse", Mouse()), "store", "sensorium/mouse-a")
     port = unused_port()
     with _serve(folder / "demo-root", port) as server:
@@ -57,6 +60,12 @@ def desk(
             yield folder, f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
+
+
+def _only(page: Path, language: str) -> str:
+    """Return the one block of a language on a page."""
+    (text,) = (text for kind, text in BLOCK.findall(page.read_text()) if kind == language)
+    return text
 
 
 def _ingest(folder: Path, source: Path, root: str, layer: str, *options: str) -> None:
@@ -71,7 +80,7 @@ def _serve(root: Path, port: int) -> "subprocess.Popen[bytes]":
 
 
 def _wait(url: str) -> None:
-    for _ in range(200):
+    for _ in range(600):
         try:
             urllib.request.urlopen(url, timeout=1).close()
         except OSError:

@@ -34,3 +34,10 @@ def test_layers_and_recordings_come_back(cases: str) -> None:
 def test_large_samples_come_back() -> None:
     """Those that take long."""
     run("nwb_samples_cases.py", "slow")
+
+
+@pytest.mark.slow
+@pytest.mark.samples
+def test_what_every_sample_says_comes_back() -> None:
+    """All that stands in its record beside its voxels, value by value."""
+    run("nwb_every_sample_cases.py", "slow")

@@ -9,10 +9,12 @@ from typing import Any
 
 import httpx
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 import zarr
 
+import microtome
 from microtome_cli.main import main
 from microtome_core.names import LayerId
 from microtome_core.store.create import NewLayer, create_layer
@@ -110,7 +112,9 @@ def test_a_change_is_seen_at_every_address(desk: Desk) -> None:
     assert after.headers["etag"] == answer.headers["etag"] != before.headers["etag"]
     layer = desk.call.get(f"/api/datasets/{desk.layer}").json()
     assert layer["attrs"] == after.json()
-    assert layer["version"] == answer.json()["version"] == after.headers["x-microtome-version"]
+    version = answer.json()["record_version"]
+    assert layer["record_version"] == version == after.headers["etag"].strip('"')
+    assert layer["version"] == after.headers["x-microtome-version"]
     seen: Any = zarr.open_group(f"{desk.call.base_url}/zarr/{desk.layer}", mode="r").attrs["nwb"]
     assert seen == after.json()
     unchanged = desk.call.get(desk.record, headers={"if-none-match": after.headers["etag"]})
@@ -140,6 +144,41 @@ def test_a_condition_is_held_to(desk: Desk) -> None:
     assert desk.patch({"lab": "C"}, if_match="none").status_code == 400
 
 
+def test_what_is_open_reads_on_after_a_change(desk: Desk, tmp_path: Path) -> None:
+    """Addresses, ETags and caches of voxels stay valid; the record is another one."""
+    layer = replace(desk, layer=LayerId("demo", "mouse", "still"))
+    voxels = np.arange(60, dtype="uint16").reshape(3, 4, 5)
+    np.save(tmp_path / "a.npy", voxels)
+    words = ["--as", str(layer.layer), "--axes", "zyx", "--voxel-size", "z=2,y=0.5,x=0.25"]
+    assert main(["ingest", str(tmp_path / "a.npy"), str(desk.store.url), *words]) == 0
+    url, cutout = f"{desk.call.base_url}/{layer.layer}", f"/api/datasets/{layer.layer}/cutout?z=0:3"
+    opened: Any = microtome.open(url)
+    before = desk.call.get(cutout)
+    assert layer.patch({"lab": "A"}).status_code == 200
+    np.testing.assert_array_equal(opened[1:], voxels[1:])
+    after = desk.call.get(cutout, headers={"if-none-match": before.headers["etag"]})
+    assert after.status_code == 304
+    kept = desk.call.get(f"{cutout}&version={before.headers['x-microtome-version']}")
+    assert (kept.status_code, kept.content) == (200, before.content)
+    assert "immutable" in kept.headers["cache-control"]
+    anew: Any = microtome.open(url)
+    assert anew.info.version == opened.info.version
+    assert anew.info.record_version != opened.info.record_version
+    assert anew.info.attrs["lab"] == "A"
+
+
+def test_an_open_recording_reads_on_after_a_change(desk: Desk, tmp_path: Path) -> None:
+    """Its trials are those that they were."""
+    layer = replace(desk, layer=LayerId("demo", "mouse", "reading"))
+    folder = write_folder(tmp_path / "mouse", Mouse(trials=4, neurons=3))
+    assert main(["ingest", str(folder), str(desk.store.url), "--as", str(layer.layer)]) == 0
+    opened: Any = microtome.open(f"{desk.call.base_url}/{layer.layer}")
+    before = opened.trials[1].videos
+    assert layer.patch({"lab": "A"}).status_code == 200
+    np.testing.assert_array_equal(opened.trials[1].videos, before)
+    assert len(opened.responses(neuron=1)) == 2
+
+
 def test_the_record_of_a_recording_is_one_too(desk: Desk, tmp_path: Path) -> None:
     """Read, changed under a condition and described by the same addresses; not of voxels."""
     layer = LayerId("demo", "mouse", "trials")
@@ -154,7 +193,7 @@ def test_the_record_of_a_recording_is_one_too(desk: Desk, tmp_path: Path) -> Non
     after = trials.call.get(trials.record)
     assert after.json() == {**before.json(), "lab": "A"}
     told = trials.call.get(f"/api/datasets/{layer}").json()
-    assert (told["attrs"]["lab"], told["version"]) == ("A", answer.json()["version"])
+    assert (told["attrs"]["lab"], told["record_version"]) == ("A", answer.json()["record_version"])
     refused = trials.patch({"channels": []})
     assert (refused.status_code, "channels: is of voxels" in refused.text) == (400, True)
     (note,) = history(desk.store, layer)

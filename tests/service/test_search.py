@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from microtome_core.names import DatasetId
+from microtome_core.store.layer import ensure_groups
 from microtome_core.store.location import Store
+from microtome_core.store.record_changes import change_dataset
 from microtome_service.auth import records
 from microtome_service.auth.database import Database
 from microtome_service.auth.roles import EVERYWHERE, Role
@@ -315,6 +317,24 @@ def test_a_small_store_is_searched_as_it_is_now(
     disk_store.delete("demo/brain")
     answer = call.get(LIST).json()
     assert (answer["datasets"], answer["total"], answer["complete"]) == ([], 0, True)
+
+
+def test_a_dataset_with_nothing_in_it_is_not_listed(
+    make_builder: Callable[..., Any], disk_store: Store, connect: Callable[..., Any]
+) -> None:
+    """As an ingest that failed leaves it; one of which something was said is listed."""
+    call = connect(disk_store)
+    ensure_groups(disk_store, DatasetId("demo", "failed"))
+    disk_store.write("demo/failed/em/0/ledger/job.json", b"{}")
+    make_builder(disk_store).layer("demo/brain/em", "zyx", VOXELS)
+    answer = call.get(LIST).json()
+    assert (answer["total"], [d["id"] for d in answer["datasets"]]) == (1, ["demo/brain"])
+    change_dataset(disk_store, DatasetId("demo", "failed"), {"lab": "A"}, {"who": "me"})
+    assert _ids(call.get(LIST)) == ["demo/brain", "demo/failed"]
+    disk_store.delete("demo/brain/em")
+    assert _ids(call.get(LIST)) == ["demo/failed"]
+    make_builder(disk_store).layer("demo/brain/em", "zyx", VOXELS)
+    assert _ids(call.get(LIST)) == ["demo/brain", "demo/failed"]
 
 
 def test_several_services_share_an_index(

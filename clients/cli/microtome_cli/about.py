@@ -72,5 +72,6 @@ def _text(said: dict[str, Any]) -> str:
         rows.append(f"  level {number}: {'×'.join(map(str, level.shape))}, {sizes}")
     rows += [f"  channel {n}: {c.name}, {c.color}, {c.window[0]:g} to {c.window[1]:g}"
              for n, c in enumerate(info.channels)]  # fmt: skip
-    rows.append(f"  {'may be written' if info.writable else 'never changes'}; {info.version}")
+    state = "may be written" if info.writable else "never changes"
+    rows.append(f"  {state}; version {info.version}, record {info.record_version}")
     return "\n".join(rows)

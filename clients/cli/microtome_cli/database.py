@@ -5,8 +5,10 @@ import os
 import sys
 
 from microtome_cli.database_options import add_database_arguments, current, opened
+from microtome_core.errors import StorageError
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service.catalog import Catalog
+from microtome_service.errors import Unreadable
 from microtome_service.search.index import Index
 
 
@@ -56,6 +58,9 @@ def _reindex(arguments: argparse.Namespace) -> int:
         index = Index(store, catalog, database, 0.0, 1.0)
         try:
             looked = index.rebuild(_say_progress if sys.stderr.isatty() else _say_nothing)
+        except Unreadable as error:
+            # Its own words are for strangers; here is who runs the store.
+            raise StorageError(f"{error}: {error.__cause__ or store.url}") from error
         finally:
             index.close()
             catalog.close()

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     below = actions.add_parser("check", help="say what is wrong or missing; changes nothing")
     _finish(below, _check, file="?")
     below = actions.add_parser("set", help="write what a file says; the voxels stay as they are")
-    below.add_argument("--version", metavar="V", help="only if the layer is of this version")
+    below.add_argument("--version", metavar="V", help="only if the record is of this version")
     _finish(below, _set, file=None)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from microtome.address import parse_base
-from microtome.errors import WrongAnswer
+from microtome.errors import RegionRefused, SearchRefused, WrongAnswer
 from microtome.found import Dataset, read_dataset
 from microtome.transport import Patience, Transport
 from microtome_core.errors import InputError
@@ -75,7 +75,8 @@ class Catalog:
         Raises
         ------
         InputError
-            A filter that there is not.
+            A filter that there is not. What the service does not take of one is a `SearchRefused`,
+            which is an InputError too, as soon as the datasets are looked at.
         """
         for name in filters:
             if name not in _FILTERS:
@@ -131,7 +132,10 @@ class Catalog:
 
     def _ask(self, query: Mapping[str, str]) -> dict[str, Any]:
         url = f"{self.url}/api/datasets?{urlencode(query)}"
-        value = self._transport.json(url)
+        try:
+            value = self._transport.json(url)
+        except RegionRefused as refused:  # which is an IndexError: it would end a loop unseen
+            raise SearchRefused(str(refused), refused.status, refused.url) from refused
         if not isinstance(value, dict) or not isinstance(value.get("datasets"), list):
             raise WrongAnswer(f"{url}: no list of datasets: is this a microtome service?")
         return value

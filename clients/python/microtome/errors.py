@@ -8,6 +8,7 @@ The vocabulary's tree, grown by what only a client meets::
     │   ├── RegionError        (IndexError) a region outside of the volume
     │   │   ├── UnsupportedIndex  (TypeError) an index that is neither integer, slice nor ...
     │   │   └── RegionRefused     the service answered 400 or 416
+    │   ├── SearchRefused      the service answered 400 to a search
     │   └── TooLarge
     │       └── CutoutTooLarge    the service answered 413
     ├── Conflict               the layer is not what the caller takes it for
@@ -62,6 +63,7 @@ __all__ = [
     "RegionChanged",
     "RegionError",
     "RegionRefused",
+    "SearchRefused",
     "ServiceError",
     "StorageError",
     "TimedOut",
@@ -143,6 +145,10 @@ class ServiceError(MicrotomeError):
 
 class RegionRefused(ServiceError, RegionError):
     """400 or 416: the region, or another word of the request, is at fault."""
+
+
+class SearchRefused(ServiceError, InputError):
+    """400: a word of a search is at fault; the message names it, and what was expected."""
 
 
 class AccessDenied(ServiceError, PermissionError):

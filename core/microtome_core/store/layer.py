@@ -13,7 +13,6 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Any
 
 import tensorstore as ts
@@ -28,6 +27,7 @@ from microtome_core.store.live import Live, LiveVoxels
 from microtome_core.store.location import Store
 from microtome_core.store.ome import Multiscale, Ome, OmeroChannel
 from microtome_core.store.record import SCHEMAS
+from microtome_core.store.versions import record_version, value_version
 from microtome_core.store.voxels import Voxels
 from microtome_core.wire import Channel, LayerInfo, LevelInfo
 
@@ -137,7 +137,7 @@ def read_layer(store: Store, layer_id: LayerId) -> Layer:
         open_array(store, f"{path}/{d.path}", complete=complete, live=writable)
         for d in scales.datasets
     )
-    info = _info(layer_id, ome, arrays, sha256(document).hexdigest()[:16], record)
+    info = _info(layer_id, ome, arrays, attributes, document)
     if writable:
         live = _live_layer(store, path, replace(info, writable=True), arrays, document)
         return replace(live, segments=_segments(ome))
@@ -258,8 +258,8 @@ def _info(
     layer_id: LayerId,
     ome: Ome,
     arrays: tuple[ts.TensorStore, ...],
-    version: str,
-    record: dict[str, Any],
+    attributes: dict[str, Any],
+    document: bytes,
 ) -> LayerInfo:
     scales = ome.multiscales[0]
     axes = "".join(axis.name for axis in scales.axes)
@@ -273,8 +273,9 @@ def _info(
         dtype=dtype,
         levels=_levels(scales, arrays),
         channels=tuple(_channel(c) for c in shown),
-        version=version,
-        attrs=record,
+        version=value_version(document, attributes),
+        attrs=attributes.get("nwb", {}),
+        record_version=record_version(document),
     )
 
 

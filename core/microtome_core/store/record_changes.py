@@ -6,17 +6,18 @@
     …/layer/zarr.json                            attributes.nwb: the record of the layer, whole
     …/layer/0/ledger/record/NAME.json            each change of it: who, when, old and new
 
-A change is noted before it is made, so that none is without its note. What is said of a dataset is
-written into each of its layers, and into those that come: a layer tells all by itself.
+A change is noted before it is made, so that none is without its note, and the note is confirmed
+after it. A note of a change that was never made says nothing. What is said of a dataset is written
+into each of its layers, and into those that come: a layer tells all by itself.
 """
 
 import json
 import secrets
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any
 
 from microtome_core.errors import (
@@ -33,8 +34,9 @@ from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
 from microtome_core.store.record import SCHEMAS
 from microtome_core.store.record_arrays import Arrays, arrays_for
-from microtome_core.store.record_given import check_given, merge, with_given
+from microtome_core.store.record_given import RecordRefused, check_given, merge, with_given
 from microtome_core.store.recordings import is_recording
+from microtome_core.store.versions import record_version
 
 DATASET_SCHEMA = "microtome-dataset/1"
 
@@ -46,13 +48,22 @@ class Change:
     Parameters
     ----------
     version : str
-        Of the layer now.
+        Of the layer's metadata now, which is its `record_version`.
     changes : dict
         (old, new) by the path of each field that differs; None where there is none.
     """
 
     version: str
     changes: Mapping[str, tuple[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What is noted of a change, in which folder, by which name."""
+
+    folder: str
+    name: str
+    told: Mapping[str, Any]
 
 
 class _Refused(Exception):
@@ -75,7 +86,7 @@ def change_record(
     who : dict
         JSON; noted with the change.
     versions : iterable of str, optional
-        The layer must have one of these.
+        The layer's metadata must have one of these.
 
     Raises
     ------
@@ -86,42 +97,38 @@ def change_record(
     Conflict
         It was written by other software and has no record.
     PreconditionFailed
-        The layer has another version.
+        The layer's metadata have another version.
     StorageError
     """
     path = _found(store, layer_id)
     allowed = None if versions is None else set(versions)
     arrays = arrays_for(store, layer_id, given)
     made = Change("", {})
-    noted: str | None = None
+    notes: list[_Note] = []
 
     def update(old: bytes | None) -> bytes:
-        nonlocal made, noted
+        nonlocal made
         document = _document(store, path, layer_id, old)
-        before = version_of(old or b"")
+        before = record_version(old or b"")
         if allowed is not None and before not in allowed:
-            raise _Refused(PreconditionFailed(f"layer {layer_id} has version {before} now"))
+            raise _Refused(PreconditionFailed(f"the record of {layer_id} has version {before} now"))
         data, changes = _changed(document, layer_id, given, arrays)
-        if noted:  # another writer came between
-            store.remove(noted)
-            noted = None
         if not changes:
             made = Change(before, {})
             return old or b""
-        made = Change(version_of(data), changes)
-        noted = _note(store, path, document, {**who, "before": before, "given": given}, made)
+        made = Change(record_version(data), changes)
+        facts = {**who, "before": before, "given": given}
+        notes.append(_note(store, path, document, facts, made))
         return data
 
     try:
         store.update(f"{path}/zarr.json", update)
     except _Refused as refused:
         raise refused.args[0] from None
+    finally:
+        if notes:
+            _settle(store, path, notes)
     return made
-
-
-def version_of(document: bytes) -> str:
-    """Return the version of the layer whose ``zarr.json`` this is."""
-    return sha256(document).hexdigest()[:16]
 
 
 def change_dataset(
@@ -132,7 +139,7 @@ def change_dataset(
     Raises
     ------
     RecordRefused
-        What is given cannot be said of a dataset; nothing was written.
+        What is given cannot be said of a dataset, or of one of its layers; nothing was written.
     NotFound
         No such dataset.
     StorageError, Conflict
@@ -141,6 +148,9 @@ def change_dataset(
     told = check_given(given)
     if dataset.dataset not in store.children(dataset.collection):
         raise NotFound(f"no dataset {dataset}")
+    found = [layer for layer in layers_of(store, dataset) if _has_record(store, layer)]
+    for layer in found:
+        _check(store, layer, told)
     ensure_groups(store, dataset)
 
     def update(old: bytes | None) -> bytes:
@@ -150,7 +160,6 @@ def change_dataset(
         return _dumped(document)
 
     store.update(f"{dataset}/zarr.json", update)
-    found = [layer for layer in layers_of(store, dataset) if _has_record(store, layer)]
     return {layer: change_record(store, layer, told, who) for layer in found}
 
 
@@ -189,13 +198,14 @@ def history(store: Store, layer_id: LayerId) -> list[dict[str, Any]]:
         Storage failed, or a note is damaged.
     """
     path = _found(store, layer_id)
-    document = json.loads(store.read(f"{path}/zarr.json") or b"{}")
-    return _notes(store, _folder(path, document))
+    content = store.read(f"{path}/zarr.json") or b"{}"
+    notes = _notes(store, _folder(path, json.loads(content)))
+    return [_told(note) for note in _made(notes.values(), record_version(content))]
 
 
 def replayed(store: Store, folder: str, record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record anew as it was after all changes that are noted of a layer's version."""
-    for note in _notes(store, f"{folder}/{FOLDER}/record"):
+    """Return a record anew as it was after all changes that were made to a layer's version."""
+    for note in _made(_notes(store, f"{folder}/{FOLDER}/record").values()):
         record = with_given(record, note.get("given", {})).to_json()
     return record
 
@@ -266,26 +276,69 @@ def differences(
 
 def _note(
     store: Store, path: str, document: Mapping[str, Any], facts: Mapping[str, Any], made: Change
-) -> str:
-    """Note a change durably, and return the name of the note."""
+) -> _Note:
+    """Note durably that a change is about to be made."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     told = {"at": at, **facts, "after": made.version, "changes": made.changes}
-    name = f"{_folder(path, document)}/{time.time_ns():020d}-{secrets.token_hex(4)}.json"
-    store.write(name, json.dumps(told, indent=1, allow_nan=False).encode())
-    return name
+    folder = _folder(path, document)
+    note = _Note(folder, f"{folder}/{time.time_ns():020d}-{secrets.token_hex(4)}.json", told)
+    store.write(note.name, _dumped({**told, "made": False}))
+    return note
 
 
-def _notes(store: Store, folder: str) -> list[dict[str, Any]]:
+def _settle(store: Store, path: str, notes: Iterable[_Note]) -> None:
+    """Confirm the notes of changes that were made, and remove those of others.
+
+    Where storage fails, they stay as they are: what follows tells which were made.
+    """
+    with suppress(StorageError):
+        current = record_version(store.read(f"{path}/zarr.json") or b"")
+        for note in notes:
+            there = _notes(store, note.folder)
+            if any(one is there.get(note.name) for one in _made(there.values(), current)):
+                store.write(note.name, _dumped(note.told))
+            else:
+                store.remove(note.name)
+
+
+def _notes(store: Store, folder: str) -> dict[str, dict[str, Any]]:
+    """Return the notes in a folder by name, in order."""
     names = sorted(key for key, _ in store.sizes(folder) if key.endswith(".json"))
     try:
-        return [json.loads(store.read(name) or b"{}") for name in names]
+        return {name: json.loads(store.read(name) or b"{}") for name in names}
     except ValueError as error:
         raise StorageError(f"{store.url}/{folder}: a note is damaged: {error}") from error
+
+
+def _made(notes: Iterable[dict[str, Any]], current: str = "") -> list[dict[str, Any]]:
+    """Return the notes of changes that were made: confirmed, followed by another, or the last.
+
+    Parameters
+    ----------
+    current : str
+        Version of the metadata now; empty where they are lost.
+    """
+    listed = list(notes)
+    known = {current, *(note.get("before") for note in listed)}
+    return [note for note in listed if note.get("made", True) or note.get("after") in known]
+
+
+def _told(note: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in note.items() if key != "made"}
 
 
 def _folder(path: str, document: Mapping[str, Any]) -> str:
     version = document.get("attributes", {}).get("microtome", {}).get("version", "")
     return f"{path}/{version}".rstrip("/") + f"/{FOLDER}/record"
+
+
+def _check(store: Store, layer: LayerId, given: Mapping[str, Any]) -> None:
+    """Return if something may be said of a layer; raises RecordRefused, which names the layer."""
+    document = json.loads(store.read(f"{_found(store, layer)}/zarr.json") or b"{}")
+    try:
+        with_given(document["attributes"]["nwb"], given, arrays_for(store, layer, given))
+    except RecordRefused as refused:
+        raise RecordRefused([f"{layer}: {fault}" for fault in refused.faults]) from refused
 
 
 def _has_record(store: Store, layer: LayerId) -> bool:

@@ -47,7 +47,7 @@ class Recording:
     folder : str
         Of the version that is visible.
     version : str
-        Changes whenever values or metadata do.
+        Of the values: another one once they were replaced.
     facts : RecordingFacts
     record : dict
         NWB-style.
@@ -56,6 +56,8 @@ class Recording:
     files : dict
         Of those that hold trials, the ones that `load` reads as files.
     document : bytes
+    record_version : str
+        Of all metadata: another one whenever the record has changed, too.
     """
 
     id: LayerId
@@ -68,6 +70,7 @@ class Recording:
     arrays: Mapping[str, ts.TensorStore]
     document: bytes = b"{}"
     files: Mapping[str, ShardFiles] = field(default_factory=dict)
+    record_version: str = ""
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:

@@ -16,7 +16,6 @@ A recording that replaces another lies in ``v2/…`` below the layer, as a volum
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import tensorstore as ts
@@ -28,6 +27,7 @@ from microtome_core.store.location import Store, storage_errors
 from microtome_core.store.recording import Recording
 from microtome_core.store.recording_document import RecordingFacts
 from microtome_core.store.shard_files import ShardFiles, shard_files
+from microtome_core.store.versions import record_version, value_version
 
 RECORDING = "recording"
 
@@ -53,12 +53,14 @@ class Document:
     folder : str
         Of the version that is visible, below the root.
     content : bytes
+    attributes : dict
     """
 
     facts: RecordingFacts
     record: Mapping[str, Any]
     folder: str
     content: bytes
+    attributes: Mapping[str, Any]
 
 
 def read_document(store: Store, layer_id: LayerId) -> Document:
@@ -79,7 +81,8 @@ def read_document(store: Store, layer_id: LayerId) -> Document:
     except ValidationError as error:
         raise StorageError(f"{store.url}/{path}: no recording: {error}") from error
     prefix = attributes.get("microtome", {}).get("version", "")
-    return Document(facts, attributes.get("nwb", {}), f"{path}/{prefix}".rstrip("/"), content)
+    folder = f"{path}/{prefix}".rstrip("/")
+    return Document(facts, attributes.get("nwb", {}), folder, content, attributes)
 
 
 def read_recording(store: Store, layer_id: LayerId) -> Recording:
@@ -99,12 +102,13 @@ def read_recording(store: Store, layer_id: LayerId) -> Recording:
         store=store,
         path=str(layer_id),
         folder=found.folder,
-        version=sha256(found.content).hexdigest()[:16],
+        version=value_version(found.content, found.attributes),
         facts=found.facts,
         record=found.record,
         arrays=arrays,
         files=_files(store, found, arrays),
         document=found.content,
+        record_version=record_version(found.content),
     )
 
 

@@ -74,7 +74,7 @@ def register(
     others = layer.info.attrs.get("registrations", [])
     kept = [each for each in others if each.get("space") != facts.space]
     given = {"registrations": [*kept, told]}
-    return change_record(store, layer_id, given, who, [layer.info.version])
+    return change_record(store, layer_id, given, who, [layer.info.record_version])
 
 
 def _check(registration: Mapping[str, Any]) -> None:

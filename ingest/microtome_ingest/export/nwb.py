@@ -95,7 +95,8 @@ def export_nwb(
 
 
 def _frame(facts: Facts, cuts: Sequence[Cut], recordings: Sequence[Recording]) -> NWBFile:
-    versions = [cut.info.version for cut in cuts] + [one.version for one in recordings]
+    versions = [cut.info.record_version for cut in cuts]
+    versions += [one.record_version for one in recordings]
     what = "Images" if cuts else "Trials"
     return make_file(facts, _name(cuts, recordings), versions, what, [LAID] if recordings else [])
 

@@ -249,7 +249,7 @@ async def get_layer(request: Request, path: LayerPathDep, service: ServiceDep) -
 
 def layer_answer(request: Request, layer_id: LayerId, found: Layer | Recording) -> Response:
     """Answer with all that is known of a layer or a recording."""
-    version = found.info.version if isinstance(found, Layer) else found.version
+    version = found.info.record_version if isinstance(found, Layer) else found.record_version
     base = request.scope.get("root_path", "")
     headers = {**_FRESH, "ETag": entity_tag(__version__, layer_id, version, base)}
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):

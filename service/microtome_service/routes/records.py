@@ -29,21 +29,22 @@ _TAG = re.compile(r'"([^"]*)"')
 async def get_record(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
     """Return the NWB-style record of a layer or recording; empty where other software wrote it.
 
-    Its ETag is the layer's version: a change under `If-Match` is held to it.
+    Its ETag is the layer's `record_version`: a change under `If-Match` is held to it.
     """
     entry = await (await service.view(request)).entry(path.id)
     if isinstance(entry, Recording):
-        version, record = entry.version, dict(entry.record)
+        version, values, record = entry.record_version, entry.version, dict(entry.record)
     else:
-        version, record = entry.info.version, entry.info.attrs
-    headers = {**_FRESH, "ETag": f'"{version}"', "X-Microtome-Version": version}
+        version, values = entry.info.record_version, entry.info.version
+        record = entry.info.attrs
+    headers = {**_FRESH, "ETag": f'"{version}"', "X-Microtome-Version": values}
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return Response(to_json(record), headers=headers, media_type="application/json")
 
 
 async def patch_record(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
-    """Change the record of a layer or recording; its values stay, its version is another one.
+    """Change the record of a layer or recording; its values and their version stay.
 
     The body is a merge patch (RFC 7396): what is given replaces what is there, null removes it.
     `channels` alone are found by their names. What cannot be is refused, every fault with its
@@ -67,9 +68,9 @@ async def patch_record(request: Request, path: LayerPathDep, service: ServiceDep
     )
     service.catalog.forget()
     service.index.forget()
-    tags = {"ETag": f'"{change.version}"', "X-Microtome-Version": change.version}
-    told = {"version": change.version, "changes": change.changes}
-    return Response(to_json(told), headers={**_FRESH, **tags}, media_type="application/json")
+    told = {"record_version": change.version, "changes": change.changes}
+    headers = {**_FRESH, "ETag": f'"{change.version}"'}
+    return Response(to_json(told), headers=headers, media_type="application/json")
 
 
 def _versions(if_match: str | None) -> list[str] | None:
@@ -161,7 +162,7 @@ def router() -> APIRouter:
         response_class=Response,
         openapi_extra={"requestBody": body},
         responses={
-            200: {"description": "Its version, and what has changed: old and new.",
+            200: {"description": "The record's version, and what has changed: old and new.",
                   "content": json_of},
             **responses(400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 503),
         },

@@ -204,18 +204,21 @@ class Index:
 
     def _look_through(self, told: Callable[[int, int], None] = lambda done, count: None) -> Looked:
         at, clock, changed = time(), monotonic(), 0
+        bare: set[str] = set()
         database, there = self._open(), self._looking.datasets()
         with database.read() as connection:
             known = kept.read_digests(connection, self._root)
         for first in range(0, len(there), _AT_ONCE):
             entries = self._look_at(there[first : first + _AT_ONCE], known)
-            if entries:
+            bare |= {str(entry.id) for entry in entries if not entry.listed}
+            shown = [entry for entry in entries if entry.listed]
+            if shown:
                 with database.write() as connection:
-                    kept.put(connection, self._root, entries)
-            changed += len(entries)
+                    kept.put(connection, self._root, shown)
+            changed += len(shown)
             told(min(first + _AT_ONCE, len(there)), len(there))
         places = frozenset(map(str, there))
-        gone = [place for place in known if place not in places]
+        gone = [place for place in known if place not in places or place in bare]
         looked = Looked(at, monotonic() - clock, len(there))
         if changed or gone or at - self._noted >= _NOTED:
             with database.write() as connection:

@@ -54,12 +54,15 @@ class DatasetEntry:
         Another one whenever anything of it may have changed; empty if it is to be looked at again.
     layers : tuple of LayerEntry
     annotations : tuple of str
+    listed : bool
+        Something is in it or was said of it. An ingest that failed or goes on leaves a folder more.
     """
 
     id: DatasetId
     digest: str
     layers: tuple[LayerEntry, ...] = ()
     annotations: tuple[str, ...] = ()
+    listed: bool = True
 
 
 class Looking:
@@ -100,12 +103,22 @@ class Looking:
         if any(isinstance(layer, Damaged) for layer in found):
             digest = ""
         entries = tuple(map(_entry, found))
-        return DatasetEntry(dataset, digest, entries, tuple(each.layer for each in annotations))
+        names = tuple(each.layer for each in annotations)
+        listed = bool(entries or names) or self._is_described(dataset)
+        return DatasetEntry(dataset, digest, entries, names, listed)
 
     def forget_all_but(self, datasets: frozenset[str]) -> None:
         """Drop what is remembered of datasets that are not there any more."""
         for path in [p for p in self._seen if "/".join(p.split("/")[:2]) not in datasets]:
             self._seen.pop(path, None)
+
+    def _is_described(self, dataset: DatasetId) -> bool:
+        """Tell whether anything was written down of a dataset itself."""
+        try:
+            document = json.loads(self._store.read(f"{dataset}/zarr.json") or b"{}")
+            return bool(document.get("attributes"))
+        except (ValueError, AttributeError):
+            return True  # damaged: to be seen
 
     def _digest_of(self, dataset: DatasetId) -> str:
         """Return the digest of all metadata of a dataset; empty where some of it cannot be read."""
