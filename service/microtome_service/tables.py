@@ -27,6 +27,11 @@ from microtome_service.negotiate import choose
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
 TABLES: Mapping[str, str] = {"json": JSON, "arrow": ARROW}
+# Of a value in JSON, about: as a number of Python, in two lists, and as text that grows.
+_JSON_BYTES = 128
+# Of a value that is a word.
+_WORD_BYTES = 32
+_SCHEMA_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,19 @@ def choose_type(name: str | None, accept: str | None, offered: Mapping[str, str]
     return chosen
 
 
-def encode_table(table: Table, rows: str, media_type: str) -> bytes:
+def encoding_bytes(media_type: str, cells: int, nbytes: int) -> int:
+    """Return the bytes that are held beside `cells` values of `nbytes` while they are encoded."""
+    # Arrow has them once in its own order, and once as the stream that is sent.
+    return cells * _JSON_BYTES if media_type == JSON else 2 * nbytes + _SCHEMA_BYTES
+
+
+def table_bytes(table: Table, media_type: str) -> int:
+    """Return the same of a table of numbers and words, each column a list."""
+    cells = sum(len(column.values) for column in table.columns)
+    return encoding_bytes(media_type, cells, cells * _WORD_BYTES)
+
+
+def encode_table(table: Table, rows: str, media_type: str) -> bytes | memoryview:
     """Encode a table; in JSON its rows stand under the name `rows`."""
     if media_type == ARROW:
         return _arrow_stream(table)
@@ -137,7 +154,7 @@ def _arrow() -> ModuleType:
     return module
 
 
-def _arrow_stream(table: Table) -> bytes:
+def _arrow_stream(table: Table) -> memoryview:
     pa = _arrow()
     arrays = [_arrow_array(pa, column.values) for column in table.columns]
     fields = [
@@ -149,10 +166,15 @@ def _arrow_stream(table: Table) -> bytes:
         for name, value in table.about.items()
     }
     schema = pa.schema(fields, metadata=about)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(pa.record_batch(arrays, schema=schema))
-    return bytes(sink.getvalue())
+    batch = pa.record_batch(arrays, schema=schema)
+    # A stream that grows is copied as it does: its length is told beforehand.
+    counted = pa.MockOutputStream()
+    with pa.ipc.new_stream(counted, schema) as writer:
+        writer.write_batch(batch)
+    stream = bytearray(counted.size())
+    with pa.ipc.new_stream(pa.FixedSizeBufferWriter(pa.py_buffer(stream)), schema) as writer:
+        writer.write_batch(batch)
+    return memoryview(stream)
 
 
 def _arrow_array(pa: Any, values: Sequence[Any] | NDArray[Any]) -> Any:  # noqa: ANN401 - pyarrow's

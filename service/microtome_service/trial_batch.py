@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass as checked
 from microtome_core.bundle import Item
 from microtome_core.errors import InputError, NotFound, RegionError, TooLarge, Withheld
 from microtome_core.store.recording import Recording
-from microtome_service.reader import Limits
+from microtome_service.reader import Cost, Limits
 from microtome_service.recordings import NEURON
 from microtome_service.streaming import slab_sizes
 from microtome_service.trial_parts import Part, check_part
@@ -58,6 +58,7 @@ class Group:
     Parameters
     ----------
     parts : tuple of Part
+    costs : tuple of Cost
     nbytes : int
         Of their values.
     transient : int
@@ -67,6 +68,7 @@ class Group:
     """
 
     parts: tuple[Part, ...]
+    costs: tuple[Cost, ...]
     nbytes: int
     transient: int
     decoded: int
@@ -156,16 +158,18 @@ def group_parts(parts: Iterable[Part], limits: Limits) -> list[Group]:
     room = min(slab_sizes(limits)[0], _GROUP)
     groups: list[Group] = []
     held: list[Part] = []
+    costs: list[Cost] = []
     nbytes = transient = decoded = 0
     for part in parts:
         cost = check_part(part, limits)
         beside = cost.held - part.nbytes
         if held and (nbytes + part.nbytes > room or transient + beside > 2 * room):
-            groups.append(Group(tuple(held), nbytes, transient, decoded))
-            held, nbytes, transient, decoded = [], 0, 0, 0
+            groups.append(Group(tuple(held), tuple(costs), nbytes, transient, decoded))
+            held, costs, nbytes, transient, decoded = [], [], 0, 0, 0
         held.append(part)
+        costs.append(cost)
         nbytes, transient = nbytes + part.nbytes, transient + beside
         decoded += cost.decoded
     if held:
-        groups.append(Group(tuple(held), nbytes, transient, decoded))
+        groups.append(Group(tuple(held), tuple(costs), nbytes, transient, decoded))
     return groups

@@ -20,6 +20,7 @@ from microtome_core.store.recording_pieces import Piece, Row, Trial
 from microtome_service.errors import Unreadable
 from microtome_service.exchange import observer, span
 from microtome_service.reader import Cost, Limits
+from microtome_service.state import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,30 @@ class Part:
         extra = read if self.picked is not None else 0
         return Cost(self.nbytes + extra, decoded, chunks)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is read as files, by a thread."""
+        facts = self.recording.variables[self.piece.variable].arrays[self.piece.array]
+        return facts.path in self.recording.files
+
+    async def read(self) -> NDArray[Any]:
+        """Return the rows that hold what is wanted; raises as `Recording.read`."""
+        return await self.recording.read(*self._words)
+
+    def load(self) -> NDArray[Any]:
+        """Return what is wanted, in C order; blocks. Other parts are read beside it."""
+        return self.pick(self.recording.load(*self._words, threads=1))
+
+    def pick(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return those of the rows read that are wanted, in C order."""
+        chosen = values if self.picked is None else values[list(self.picked)]
+        return np.ascontiguousarray(chosen)
+
+    @property
+    def _words(self) -> tuple[str, int, int, int, slice]:
+        piece = self.piece
+        return (piece.variable, piece.number, self.start, self.stop, self.rows)
+
 
 @dataclass(frozen=True, slots=True)
 class RowPart:
@@ -130,6 +155,11 @@ class RowPart:
             rows += array.shape[1] * array.dtype.numpy_dtype.itemsize
         return Cost(self.length * self.dtype.itemsize + rows, decoded, chunks)
 
+    def load(self) -> Row:
+        """Return the values; blocks."""
+        numbers = [trial.number for trial in self.trials]
+        return self.recording.load_row(self.variable, self.row, numbers)
+
 
 def check_part(part: Part, limits: Limits) -> Cost:
     """Refuse a part that costs too much, before anything is read.
@@ -158,33 +188,32 @@ def check_limits(cost: Cost, what: str, limits: Limits) -> Cost:
     return cost
 
 
-async def read_part(part: Part, seconds: float) -> NDArray[Any]:
+async def read_part(part: Part, cost: Cost, service: Service) -> NDArray[Any]:
     """Return the values of a part, in its shape and C order.
 
     Raises
     ------
     Unreadable
-        Storage failed, took longer than `seconds`, or holds damaged data.
+        Storage failed, took too long, or holds damaged data.
     """
     if watching := observer():
-        watching.decoded(part.cost.decoded)
-    piece = part.piece
+        watching.decoded(cost.decoded)
     with span("read"), unreadable(str(part)):
-        async with asyncio.timeout(seconds):
-            values = await part.recording.read(
-                piece.variable, piece.number, part.start, part.stop, part.rows
-            )
-    return values if part.picked is None else values[list(part.picked)]
+        if part.is_local:
+            return await service.objects.run(part.load)
+        async with asyncio.timeout(service.limits.seconds):
+            values = await part.read()
+    # Copying thousands of rows takes its time.
+    return values if part.picked is None else await service.compute(part.pick, values)
 
 
-async def read_row(part: RowPart, seconds: float) -> Row:
+async def read_row(part: RowPart, cost: Cost, service: Service) -> Row:
     """Return one neuron's values; raises as `read_part`."""
     if watching := observer():
-        watching.decoded(part.cost.decoded)
-    numbers = [trial.number for trial in part.trials]
+        watching.decoded(cost.decoded)
     with span("read"), unreadable(str(part)):
-        async with asyncio.timeout(seconds):
-            return await part.recording.read_row(part.variable, part.row, numbers)
+        # Trials are put together of what is read, which is work, and not waiting alone.
+        return await service.objects.run(part.load)
 
 
 @contextmanager

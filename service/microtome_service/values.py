@@ -22,7 +22,16 @@ from pydantic_core import to_json
 from microtome_core.errors import TooLarge
 from microtome_core.store.recording_pieces import Row, Trial
 from microtome_service.encode import FORMATS, PLAIN, Parts, encode
-from microtome_service.tables import ARROW, JSON, Column, Table, encode_table, json_values, ragged
+from microtome_service.tables import (
+    ARROW,
+    JSON,
+    Column,
+    Table,
+    encode_table,
+    encoding_bytes,
+    json_values,
+    ragged,
+)
 from microtome_service.trial_parts import Part, RowPart
 
 NPZ = "application/x-npz"
@@ -33,16 +42,28 @@ ROWS: Mapping[str, str] = {
     "npy": FORMATS["npy"], "raw": FORMATS["raw"], "npz": NPZ, "json": JSON, "arrow": ARROW,
 }  # fmt: skip
 EXTENSIONS: Mapping[str, str] = {media_type: name for name, media_type in ROWS.items()}
-# Of a value in JSON, about: once as an object of Python and once as text.
-_JSON_BYTES = 64
+# Of a sample, its number and its time; of a trial, what Arrow says of it.
+_SAMPLE_BYTES = 16
+_TRIAL_BYTES = 256
 _MOST_IN_JSON = 1 << 20
 
 
-def held(nbytes: int, count: int, media_type: str) -> int:
-    """Return the bytes that encoding takes beside values of `nbytes`."""
+def window_held(part: Part, media_type: str) -> int:
+    """Return the bytes that encoding takes beside what was read of a trial."""
     if media_type in PLAIN:
         return 0
-    return count * _JSON_BYTES if media_type == JSON else 2 * nbytes
+    samples = part.stop - part.start
+    cells = part.nbytes // part.dtype.itemsize
+    return encoding_bytes(media_type, cells, part.nbytes + samples * _SAMPLE_BYTES)
+
+
+def row_held(part: RowPart, media_type: str) -> int:
+    """Return the bytes that encoding takes beside what was read of a neuron."""
+    if media_type in PLAIN:
+        return 0
+    # npz is written twice as it grows.
+    nbytes = part.length * part.dtype.itemsize + len(part.trials) * _TRIAL_BYTES
+    return encoding_bytes(media_type, part.length + len(part.trials), nbytes)
 
 
 def check_format(count: int, media_type: str) -> None:
@@ -79,7 +100,7 @@ def encode_window(values: NDArray[Any], part: Part, media_type: str) -> Parts:
     return (to_json(document),)
 
 
-def _over_time(values: NDArray[Any], part: Part, about: Mapping[str, Any]) -> bytes:
+def _over_time(values: NDArray[Any], part: Part, about: Mapping[str, Any]) -> bytes | memoryview:
     """Return a row for each sample: its number, its time in seconds, what was measured."""
     facts = part.recording.variables[part.piece.variable]
     frames = np.arange(part.start, part.stop)

@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 HOST = "127.0.0.1:8000"
+# Long enough for the windows of the page, with responses in the trials that it reads.
+MOUSE = Mouse(neurons=16, trials=20, shortest=100, longest=110, seed=10)
 
 
 def blocks(language: str) -> list[object]:
@@ -52,7 +54,9 @@ def desk(
         _ingest(folder, files.labels, root, f"{brain}/neurons", *options)
     ccf = ["--space", "ccf", "--affine", str(folder / "to_ccf.txt")]
     assert main(["register", str(folder / "demo-root"), "demo/brainbow/brain", *ccf]) == 0
-    _ingest(folder, write_folder(folder / "mouse", Mouse()), "store", "sensorium/mouse-a")
+    mouse = write_folder(folder / "mouse", MOUSE)
+    for root in ("demo-root", "store"):
+        _ingest(folder, mouse, root, "sensorium/mouse-a")
     port = unused_port()
     with _serve(folder / "demo-root", port) as server:
         try:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,13 @@ import pytest
 from nwbinspector import Importance, inspect_nwbfile, load_config
 from pynwb import NWBHDF5IO, validate
 
-from tests.export.made import SHAPE, SUBJECT, Made, make
+from microtome_cli.main import main
+from microtome_core.names import LayerId
+from microtome_core.region import Region
+from microtome_core.store.layer import read_layer
+from microtome_core.store.location import Store
+from microtome_ingest.formats import open_source, scenes
+from tests.export.made import SHAPE, SIZES, SUBJECT, Made, make
 
 # pynwb's own: of a table whose column is called what one of its attributes is.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -79,6 +85,59 @@ def test_each_kind_of_image_has_its_type(
         planar = "z" not in axes
         space = image.planar_imaging_space if planar else image.volumetric_imaging_space
         assert getattr(space, dimensions)[:].tolist() == XYZ[: 2 if planar else 3]
+
+
+@pytest.mark.parametrize("axes", ["yx", "tzyx", "czyx"])
+def test_what_was_exported_is_a_source_again(tmp_path: Path, axes: str) -> None:
+    """Each channel is an image of its own, with its axes, voxel size, time step and light."""
+    made = make(tmp_path / "root", axes)
+    light = {"name": "green", "excitation_wavelength_in_nm": 488.0, "indicator": "GCaMP6f"}
+    rig = {"microscope": {"name": "meso", "manufacturer": "a lab"}}
+    made.tell(subject=SUBJECT, channels=[light], microscopy_rig=rig)
+    out = tmp_path / "a.nwb"
+    assert made.export("nwb", out) == 0
+    expected = made.voxels if "c" in axes else made.voxels[np.newaxis]
+    found = scenes(str(out))
+    assert len(found) == len(expected)
+    for number, voxels in enumerate(expected):
+        with closing(open_source(str(out), number)) as source:
+            told = source.description
+            assert told.axes == axes.removeprefix("c")
+            assert told.voxel_size == {axis: SIZES[axis] for axis in axes if axis in SIZES}
+            assert told.unit == "micrometer"
+            assert told.time_step == (0.2 if "t" in axes else None)
+            whole = Region.whole(told.axes, told.shape)
+            np.testing.assert_array_equal(source.read(whole), voxels, strict=True)
+            assert told.metadata["instrument"]["name"] == "meso"
+            assert told.notes == tuple(n for n in told.notes if "imaging space" not in n)
+    assert source.description.metadata["NWB"]["subject"]["species"] == "Mus musculus"
+    with closing(open_source(str(out), 0)) as source:
+        (only,) = source.description.channels
+    dye, wave = only.metadata["indicator"], only.metadata["excitation_wavelength_in_nm"]
+    assert (dye, wave) == ("GCaMP6f", 488.0)
+    assert "emission_wavelength_in_nm" not in only.metadata
+    again = ["ingest", str(out), str(tmp_path / "again"), "--as", "lab/mouse/again"]
+    assert main([*again, *(["--scene", "0"] if len(found) > 1 else [])]) == 0
+    layer = read_layer(Store(str(tmp_path / "again")), LayerId.parse("lab/mouse/again"))
+    assert layer.info.levels[0].scale == made.cut().info.levels[0].scale[-len(layer.info.axes) :]
+
+
+def test_more_objects_than_a_table_holds_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids are counted in bounded memory; the message says what to do, and there is no file."""
+    made = make(tmp_path / "root", "zyx", "uint32", "--kind", "labels")
+    made.tell(subject=SUBJECT)
+    monkeypatch.setattr("microtome_ingest.export.nwb_images._MOST_OBJECTS", 300)
+    assert made.export("nwb", tmp_path / "a.nwb") == 2
+    assert "more than 300 objects" in capsys.readouterr().err
+    assert not (tmp_path / "a.nwb").exists()
+    assert made.export("nwb", tmp_path / "a.nwb", "--region", "z=0:1,y=0:4,x=0:70") == 0
+    with closing(open_source(str(tmp_path / "a.nwb"))) as source:
+        told = source.description
+        assert (told.axes, told.voxel_size) == ("zyx", SIZES)
+        whole = Region.whole("zyx", told.shape)
+        np.testing.assert_array_equal(source.read(whole), made.voxels[:1, :4])
 
 
 def test_each_channel_is_an_object_with_its_light(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Real files through store and NWB: pynwb reads back their voxels and what they say."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from pynwb import NWBHDF5IO
 
 from microtome_cli.main import main
 from microtome_core.names import LayerId
+from microtome_core.region import Region
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
+from microtome_ingest.formats import open_source, scenes
 from tests.export.made import SUBJECT, Made
 
 pytestmark = [pytest.mark.samples, pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -71,3 +74,20 @@ def test_what_a_file_says_comes_back_from_nwb(
             assert extents == list(voxels.shape[:0:-1] if "t" in layer.axes else voxels.shape[::-1])
             if "t" in layer.axes and (step := cut.along("t", cut.scale, "second")):
                 assert one.rate == pytest.approx(1 / step)
+    # The file is a source again, an image a channel, in the order of their names.
+    found = scenes(str(tmp_path / "a.nwb"))
+    assert sorted(scene.shape for scene in found) == sorted(v.shape for _, v in objects)
+    shown = (
+        {one.microscopy_channel.name: voxels for one, voxels in objects}
+        if (layer.kind == "image")
+        else {}
+    )
+    for scene in found:
+        with closing(open_source(str(tmp_path / "a.nwb"), scene.index)) as source:
+            told = source.description
+            block = source.read(Region.whole(told.axes, told.shape))
+        expected = shown[told.channels[0].name or ""] if shown else objects[0][1]
+        assert np.array_equal(block, expected)
+        xyz = "xy" if "z" not in told.axes else "xyz"
+        given = dict(zip(xyz, cut.micrometers(xyz) or (), strict=False))
+        assert told.voxel_size == pytest.approx(given)

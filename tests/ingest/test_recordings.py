@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from microtome_core.errors import Conflict, NotFound, RegionError, SourceError, Withheld
 from microtome_core.names import LayerId
+from microtome_core.store.array import Codec
 from microtome_core.store.location import Store
 from microtome_core.store.recording import Recording
 from microtome_core.store.recordings import is_recording, read_recording
@@ -74,6 +75,10 @@ def test_a_trial_is_read_without_its_padding(recording: Recording) -> None:
             np.testing.assert_array_equal(found, expected, strict=True)
             window = recording.load(variable, trial, 3, 9, slice(1, 2))
             np.testing.assert_array_equal(window, expected[1:2, ..., 3:9], strict=True)
+    pairs = [("behavior", 3), ("videos", 0), ("responses", 2), ("videos", 3)]
+    for (variable, trial), found in zip(pairs, recording.load_all(pairs), strict=True):
+        expected = arrays_of(MOUSE, trial)[variable][..., : MOUSE.valid()[trial]]
+        np.testing.assert_array_equal(found, expected, strict=True)
     facts = recording.variables
     assert facts["videos"].axes == ["y", "x", "time"]
     assert facts["responses"].axes == ["neuron", "time"]
@@ -95,6 +100,26 @@ def test_a_neuron_is_read_over_all_trials(recording: Recording) -> None:
     np.testing.assert_array_equal(chosen.values[chosen.bounds[1] :], row.values[: row.bounds[1]])
     behavior = recording.load_row("behavior", 1)
     assert behavior.values.shape == (sum(MOUSE.valid()),)
+
+
+def test_noise_is_stored_as_it_is(recording: Recording, tmp_path: Path, mouse: Path) -> None:
+    """What hardly compresses is plain, by the trial; a codec that is given is that of all."""
+
+    def codecs(made: Recording) -> dict[str, list[str]]:
+        """Return how each array is compressed."""
+        specs = {path: array.spec().to_json() for path, array in made.arrays.items()}
+        inner = {p: s["metadata"]["codecs"][0]["configuration"]["codecs"] for p, s in specs.items()}
+        return {path: [c["configuration"]["cname"] for c in found if c["name"] == "blosc"]
+                for path, found in inner.items()}  # fmt: skip
+
+    chosen = codecs(recording)
+    assert (chosen["data/videos"], chosen["data/behavior"]) == (["lz4"], [])
+    assert chosen["data/responses.2"] == ["lz4"]
+    assert chosen["rows/responses"] == ["zlib"]
+    store, own = Store(str(tmp_path)), RecordingOptions(grace=0, codec=Codec("blosc-zstd", 1))
+    given = ingest_recording(survey(str(mouse), Files()), store, LAYER, own, Observer()).recording
+    paths = [path for path in chosen if path.startswith(("data/", "rows/"))]
+    assert {name for path in paths for name in codecs(given)[path]} == {"zstd"}
 
 
 def test_withheld_responses_are_never_zeros(recording: Recording) -> None:

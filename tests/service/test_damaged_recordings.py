@@ -2,12 +2,19 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from microtome_core.names import LayerId
 from microtome_core.store.location import Store
+from microtome_ingest.files import Files
+from microtome_ingest.observer import Observer
+from microtome_ingest.recordings.job import RecordingOptions, ingest_recording
+from microtome_ingest.recordings.survey import survey
 from tests.recording_made import Made, make_recording
+from tests.sensorium_folders import Mouse, arrays_of, write_folder
 
 LIST = "/api/datasets"
 
@@ -59,3 +66,27 @@ def test_a_damaged_document_hides_no_other(
     found = {each["id"]: each["recordings"] for each in listed.json()["datasets"]}
     assert sorted(found) == ["lab/mice", "lab/whole"]
     assert ["error" in each for each in (*found["lab/mice"], *found["lab/whole"])] == [True, False]
+
+
+def test_a_damaged_file_of_trials_is_never_values(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    """A trial whose shard has another byte is 503, alone and in a list; the others are read."""
+    store, mouse = Store(str(tmp_path / "root")), Mouse()
+    folder, layer = write_folder(tmp_path / "mouse", mouse), LayerId.parse("lab/mice/one")
+    found, options = survey(str(folder), Files()), RecordingOptions(grace=0)
+    recording = ingest_recording(found, store, layer, options, Observer()).recording
+    assert set(recording.files) >= {"data/videos", "data/responses"}
+    call, address = connect(store), f"/api/datasets/{layer}/trials"
+    chosen = {"trials": [2, 3], "variables": ["behavior", "responses"]}
+    picked = call.get(f"{address}/2/responses?neurons=5,1&t=3:9&format=raw")
+    expected = arrays_of(mouse, 2)["responses"][[5, 1], 3:9]
+    assert picked.content == expected.tobytes()
+    assert call("POST", f"{address}/batch", json=chosen).status_code == 200
+    (shard,) = (tmp_path / f"root/{layer}/data/responses/c").glob("0/0")
+    damaged = bytearray(shard.read_bytes())
+    damaged[7] ^= 1
+    shard.write_bytes(damaged)
+    assert call.get(f"{address}/2/responses").status_code == 503
+    assert call("POST", f"{address}/batch", json=chosen).status_code == 503
+    assert call.get(f"{address}/2/behavior").status_code == 200

@@ -125,7 +125,7 @@ def test_answers_are_as_documented(
     openapi_schema: Any,  # noqa: ANN401 - schemathesis' own
 ) -> None:
     """For examples and random input: no 5xx, only documented statuses, content types and JSON."""
-    _check(openapi_schema[path][METHODS.get(path, "GET")].as_strategy(), {}, 40)
+    _check(openapi_schema[path][METHODS.get(path, "GET")].as_strategy(), {}, 10)
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path.startswith("/api/")])
@@ -137,7 +137,7 @@ def test_wrong_input_is_answered_as_documented(
     wrong = openapi_schema[path][METHODS.get(path, "GET")].as_strategy(
         generation_mode=GenerationMode.NEGATIVE
     )
-    _check(wrong, {}, 40)
+    _check(wrong, {}, 10)
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
@@ -153,7 +153,7 @@ def test_queries_of_a_layer_that_is_there_are_answered_as_documented(
         there |= {"plane": "xz", "level": "1", "index": "3", "row": "0", "col": "0"}
         there |= {"extension": "png"}
     _check(
-        openapi_schema[path][METHODS.get(path, "GET")].as_strategy(generation_mode=mode), there, 80
+        openapi_schema[path][METHODS.get(path, "GET")].as_strategy(generation_mode=mode), there, 15
     )
 
 
@@ -164,15 +164,15 @@ def test_queries_of_a_layer_that_is_there_are_answered_as_documented(
     # Of an address without a word nothing can be wrong.
     [(p, mode) for p in PATHS for mode in GenerationMode if "{" in p or mode.is_positive],
 )
-def test_thousands_of_others_are_answered_as_documented(
+def test_a_hundred_others_are_answered_as_documented(
     path: str,
     mode: GenerationMode,
     openapi_schema: Any,  # noqa: ANN401 - schemathesis' own
 ) -> None:
-    """The same holds for hundreds of cases of each, others for another MICROTOME_SEED."""
+    """The same holds for a hundred cases of each, others for another MICROTOME_SEED."""
     number = int(os.environ.get("MICROTOME_SEED", "1"))
     operation = openapi_schema[path][METHODS.get(path, "GET")]
-    _check(operation.as_strategy(generation_mode=mode), {}, 400, number)
+    _check(operation.as_strategy(generation_mode=mode), {}, 100, number)
 
 
 def test_these_are_all_operations(openapi_schema: Any) -> None:  # noqa: ANN401 - schemathesis' own

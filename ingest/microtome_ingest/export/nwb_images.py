@@ -24,6 +24,8 @@ from microtome_ingest.export.nwb_file import UNKNOWN, plain_name
 
 # Of deflate, which every HDF5 library reads: voxels are noise, more is slower and hardly smaller.
 LEVEL = 1
+# Each takes some hundred bytes while they are counted.
+_MOST_OBJECTS = 2_000_000
 _LIGHT_SHEET = ("light sheet", "light-sheet", "lightsheet", "spim", "widefield", "wide-field")
 _SCANNING = ("confocal", "two-photon", "two photon", "2-photon", "multiphoton", "laser scanning")
 
@@ -174,7 +176,7 @@ def segmentation(cut: Cut, name: str, segments: Sequence[Mapping[str, Any]]) -> 
     Raises
     ------
     InputError
-        A time axis, which a segmentation has not.
+        A time axis, which a segmentation has not, or too many objects.
     """
     if "t" in cut.axes or "c" in cut.axes:
         raise InputError(
@@ -237,12 +239,23 @@ def described(cut: Cut) -> str:
 
 
 def _count(cut: Cut) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return every id but 0 and how many voxels have it."""
+    """Return every id but 0 and how many voxels have it.
+
+    Raises
+    ------
+    InputError
+        More ids than a table in memory is given.
+    """
     found: dict[int, int] = {}
     for _, block in cut.boxes():
         ids, counts = np.unique(block, return_counts=True)
         for one, count in zip(ids.tolist(), counts.tolist(), strict=True):
             found[one] = found.get(one, 0) + count
+        if len(found) > _MOST_OBJECTS:
+            raise InputError(
+                f"{cut.info.id}: more than {_MOST_OBJECTS} objects, the most that an NWB file is "
+                "given: choose a part with --region, or export ome-zarr or precomputed"
+            )
     found.pop(0, None)
     order = sorted(found)
     return np.array(order, cut.dtype), np.array([found[one] for one in order], np.int64)

@@ -12,6 +12,7 @@ from microtome_ingest.files import Files
 from microtome_ingest.source import Description, Scene
 from microtome_ingest.sources import hdf5_facts
 from microtome_ingest.sources import nwb_facts as facts
+from microtome_ingest.sources import nwb_microscopy as microscopy
 from microtome_ingest.sources.hdf5_file import Hdf5Files
 from microtome_ingest.sources.hdf5_find import listing
 from microtome_ingest.sources.hdf5_source import Hdf5Source
@@ -69,7 +70,12 @@ def _describe(image: Image, piece: Piece, others: tuple[str, ...], file: Any) ->
     plane = facts.member(owner, "imaging_plane")
     axes, axis_notes = _axes(image, piece, owner)
     extents = dict(zip(axes, piece.shape, strict=True))
-    sizes, unit = facts.voxel_size(owner, plane, extents)
+    if image.is_microscopy:
+        sizes, unit = microscopy.voxel_size(owner, extents)
+        channel = microscopy.channel(owner)
+    else:
+        sizes, unit = facts.voxel_size(owner, plane, extents)
+        channel = None if "s" in axes or plane is None else facts.channel(plane)
     times = facts.times(owner, extents["t"]) if "t" in axes else Times()
     return Description(
         format="NWB",
@@ -82,7 +88,7 @@ def _describe(image: Image, piece: Piece, others: tuple[str, ...], file: Any) ->
         voxel_size=sizes,
         unit=unit,
         time_step=times.step,
-        channels=() if "s" in axes or plane is None else (facts.channel(plane),),
+        channels=() if channel is None else (channel,),
         metadata={**_metadata(image, file, owner, plane), **times.metadata},
         notes=(
             *axis_notes,
@@ -97,6 +103,8 @@ def _describe(image: Image, piece: Piece, others: tuple[str, ...], file: Any) ->
 def _axes(image: Image, piece: Piece, owner: Any) -> tuple[str, tuple[str, ...]]:  # noqa: ANN401
     """Return the axes, and what to think of them."""
     axes = image.letters(len(piece.shape))
+    if image.is_microscopy and "x" in axes:
+        return microscopy.axes(axes, piece.shape, owner)
     said = facts.numbers(facts.member(owner, "dimension"))
     space = dict(zip("xyz", said, strict=False))
     mine = piece.shape[1:]
@@ -122,6 +130,7 @@ def _schema(axes: str) -> str:
 def _metadata(image: Image, file: Any, owner: Any, plane: Any) -> dict[str, Any]:  # noqa: ANN401
     session = facts.session(file)
     device = facts.member(owner, "device") or facts.member(plane, "device")
+    device = device or (microscopy.microscope(owner) if image.is_microscopy else None)
     words = hdf5_facts.attributes_of(owner).get("description")
     known = {
         "name": image.owner.rpartition("/")[2],
@@ -134,6 +143,7 @@ def _metadata(image: Image, file: Any, owner: Any, plane: Any) -> dict[str, Any]
         **session,
         "image": facts.tree(owner),
         "imaging_plane": facts.tree(plane),
+        "imaging_space": microscopy.space_words(owner) if image.is_microscopy else None,
     }
     return {
         **{key: value for key, value in known.items() if value},

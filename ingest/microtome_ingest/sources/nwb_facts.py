@@ -87,7 +87,7 @@ def _sizes(
 
 def channel(plane: Any) -> SourceChannel:  # noqa: ANN401
     """Return what an imaging plane says of its channel; several channels leave it unnamed."""
-    optical = [item for item in _groups(plane) if _kind(item) == "OpticalChannel"]
+    optical = [item for item in _groups(plane) if kind_of(item) == "OpticalChannel"]
     only = optical[0] if len(optical) == 1 else None
     light = numbers(member(plane, "excitation_lambda"))
     emitted = numbers(member(only, "emission_lambda"))
@@ -118,7 +118,8 @@ def _groups(group: Any) -> Iterator[Any]:  # noqa: ANN401
             yield group[name]
 
 
-def _kind(item: Any) -> str:  # noqa: ANN401
+def kind_of(item: Any) -> str:  # noqa: ANN401
+    """Return the type that a group or dataset has, empty where it has none."""
     return str(attribute(item, "neurodata_type")) if "neurodata_type" in item.attrs else ""
 
 

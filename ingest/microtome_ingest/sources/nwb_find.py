@@ -16,6 +16,7 @@ from microtome_core.errors import SourceError
 from microtome_ingest.sources import hdf5_find as find
 from microtome_ingest.sources.hdf5_facts import as_json, small
 from microtome_ingest.sources.letters import open_letters
+from microtome_ingest.sources.nwb_microscopy import AXES as _MICROSCOPY
 
 # Letters of the axes in the order of the schema, by number of axes.
 _SERIES = {3: "txy", 4: "txyz"}
@@ -32,8 +33,9 @@ _AXES: Mapping[str, Mapping[int, str]] = {
     "RGBImage": {3: "xys"},
     "RGBAImage": {3: "xys"},
     "Image": {2: "xy", 3: "xys"},
+    **_MICROSCOPY,
 }
-_MEMBERS = {"PlaneSegmentation": "image_mask"}
+_MEMBERS = {"PlaneSegmentation": "image_mask", **dict.fromkeys(_MICROSCOPY, "data")}
 _SPECIFICATIONS = "specifications"
 _MOST_BASES = 32
 _MOST_FILES = 5
@@ -50,12 +52,17 @@ class Image:
     owner : str
         Of the group, or dataset, that has a type.
     kind : str
-        Its type in the core schema.
+        Its type in the core schema, or in ndx-microscopy.
     """
 
     path: str
     owner: str
     kind: str
+
+    @property
+    def is_microscopy(self) -> bool:
+        """Whether its type is one of ndx-microscopy."""
+        return self.kind in _MICROSCOPY
 
     def letters(self, count: int) -> str:
         """Return the axes as the schema has them; open ones where it has no such array."""

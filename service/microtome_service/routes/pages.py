@@ -104,7 +104,7 @@ async def get_layer(
     layer = await view.entry(path.id)
     base, host = request.scope.get("root_path", ""), _host(request, service)
     if not isinstance(layer, Layer):
-        page = recording_page(base, host, layer, query.tier, query.offset)
+        page = await service.compute(recording_page, base, host, layer, query.tier, query.offset)
         return _page(request, "recording.html", page)
     given = {name: request.query_params.getlist(name) for name in REPEATED}
     where = (query.index, query.t)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -12,10 +13,11 @@ from microtome_core import __version__
 from microtome_core.errors import InputError
 from microtome_core.names import NAME_PATTERN, LayerId
 from microtome_core.store.recording import Recording
+from microtome_service.body import BodyResponse
 from microtome_service.negotiate import entity_tag, unchanged
 from microtome_service.problems import responses
 from microtome_service.recordings import neuron_count, neuron_table, trial_table
-from microtome_service.routes.answers import answer, head_answer
+from microtome_service.routes.answers import head_answer
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import (
     CollectionName,
@@ -25,7 +27,15 @@ from microtome_service.routes.parameters import (
     grouped,
 )
 from microtome_service.state import Service
-from microtome_service.tables import JSON, TABLES, Table, choose_type, encode_table
+from microtome_service.tables import (
+    JSON,
+    TABLES,
+    Table,
+    choose_type,
+    encode_table,
+    encoding_bytes,
+    table_bytes,
+)
 from microtome_service.trial_parts import unreadable
 from microtome_service.trials import check_trial, choose_trials
 from microtome_service.versions import Version, cache_control, check_recording_version
@@ -48,8 +58,6 @@ MinLength = Annotated[
 TableFormat = Annotated[
     str | None, Query(description="Wins over Accept; json if neither is given.", **_FORMAT)
 ]
-# A row of JSON, once as objects of Python and once as text.
-_ROW_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +151,18 @@ async def list_trials(
     """Return one page of the trials that the filter lets pass."""
     media_type = choose_type(query.format, request.headers.get("accept"), TABLES)
     check_recording_version(recording, query.version)
-    found = choose_trials(recording, query.tier, query.min_length)
-    page = found[query.offset : query.offset + query.limit]
-    table = trial_table(recording, page)
-    about = {"total": len(found), "limit": query.limit, "offset": query.offset}
-    table = Table(table.columns, {**table.about, **about})
+    # Of many thousands of trials this takes its time, during which others are to be answered.
+    table = await service.compute(_page, recording, query)
     words = (query.tier, query.min_length, query.limit, query.offset)
     headers = table_headers(recording, media_type, query.version, "trials", *words)
     return await _table_answer(request, service, view, table, media_type, headers)
+
+
+def _page(recording: Recording, query: TrialsQuery) -> Table:
+    found = choose_trials(recording, query.tier, query.min_length)
+    table = trial_table(recording, found[query.offset : query.offset + query.limit])
+    about = {"total": len(found), "limit": query.limit, "offset": query.offset}
+    return Table(table.columns, {**table.about, **about})
 
 
 async def get_trial(
@@ -189,14 +201,18 @@ async def get_neurons(
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
         return head_answer(None, headers, media_type)
-    held = _held(recording, names) + (stop - start) * _ROW_BYTES
-    with await service.admit(view, held), unreadable(f"recording {recording.id}, neurons"):
-        async with asyncio.timeout(service.limits.seconds):
-            table = await neuron_table(recording, names, start, stop)
-        about = {"total": total, "limit": query.limit, "offset": query.offset}
+    about = {"total": total, "limit": query.limit, "offset": query.offset}
+    lease = await service.admit(view, _held(recording, names, stop - start, media_type))
+    try:
+        with unreadable(f"recording {recording.id}, neurons"):
+            async with asyncio.timeout(service.limits.seconds):
+                table = await neuron_table(recording, names, start, stop)
         table = Table(table.columns, {**table.about, **about})
         body = await service.compute(encode_table, table, "neurons", media_type)
-    return answer(request, body, headers, media_type)
+    except BaseException:
+        lease.release()
+        raise
+    return BodyResponse((body,), media_type, headers, lease)
 
 
 def _columns(recording: Recording, words: str | None) -> list[str]:
@@ -210,10 +226,16 @@ def _columns(recording: Recording, words: str | None) -> list[str]:
     return names
 
 
-def _held(recording: Recording, names: Sequence[str]) -> int:
-    """Return the bytes of some columns, twice: they are read, and encoded."""
+def _held(recording: Recording, names: Sequence[str], rows: int, media_type: str) -> int:
+    """Return the bytes that some rows of some columns take: all are read, in chunks, and kept."""
     arrays = [recording.arrays[recording.neurons[name].path] for name in names]
-    return 2 * sum(array.size * int(array.dtype.numpy_dtype.itemsize) for array in arrays)
+    itemsizes = [int(array.dtype.numpy_dtype.itemsize) for array in arrays]
+    read = sum(array.size * size for array, size in zip(arrays, itemsizes, strict=True))
+    cells = [rows * prod(array.shape[1:]) for array in arrays]
+    nbytes = sum(count * size for count, size in zip(cells, itemsizes, strict=True)) + 8 * rows
+    # Beside the numbers of each row there is the row.
+    encoded = encoding_bytes(media_type, sum(cells) + rows * (len(names) + 2), nbytes)
+    return 2 * read + encoded
 
 
 def table_headers(
@@ -240,9 +262,16 @@ async def _table_answer(
     """Answer with rows of trials, which are in memory already."""
     if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    with await service.admit(view, len(table.columns[0].values) * _ROW_BYTES):
+    lease = await service.admit(view, table_bytes(table, media_type))
+    try:
         body = await service.compute(encode_table, table, "trials", media_type)
-    return answer(request, body, headers, media_type)
+    except BaseException:
+        lease.release()
+        raise
+    if request.method == "HEAD":
+        lease.release()
+        return head_answer(len(body), headers, media_type)
+    return BodyResponse((body,), media_type, headers, lease)
 
 
 def documented(what: str, *media_types: str) -> dict[int | str, dict[str, Any]]:

@@ -88,7 +88,8 @@ def _loaders(service: Service, groups: Sequence[Group]) -> Iterator[Loader]:
     for group in groups:
 
         async def load(group: Group = group) -> Parts:
-            blocks = await together(read_part(p, service.limits.seconds) for p in group.parts)
+            pairs = zip(group.parts, group.costs, strict=True)
+            blocks = await together(read_part(*each, service) for each in pairs)
             bodies: list[bytes | memoryview] = []
             for part, block in zip(group.parts, blocks, strict=True):
                 bodies += [flat(block), bytes(-part.nbytes % ALIGNED)]

@@ -45,7 +45,8 @@ from microtome_service.values import (
     check_format,
     encode_row,
     encode_window,
-    held,
+    row_held,
+    window_held,
 )
 from microtome_service.versions import Version, check_recording_version
 from microtome_service.view import View
@@ -179,8 +180,7 @@ async def answer_window(
     check_recording_version(recording, query.version)
     part = part_of(recording, *which, query.t, query.neurons)
     cost = check_part(part, service.limits)
-    count = part.nbytes // part.dtype.itemsize
-    check_format(count, media_type)
+    check_format(part.nbytes // part.dtype.itemsize, media_type)
     axes = ",".join(recording.variables[part.piece.variable].axes)
     where = (*which, part.start, part.stop, query.neurons or "")
     headers = {
@@ -192,9 +192,9 @@ async def answer_window(
     early = _early(request, headers, media_type, length(part.shape, part.dtype, media_type))
     if early is not None:
         return early
-    lease = await service.admit(view, cost.held + held(part.nbytes, count, media_type))
+    lease = await service.admit(view, cost.held + window_held(part, media_type))
     try:
-        body = await _window(service, part, media_type)
+        body = await _window(service, part, cost, media_type)
     except BaseException:
         lease.release()
         raise
@@ -228,9 +228,8 @@ async def answer_row(
     """Answer with one neuron's values over trials."""
     media_type = choose_type(query.format, request.headers.get("accept"), ROWS)
     check_recording_version(recording, query.version)
-    trials = choose_trials(recording, query.tier, query.min_length)
-    part = row_of(recording, which[1], which[0], trials)
-    cost = check_limits(part.cost, str(part), service.limits)
+    # Of many thousands of trials this takes its time, during which others are to be answered.
+    part, cost = await service.compute(_row_part, recording, which, query, service)
     check_format(part.length, media_type)
     headers = {
         **table_headers(
@@ -243,16 +242,23 @@ async def answer_row(
     early = _early(request, headers, media_type, known)
     if early is not None:
         return early
-    nbytes = part.length * part.dtype.itemsize
-    lease = await service.admit(view, cost.held + held(nbytes, part.length, media_type))
+    lease = await service.admit(view, cost.held + row_held(part, media_type))
     try:
-        row = await read_row(part, service.limits.seconds)
+        row = await read_row(part, cost, service)
         with span("encode"):
             body = await service.compute(encode_row, row, part, media_type)
     except BaseException:
         lease.release()
         raise
     return BodyResponse(body, media_type, headers, lease)
+
+
+def _row_part(
+    recording: Recording, which: tuple[int, str], query: RowQuery, service: Service
+) -> tuple[RowPart, Cost]:
+    trials = choose_trials(recording, query.tier, query.min_length)
+    part = row_of(recording, which[1], which[0], trials)
+    return part, check_limits(part.cost, str(part), service.limits)
 
 
 def _row_headers(part: RowPart, cost: Cost) -> dict[str, str]:
@@ -263,8 +269,10 @@ def _row_headers(part: RowPart, cost: Cost) -> dict[str, str]:
     }
 
 
-async def _window(service: Service, part: Part, media_type: str) -> tuple[bytes | memoryview, ...]:
-    values = await read_part(part, service.limits.seconds)
+async def _window(
+    service: Service, part: Part, cost: Cost, media_type: str
+) -> tuple[bytes | memoryview, ...]:
+    values = await read_part(part, cost, service)
     if media_type in PLAIN:
         return encode_window(values, part, media_type)
     with span("encode"):
