@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome.address import Address
+from microtome.address import Address, meant
 from microtome.body import Cancelled
 from microtome.errors import AddressError, InputError, NotFound
 from microtome.extras import library
@@ -36,9 +36,11 @@ _PART = 64 << 20
 
 def is_stored(url: object) -> bool:
     """Tell whether an address is of a store rather than of a service."""
-    return isinstance(url, os.PathLike) or (
-        isinstance(url, str) and urlsplit(url.strip()).scheme in _SCHEMES
-    )
+    if not isinstance(url, str):
+        return isinstance(url, os.PathLike)
+    if meant(url) and not os.path.exists(url.strip().partition("/")[0]):
+        return False
+    return urlsplit(url.strip()).scheme in _SCHEMES
 
 
 def stored_address(url: str | os.PathLike[str]) -> Address:
@@ -91,7 +93,12 @@ class StoredTransport(Transport):
         layer = library("microtome_core.store.layer", "store", "a store")
         options = place.StorageOptions.from_environment(os.environ, 64 << 20)
         self._address = address
-        self.layer = layer.read_layer(place.Store(address.base, options), address.layer)
+        try:
+            self.layer = layer.read_layer(place.Store(address.base, options), address.layer)
+        except NotFound as error:
+            raise NotFound(
+                f"{error} in the store {address.base}; the address of a service begins with http://"
+            ) from error
 
     def __reduce__(self) -> Any:  # noqa: ANN401 - as any object's
         return type(self), (self._address, self.patience)
