@@ -25,6 +25,11 @@ _SPELLINGS = {
     "μs": "microsecond", "ms": "millisecond", "msec": "millisecond",
     "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "d": "day",
 }  # fmt: skip
+_SYMBOLS = {
+    "nanometer": "nm", "micrometer": "µm", "millimeter": "mm", "centimeter": "cm", "meter": "m",
+    "angstrom": "Å", "picometer": "pm", "second": "s", "millisecond": "ms", "microsecond": "µs",
+    "nanosecond": "ns", "minute": "min", "hour": "h", "day": "d",
+}  # fmt: skip
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 LENGTHS = tuple(_METERS)
 
@@ -48,6 +53,15 @@ def unit_name(text: str) -> str:
     raise InputError(
         f"unit {text[:40]!r}: expected a length such as micrometer or a time such as second"
     )
+
+
+def symbol(unit: str | None) -> str | None:
+    """Return the symbol of a standard name; None where there is none.
+
+    >>> symbol("micrometer"), symbol("parsec"), symbol(None)
+    ('µm', None, None)
+    """
+    return _SYMBOLS.get(unit or "")
 
 
 def convert(value: float, unit: str, into: str) -> float:

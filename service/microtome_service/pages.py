@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
-from microtome_core.units import bytes_text
+from microtome_core.units import bytes_text, symbol
 from microtome_core.wire import LayerInfo
 
 # Nothing inline, nothing from elsewhere.
@@ -27,7 +27,6 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-_SYMBOLS = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "second": "s"}
 
 
 class Pages:
@@ -94,7 +93,7 @@ def unit_symbol(name: str | None) -> str:
     >>> unit_symbol("micrometer"), unit_symbol(None)
     ('µm', '')
     """
-    return _SYMBOLS.get(name or "", name or "")
+    return symbol(name) or name or ""
 
 
 def steps_text(info: LayerInfo, axes: str) -> str:

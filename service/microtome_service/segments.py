@@ -1,14 +1,12 @@
 """Labels by their ids: which lie in a region, and how far one reaches; part by part in memory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from microtome_core.errors import InputError, NotFound, TooLarge
+from microtome_core.ids import Reach, reach, union
 from microtome_core.region import Region
 from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
@@ -21,22 +19,6 @@ MOST_IDS = 1 << 20
 _PARTS_LOOKED_AT = 64
 # Voxels that are in memory at one time, or one chunk where that is larger.
 _PART = {"t": 1, "c": 1, "z": 64, "y": 512, "x": 512}
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """How far the voxels of an id reach.
-
-    Parameters
-    ----------
-    region : Region
-        The smallest box that holds them.
-    voxels : int
-        How many there are.
-    """
-
-    region: Region
-    voxels: int
 
 
 def check_labels(info: LayerInfo) -> None:
@@ -93,25 +75,14 @@ async def reach_of(
     Unreadable
         Storage failed.
     """
-    found: Region | None = None
-    voxels = 0
+    found: Reach | None = None
     for part in _parts(layer.info, level, region):
         block = await read(layer, level, part, service.limits.seconds)
-        here = await service.compute(_reach, block, part, wanted)
-        if here is not None:
-            found = here.region if found is None else found | here.region
-            voxels += here.voxels
+        here = await service.compute(reach, block, part, wanted)
+        found = here if found is None else found | here
     if found is None:
         raise NotFound(f"no id {wanted} in {region} of layer {layer.info.id}, level {level}")
-    return Reach(found, voxels)
-
-
-def union(found: NDArray[Any], block: NDArray[Any]) -> NDArray[Any]:
-    """Return the ids of both, sorted, in the type of `found`."""
-    # Ids come in runs: to sort where these begin takes a fraction of sorting all voxels.
-    flat = block.reshape(-1)
-    ids = np.unique(flat[1:][flat[1:] != flat[:-1]])
-    return np.union1d(found, np.append(ids, flat[0]).astype(found.dtype))
+    return found
 
 
 def _parts(info: LayerInfo, level: int, region: Region) -> Iterator[Region]:
@@ -119,20 +90,3 @@ def _parts(info: LayerInfo, level: int, region: Region) -> Iterator[Region]:
     chunk = find_level(info, level).chunk
     step = [-(-_PART[axis] // n) * n for axis, n in zip(info.axes, chunk, strict=True)]
     return region.split(step)
-
-
-def _reach(block: NDArray[Any], part: Region, wanted: int) -> Reach | None:
-    limits = np.iinfo(block.dtype)
-    if not limits.min <= wanted <= limits.max:
-        return None
-    mask = block == block.dtype.type(wanted)
-    voxels = int(np.count_nonzero(mask))
-    if not voxels:
-        return None
-    start, stop = [], []
-    for axis, origin in enumerate(part.start):
-        others = tuple(i for i in range(mask.ndim) if i != axis)
-        hits = np.flatnonzero(mask.any(axis=others))
-        start.append(int(hits[0]) + origin)
-        stop.append(int(hits[-1]) + 1 + origin)
-    return Reach(Region(part.axes, tuple(start), tuple(stop)), voxels)

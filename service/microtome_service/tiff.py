@@ -10,13 +10,7 @@ from typing import Any
 import tifffile
 from numpy.typing import NDArray
 
-# OME's model knows no 64-bit integers.
-_NOT_OME = ("int64", "uint64")
-_SYMBOLS = {
-    "nanometer": "nm", "micrometer": "µm", "millimeter": "mm", "centimeter": "cm", "meter": "m",
-    "angstrom": "Å", "picometer": "pm", "second": "s", "millisecond": "ms", "microsecond": "µs",
-    "nanosecond": "ns", "minute": "min", "hour": "h", "day": "d",
-}  # fmt: skip
+from microtome_core.ome_tiff import TYPES, sizes
 
 
 def encode_tiff(block: NDArray[Any], axes: str, metadata: Mapping[str, Any]) -> memoryview:
@@ -33,7 +27,7 @@ def encode_tiff(block: NDArray[Any], axes: str, metadata: Mapping[str, Any]) -> 
         ``name``, ``uuid``, ``scale`` and ``unit`` by axis letter, ``channels``.
     """
     full, extents = _with_plane(axes, block.shape)
-    ome = block.dtype.name not in _NOT_OME
+    ome = block.dtype.name in TYPES
     body = BytesIO()
     tifffile.imwrite(
         body,
@@ -56,13 +50,8 @@ def _ome(axes: str, shape: tuple[int, ...], metadata: Mapping[str, Any]) -> dict
     if "uuid" in metadata:
         # Else tifffile invents one, and no two answers to one request are the same bytes.
         described["UUID"] = f"urn:uuid:{metadata['uuid']}"
-    for axis in axes:
-        size = metadata.get("scale", {}).get(axis)
-        symbol = _SYMBOLS.get(metadata.get("unit", {}).get(axis) or "")
-        if size is None or symbol is None or axis == "c":
-            continue
-        field = "TimeIncrement" if axis == "t" else f"PhysicalSize{axis.upper()}"
-        described |= {field: size, f"{field}Unit": symbol}
+    scale, unit = (metadata.get(name, {}) for name in ("scale", "unit"))
+    described |= sizes((axis, scale.get(axis), unit.get(axis)) for axis in axes)
     channels = list(metadata.get("channels", ()))
     if "c" in axes and len(channels) == shape[axes.index("c")]:
         described["Channel"] = {"Name": channels}

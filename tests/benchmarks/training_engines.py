@@ -198,7 +198,8 @@ class Engine:
     def run(self, task: Task) -> Timed:
         """Return what a task takes."""
         asks, answers = self.process.stdin, self.process.stdout
-        assert asks and answers
+        assert asks
+        assert answers
         asks.write(json.dumps(asdict(task)) + "\n")
         asks.flush()
         line = answers.readline()

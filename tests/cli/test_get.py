@@ -52,10 +52,12 @@ def test_every_format_holds_the_region(
     voxels, header = nrrd.read(str(tmp_path / "a.nrrd"))
     assert np.array_equal(voxels.T, expected)
     assert header["labels"] == ["x", "y", "z", "c"]
-    assert header["spacings"][:3].tolist() == [0.5, 0.5, 2.0]
-    assert header["units"][:3] == ["um"] * 3
-    assert header["axis mins"][:3].tolist() == [0.0, 2.5, 6.0]
-    assert header["channels"] == "channel 0,channel 1"
+    assert header["space directions"][:3].tolist() == [[0.5, 0, 0], [0, 0.5, 0], [0, 0, 2.0]]
+    assert header["space units"] == ["microns"] * 3
+    assert header["space origin"].tolist() == [0.0, 2.5, 6.0]
+    assert [c["name"] for c in json.loads(header["microtome_channels"])] == [
+        "channel 0", "channel 1",
+    ]  # fmt: skip
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         assert file.series[0].axes == "CZYX"
         assert np.array_equal(file.asarray(), expected)

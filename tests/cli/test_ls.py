@@ -32,6 +32,28 @@ def test_recordings_are_listed(address: str, capsys: pytest.CaptureFixture[str])
     assert "responses  neuron 12 × time, float32, 30 Hz" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["ls", "store"], "microtome serve store"),
+        (["ls", "localhost:8000/demo"], "did you mean http://localhost:8000/demo?"),
+        (["info", "localhost:8000/a/b/c"], "not found; did you mean http://localhost:8000/a/b/c?"),
+        (["get", "localhost:80/a/b/c", "--out", "x.npy"], "did you mean http://localhost:80/a/b/c"),
+        (["get", "store/a/b/c", "--out", "x.npy"], "no layer a/b/c in the store"),
+        (["ls", "http://me:secret@host"], "pass --token"),
+        (["ls", "me:secret@host"], "expected the address"),
+    ],
+)
+def test_mistyped_addresses_are_told_what_was_meant(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By every command that takes one; a password is not repeated."""
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert "secret" not in error
+
+
 def test_a_recording_is_no_file_to_get(
     address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

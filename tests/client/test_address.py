@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microtome.address import Address
+import microtome
+from microtome.address import Address, meant
 from microtome.errors import AddressError
 
 
@@ -54,6 +55,30 @@ def test_what_is_no_address_is_refused(url: str, words: str) -> None:
     with pytest.raises(AddressError, match=words) as caught:
         Address.parse(url)
     assert "https://host/collection/dataset/layer" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("localhost:8000/demo/brain/neurons", "http://localhost:8000/demo/brain/neurons"),
+        ("127.0.0.1:8000/demo/brain/neurons", "http://127.0.0.1:8000/demo/brain/neurons"),
+        ("brain.example.org:80/a/b/c", "http://brain.example.org:80/a/b/c"),
+        ("http:/host/a/b/c", "http://host/a/b/c"),
+        ("https//host/a/b/c", "https://host/a/b/c"),
+    ],
+)
+def test_a_mistyped_address_is_told_how_it_was_meant(text: str, address: str) -> None:
+    """A forgotten scheme, or slash: of `open`, too, which takes places in stores beside."""
+    with pytest.raises(AddressError, match=f"did you mean {address}"):
+        Address.parse(text)
+    with pytest.raises(AddressError, match=f"did you mean {address}"):
+        microtome.open(text)
+
+
+@pytest.mark.parametrize("text", ["store/demo/brain/em", "/a/b:1/c", "C:/a/b/c", "s3://bucket:1/a"])
+def test_places_in_stores_are_no_mistyped_addresses(text: str) -> None:
+    """Nothing is suggested for them."""
+    assert meant(text) is None
 
 
 def test_a_password_is_refused_and_not_repeated() -> None:

@@ -84,7 +84,7 @@ class Numbered(Crops):
         self.boxes, self.seed = ListedBoxes([Region("yx", (0, 0), (1, 1))] * count), 4
 
     def read_stacked(
-        self, indices: Sequence[int], epoch: int = 0, room: Any = None
+        self, indices: Sequence[int], epoch: int = 0, room: object = None
     ) -> dict[str, Any]:
         """Return numbers."""
         del epoch, room

@@ -8,13 +8,14 @@ import pytest
 
 import microtome
 from microtome.errors import InputError
+from microtome.neuroglancer import PUBLIC
 from tests.client.served import Served
 
 
 def test_the_link_is_a_state(served: Served) -> None:
     """Source, voxel size in meters, the middle, and a shader with each channel and its window."""
     volume = microtome.open(served.em)
-    link = volume.neuroglancer()
+    link = volume.neuroglancer(PUBLIC)
     assert link.startswith("https://neuroglancer-demo.appspot.com/#!")
     state = json.loads(unquote(urlsplit(link).fragment[1:]))
     assert state["dimensions"]["z"] == [pytest.approx(2e-6), "m"]
@@ -27,6 +28,17 @@ def test_the_link_is_a_state(served: Served) -> None:
     info = httpx.get(layer["source"].removeprefix("precomputed://") + "/info").json()
     assert info["num_channels"] == 2
     assert info["scales"][0]["resolution"][2] == pytest.approx(2000)
+
+
+def test_the_services_own_viewer_is_the_default(served: Served) -> None:
+    """It answers, and begins with the layer; at a position the address brings the whole state."""
+    volume = microtome.open(served.em)
+    link = volume.level(1).neuroglancer()
+    assert link == f"{served.url}/view/demo/brain/em"
+    assert httpx.get(link).headers["content-type"].startswith("text/html")
+    placed = volume.neuroglancer(position={"z": 3})
+    assert placed.startswith(f"{link}#!")
+    assert json.loads(unquote(urlsplit(placed).fragment[1:]))["position"][2] == 3.5
 
 
 def test_labels_are_a_segmentation(served: Served) -> None:

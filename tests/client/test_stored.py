@@ -69,7 +69,7 @@ def test_everything_else_is_the_same(root: Path) -> None:
 def test_errors_are_the_same(root: Path) -> None:
     """An absent layer, positions out of bounds, an id without voxels; what needs a service."""
     volume = microtome.open(root / "demo/brain/em")
-    with pytest.raises(NotFound, match="demo/brain/axons"):
+    with pytest.raises(NotFound, match=f"demo/brain/axons in the store {root}; .* http://"):
         microtome.open(root / "demo/brain/axons")
     with pytest.raises(NotFound, match="levels 0 to 1"):
         volume.level(2)
@@ -101,6 +101,17 @@ def test_places_are_taken_apart() -> None:
     ):
         address = stored_address(text)
         assert (address.base, str(address.layer)) == (base, name)
+
+
+def test_a_layer_in_a_bucket_is_the_same(s3_store: Store) -> None:
+    """By ``s3://``, with the credentials and the endpoint of the environment."""
+    StoreBuilder(s3_store).layer("demo/brain/em", "czyx", brain, levels=2)
+    volume = microtome.open(f"{s3_store.url}/demo/brain/em", level=1)
+    assert np.array_equal(volume[...], brain[:, ::2, ::2, ::2])
+    copied = pickle.loads(pickle.dumps(volume))
+    assert np.array_equal(copied[1, ::-2, 3], brain[:, ::2, ::2, ::2][1, ::-2, 3])
+    with pytest.raises(NotFound, match=f"demo/brain/axons in the store {s3_store.url}"):
+        microtome.open(f"{s3_store.url}/demo/brain/axons")
 
 
 def test_damage_is_an_error(tmp_path: Path) -> None:

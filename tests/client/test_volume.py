@@ -219,10 +219,10 @@ def test_what_memory_cannot_hold_is_not_taken_for_an_array(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An accident of np.asarray ends in an error that says what to do."""
-    monkeypatch.setattr("microtome.arrays._memory", lambda: 1000)
+    monkeypatch.setattr("microtome.memory._memory", lambda: 1000)
     with pytest.raises(TooLarge, match=r"overview\(\)"):
         np.asarray(microtome.open(url))
-    monkeypatch.setattr("microtome.arrays._memory", lambda: None)
+    monkeypatch.setattr("microtome.memory._memory", lambda: None)
     assert np.asarray(microtome.open(url)).shape == (3, 20, 48, 40)
 
 

@@ -1,9 +1,11 @@
 """xarray opens a layer by its address, lazily, with physical coordinates."""
 
+import json
 import pickle
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,24 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """An image and its labels."""
     with serving(tmp_path_factory.mktemp("pair")) as found:
         yield found
+
+
+def test_what_is_read_is_written_to_files(pair: Pair, tmp_path: Path) -> None:
+    """As NetCDF and as Zarr, with coordinates and attributes; what the record nests is JSON."""
+    nested = {"keywords": ["a", "b"], "device": {"name": "scope", "na": 0.8}, "blinded": True}
+    record = {**pair.labels.attrs, "data": 0, "age": "P7D", "sex": None, **nested}
+    labels = replace(pair.labels, info=replace(pair.labels.info, attrs=record))
+    array = labels.to_xarray()
+    assert {name: json.loads(array.attrs[name]) for name in nested} == nested
+    assert (array.attrs["age"], {"sex", "data"} & set(array.attrs)) == ("P7D", set())
+    array.to_netcdf(tmp_path / "labels.nc")
+    array.to_zarr(tmp_path / "labels.zarr", zarr_format=2)
+    netcdf = xr.open_dataarray(tmp_path / "labels.nc")
+    for found in (netcdf, xr.open_zarr(tmp_path / "labels.zarr")["labels"]):
+        np.testing.assert_array_equal(found.values, pair.ids)
+        np.testing.assert_array_equal(found["z"], array["z"])
+        assert found.attrs == array.attrs
+    netcdf.close()
 
 
 def test_a_layer_is_a_dataset_by_its_address(pair: Pair) -> None:

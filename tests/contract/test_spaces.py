@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 import microtome
-from microtome.errors import InputError, RegionError
+from microtome.errors import InputError, RegionError, TooLarge
 from microtome_cli.main import main
 from microtome_core.levels import Level
 from microtome_core.names import DatasetId, LayerId
@@ -206,6 +206,13 @@ def test_a_box_of_a_space_is_covered(volume: Any, voxels: NDArray[np.float32]) -
         volume.sel(space="ccf", z=(0, 1), y=(0, 1))
     with pytest.raises(InputError, match="waxholm"):
         volume.sel(space="waxholm", z=(0, 1), y=(0, 1), x=(0, 1))
+
+
+def test_what_memory_cannot_hold_is_not_resampled(volume: Any) -> None:  # noqa: ANN401
+    """The error says how many nodes or voxels, and what to ask for instead."""
+    wide = ((0.0, 1e6),) * 3
+    with pytest.raises(TooLarge, match=r"a grid of 100000000×.* nodes .* spacing"):
+        volume.resample("ccf", *wide, spacing=0.01)
 
 
 def test_a_block_is_resampled_as_scipy_does(

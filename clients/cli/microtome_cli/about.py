@@ -3,9 +3,11 @@
 import argparse
 import json
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from microtome.errors import InputError, MicrotomeError, NotFound, WrongAnswer
+from microtome.address import did_you_mean
+from microtome.errors import AddressError, InputError, MicrotomeError, NotFound, WrongAnswer
 from microtome_cli.ls import lines_of
 from microtome_cli.remote import add_service_arguments, find, is_address, transport_of
 from microtome_core.trials import RECORDING
@@ -37,6 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
         if said is not None:
             print(json.dumps(said, indent=2) if arguments.json else _text(said))
             return 0
+    if (hint := did_you_mean(arguments.source)) and not Path(arguments.source).exists():
+        raise AddressError(f"{arguments.source.rpartition('@')[2]}: not found{hint}")
     # Files need the ingest room, which a thin installation lacks.
     return int(import_module("microtome_cli.info").run(arguments))
 

@@ -24,24 +24,14 @@ from numpy.typing import NDArray
 from microtome.errors import InputError, MicrotomeError
 from microtome.indexing import Cut
 from microtome_core.dtypes import little_endian
+from microtome_core.nrrd import along_axes, channel_pairs, nrrd_header
+from microtome_core.ome_tiff import TYPES, sizes
 from microtome_core.units import bytes_text
 from microtome_core.wire import Channel
 
 Parts = Iterable[NDArray[Any]]
 # From here on a TIFF needs addresses of 64 bits; its own tags take some of the 4 GiB.
 _BIG = 4_000_000_000
-# NRRD's names of types.
-_NRRD = {
-    "uint8": "uint8", "int8": "int8", "uint16": "uint16", "int16": "int16", "uint32": "uint32",
-    "int32": "int32", "uint64": "uint64", "int64": "int64", "float32": "float",
-    "float64": "double",
-}  # fmt: skip
-_KINDS = {"t": "time", "c": "list"}
-_SYMBOLS = {
-    "nanometer": "nm", "micrometer": "µm", "millimeter": "mm", "centimeter": "cm", "meter": "m",
-    "angstrom": "Å", "picometer": "pm", "second": "s", "millisecond": "ms", "microsecond": "µs",
-    "nanosecond": "ns", "minute": "min", "hour": "h", "day": "d",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +118,8 @@ def npy(path: Path, block: Block, parts: Parts) -> None:
 
 def nrrd(path: Path, block: Block, parts: Parts) -> None:
     """Write NRRD: voxels as they are behind a header of text."""
-    if not block.shape:
-        raise InputError("one voxel is no image: ask for a range, or for .npy")
     with path.open("wb") as file:
-        file.write(nrrd_header(block).encode())
+        file.write(_nrrd_header(block))
         _pour(file, parts)
 
 
@@ -143,37 +131,20 @@ def _pour(file: BinaryIO, parts: Parts) -> None:
     os.fsync(file.fileno())
 
 
-def nrrd_header(block: Block) -> str:
-    """Return the header of an NRRD file; its axes are listed fastest first."""
-    order = range(len(block.shape))[::-1]
-    spatial = [block.axes[i] not in _KINDS for i in order]
-    # Some readers take headers for ASCII.
-    symbols = [_SYMBOLS.get(block.units[i] or "", "") for i in order]
-    units = [symbol.replace("µ", "u").replace("Å", "angstrom") for symbol in symbols]
-    lines = [
-        "NRRD0005",
-        f"content: {block.name}",
-        f"type: {_NRRD[block.dtype.name]}",
-        f"dimension: {len(block.shape)}",
-        f"sizes: {' '.join(str(block.shape[i]) for i in order)}",
-        "spacings: " + " ".join("NaN" if block.axes[i] == "c" else repr(block.scale[i])
-                                for i in order),
-        "axis mins: " + " ".join("NaN" if block.axes[i] == "c" else repr(block.offset[i])
-                                 for i in order),
-        "centers: " + " ".join("cell" if own else "???" for own in spatial),
-        "labels: " + " ".join(f'"{block.axes[i]}"' for i in order),
-        "units: " + " ".join(f'"{unit}"' for unit in units),
-        "kinds: " + " ".join(_KINDS.get(block.axes[i], "space") for i in order),
-        "endian: little",
-        "encoding: raw",
-    ]  # fmt: skip
-    if block.channels:
-        lines.append("channels:=" + ",".join(_plain(channel.name) for channel in block.channels))
-    return "\n".join(lines) + "\n\n"
-
-
-def _plain(name: str) -> str:
-    return "".join(" " if letter in ",\r\n" else letter for letter in name)
+def _nrrd_header(block: Block) -> bytes:
+    scale, origin, units = (
+        dict(zip(block.axes, values, strict=True))
+        for values in (block.scale, block.offset, block.units)
+    )
+    return nrrd_header(
+        block.shape,
+        block.dtype,
+        block.axes,
+        matrix=along_axes(block.axes, scale, origin),
+        units=[units[axis] for axis in "xyz" if axis in block.axes],
+        name=block.name,
+        pairs=channel_pairs(block.channels),
+    )
 
 
 def tiff(path: Path, block: Block, parts: Parts) -> None:
@@ -182,7 +153,7 @@ def tiff(path: Path, block: Block, parts: Parts) -> None:
     axes = "".join(a for a in "tczyx" if a in block.axes or a in "yx")
     extents = dict(zip(block.axes, block.shape, strict=True))
     shape = tuple(extents.get(axis, 1) for axis in axes)
-    ome = block.dtype.name not in ("int64", "uint64")
+    ome = block.dtype.name in TYPES
     with tifffile.TiffWriter(path, bigtiff=block.nbytes > _BIG, ome=ome) as file:
         file.write(
             planes(parts, shape[-2:]),
@@ -210,11 +181,7 @@ def planes(parts: Parts, shape: tuple[int, ...]) -> Iterator[NDArray[Any]]:
 
 def _ome(block: Block) -> dict[str, Any]:
     described: dict[str, Any] = {"Name": block.name}
-    for axis, size, unit in zip(block.axes, block.scale, block.units, strict=True):
-        symbol = _SYMBOLS.get(unit or "")
-        if axis != "c" and symbol:
-            field = "TimeIncrement" if axis == "t" else f"PhysicalSize{axis.upper()}"
-            described |= {field: size, f"{field}Unit": symbol}
+    described |= sizes(zip(block.axes, block.scale, block.units, strict=True))
     if "c" in block.axes and block.channels:
         described["Channel"] = {"Name": [channel.name for channel in block.channels]}
     return described

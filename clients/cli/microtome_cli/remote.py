@@ -4,6 +4,7 @@ import argparse
 import os
 from typing import Any
 
+from microtome.address import did_you_mean
 from microtome.errors import AddressError, InputError, MicrotomeError, NotFound, WrongAnswer
 from microtome.transport import Patience, Transport
 from microtome_core.trials import RECORDING
@@ -63,9 +64,18 @@ def find(transport: Transport, url: str) -> tuple[str, tuple[str, ...], Any]:
 
 def _split(url: str) -> tuple[str, list[str]]:
     scheme, separator, rest = url.partition("://")
-    if not separator or "@" in rest.partition("/")[0]:
-        raise AddressError("expected an address such as http://host/collection/dataset/layer, "
-                           "without a password in it")  # fmt: skip
+    if "@" in rest.partition("/")[0]:
+        raise AddressError("an address with a user or password in it: pass --token instead")
+    if not separator:
+        url = url.rpartition("@")[2]
+        more = did_you_mean(url) or (
+            f": of a store, `microtome serve {url}` starts a service, "
+            f"`microtome info {url}/COLLECTION/DATASET/LAYER` tells of a layer"
+        )
+        raise AddressError(
+            f"{url}: expected the address of a service, such as "
+            f"http://host/collection/dataset/layer{more}"
+        )
     host, *names = [part for part in rest.partition("?")[0].split("/") if part] or [""]
     for at in range(len(names) - 1):
         if names[at : at + 2] == ["api", "datasets"]:

@@ -1,5 +1,6 @@
 """The address of a layer, taken apart into the service and the layer's name."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
@@ -7,6 +8,9 @@ from microtome.errors import AddressError
 from microtome_core.errors import InputError
 from microtome_core.names import LayerId
 
+# A host and port without a scheme, and a scheme without its slashes.
+_HOST = re.compile(r"(?:[\w-]+\.)*[\w-]+:\d{1,5}(?:/.*)?", re.ASCII)
+_SLASHES = re.compile(r"(https?):?/{0,2}(?=[\w.-]+[:/])", re.ASCII)
 _API = ["api", "datasets"]
 _ZARR = "zarr"
 _EXPECTED = "expected for example https://host/collection/dataset/layer"
@@ -109,6 +113,27 @@ def _without_layer(base: str, dataset: str) -> str:
     )
 
 
+def meant(text: str) -> str | None:
+    """Return the address of a service that was most likely meant; None if it is none, or is one.
+
+    >>> meant("localhost:8000/demo"), meant("http:/host/demo"), meant("folder/demo")
+    ('http://localhost:8000/demo', 'http://host/demo', None)
+    """
+    text = text.strip()
+    if _HOST.fullmatch(text):
+        return f"http://{text}"
+    slashes = _SLASHES.match(text)
+    if slashes is None or text.startswith(("http://", "https://")):
+        return None
+    return f"{slashes[1]}://{text[slashes.end() :]}"
+
+
+def did_you_mean(text: str) -> str:
+    """Return the end of an error that names the address that was meant, where there is one."""
+    found = meant(text)
+    return f"; did you mean {_bare(found)}?" if found else ""
+
+
 def _split(url: str) -> SplitResult:
     if not isinstance(url, str):
         raise AddressError(f"address of type {type(url).__name__}: {_EXPECTED}")
@@ -118,7 +143,8 @@ def _split(url: str) -> SplitResult:
     except ValueError as error:
         raise AddressError(f"{_shown(url)}: {error}; {_EXPECTED}") from error
     if parts.scheme not in ("http", "https") or not host:
-        raise AddressError(f"{_shown(url)}: no http or https address; {_EXPECTED}; {_STORE}")
+        more = did_you_mean(url) or f"; {_EXPECTED}; {_STORE}"
+        raise AddressError(f"{_shown(url)}: no http or https address{more}")
     if "@" in parts.netloc:
         raise AddressError("an address with a user or password in it: pass token= instead")
     return parts
@@ -126,7 +152,11 @@ def _split(url: str) -> SplitResult:
 
 def _shown(url: str) -> str:
     # Whatever stands before an @ may be a password.
-    return repr(url.rpartition("@")[2][:200])
+    return repr(_bare(url))
+
+
+def _bare(url: str) -> str:
+    return url.rpartition("@")[2][:200]
 
 
 class Addressed:

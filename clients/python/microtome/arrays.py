@@ -1,6 +1,5 @@
 """What NumPy and other array libraries ask of a volume: its length, its planes, all of it."""
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,9 +8,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from microtome.ahead import ahead
 from microtome.described import Described
-from microtome.errors import TooLarge
 from microtome.indexing import Cut, parse_index
-from microtome_core.units import bytes_text
+from microtome.memory import check_memory
 
 # Bytes that iteration reads at once; as many are read ahead.
 _AHEAD = 16 << 20
@@ -49,12 +47,8 @@ class Arrays(Described):
         """
         if copy is False:
             raise ValueError("a volume is read from a service: its array is always a copy")
-        memory = _memory()
-        if memory is not None and self.nbytes > memory:
-            raise TooLarge(
-                f"{self.id} level {self.level_index} is {bytes_text(self.nbytes)}, memory "
-                f"{bytes_text(memory)}: read a part by volume[...], or volume.overview()"
-            )
+        what = f"{self.id} level {self.level_index}"
+        check_memory(what, self.nbytes, "read a part by volume[...], or volume.overview()")
         cut = parse_index(..., self.shape, self.axes)
         array: NDArray[Any] = cut.finish(self._voxels(cut))
         return array if dtype is None else array.astype(dtype, copy=False)
@@ -66,11 +60,3 @@ class Arrays(Described):
     def __dlpack_device__(self) -> tuple[int, int]:
         """Return where its array will be: the processor's own memory."""
         return np.empty(0).__dlpack_device__()
-
-
-def _memory() -> int | None:
-    """Return this machine's bytes of memory; None where it does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None

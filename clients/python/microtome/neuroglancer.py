@@ -20,7 +20,9 @@ def link(volume: Described, viewer: str | None, position: dict[str, float] | Non
     """Return the address; see `Volume.neuroglancer`."""
     if isinstance(volume.transport, StoredTransport):
         raise InputError(f"{volume.id} is read where it lies: serve the store to look at it")
-    base = viewer or PUBLIC
+    base = viewer or f"{volume.address.base}/view/{volume.id}"
+    if viewer is None and not position:
+        return base  # the service's own viewer begins with the scene that the service describes
     if not base.startswith(("http://", "https://")):
         raise InputError(f"viewer={base!r:.200}: expected an address such as {PUBLIC}")
     text = json.dumps(state(volume, position or {}), separators=(",", ":"))

@@ -55,13 +55,14 @@ class Pictures(Described):
     ) -> str:
         """Return the address of this layer in Neuroglancer.
 
-        It shows channels in their colours, each with its window on a slider. The viewer must reach
-        the service, which for a public viewer means https, or a browser on the same machine.
+        It shows channels in their colours, each with its window on a slider. Another viewer than
+        the service's own must reach the service, which for a public one such as
+        ``microtome.neuroglancer.PUBLIC`` means https, or a browser on the same machine.
 
         Parameters
         ----------
         viewer : str, optional
-            Where a Neuroglancer is; the public one by default.
+            Where a Neuroglancer is; the service's own by default.
         position : mapping of axis to float, optional
             Where to look, in voxels of level 0; the middle by default.
         """

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from math import ceil, prod
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from microtome.described import Described
 from microtome.errors import RegionError, WrongAnswer
 from microtome.indexing import Cut
+from microtome.memory import check_memory
 from microtome.named import cut_of
 from microtome_core.axes import spatial
 from microtome_core.coordinates import transform_points
@@ -130,6 +132,11 @@ class Spaces(Described):
         ndarray
             float64, in the order of the axes of the space; NaN outside of the volume. Read in
             slabs of about a million points.
+
+        Raises
+        ------
+        TooLarge
+            A grid, or the voxels that a slab of it covers, that memory cannot hold.
         """
         _check_box(ranges, len(spatial(self.axes)))
         if not (np.isfinite(spacing) and spacing > 0):
@@ -137,6 +144,10 @@ class Spaces(Described):
         missing = [a for a in self.axes if a in "tc" and a not in others]
         if missing or set(others) - set(self.axes):
             raise InputError(f"resample: expected one index of each of {missing or list(others)}")
+        counts = [ceil((stop - start) / spacing) for start, stop in ranges]
+        grid = "×".join(map(str, counts))
+        what = f"a grid of {grid} nodes of {self.id} in {space}"
+        check_memory(what, 8 * prod(counts), "ask for a smaller box or a larger spacing")
         grids = [np.arange(start, stop, spacing) for start, stop in ranges]
         out = np.full(tuple(map(len, grids)), np.nan)
         for first, last in _slabs(out.shape):
@@ -157,6 +168,9 @@ class Spaces(Described):
         places = voxels[inside]
         low = np.minimum(np.floor(places.min(axis=0)), shape - 1).astype(int)
         high = np.minimum(np.floor(places.max(axis=0)) + 2, shape).astype(int)
+        what = f"the box of {self.id} level {self.level_index} that a slab of the grid covers"
+        nbytes = prod(int(n) for n in high - low) * (8 + self.dtype.itemsize)
+        check_memory(what, nbytes, "resample a coarser level, volume.level(n), or a smaller box")
         cuts = {a: slice(s, e) for a, s, e in zip(axes, low, high, strict=True)}
         block = self[tuple(cuts.get(axis, others.get(axis)) for axis in self.axes)]  # type: ignore[index] # fmt: skip
         out[inside] = _interpolated(np.asarray(block, "float64"), places - low)

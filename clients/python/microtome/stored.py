@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from microtome.address import Address
+from microtome.address import Address, meant
 from microtome.body import Cancelled
 from microtome.errors import AddressError, InputError, NotFound
 from microtome.extras import library
@@ -24,6 +24,7 @@ from microtome.order import in_order
 from microtome.parts import Part
 from microtome.transport import Patience, Transport
 from microtome_core.errors import InputError as CoreInputError
+from microtome_core.ids import Reach, reach, union
 from microtome_core.names import LayerId
 from microtome_core.region import Region
 from microtome_core.wire import LayerInfo
@@ -36,9 +37,11 @@ _PART = 64 << 20
 
 def is_stored(url: object) -> bool:
     """Tell whether an address is of a store rather than of a service."""
-    return isinstance(url, os.PathLike) or (
-        isinstance(url, str) and urlsplit(url.strip()).scheme in _SCHEMES
-    )
+    if not isinstance(url, str):
+        return isinstance(url, os.PathLike)
+    if meant(url) and not os.path.exists(url.strip().partition("/")[0]):
+        return False
+    return urlsplit(url.strip()).scheme in _SCHEMES
 
 
 def stored_address(url: str | os.PathLike[str]) -> Address:
@@ -91,7 +94,12 @@ class StoredTransport(Transport):
         layer = library("microtome_core.store.layer", "store", "a store")
         options = place.StorageOptions.from_environment(os.environ, 64 << 20)
         self._address = address
-        self.layer = layer.read_layer(place.Store(address.base, options), address.layer)
+        try:
+            self.layer = layer.read_layer(place.Store(address.base, options), address.layer)
+        except NotFound as error:
+            raise NotFound(
+                f"{error} in the store {address.base}; the address of a service begins with http://"
+            ) from error
 
     def __reduce__(self) -> Any:  # noqa: ANN401 - as any object's
         return type(self), (self._address, self.patience)
@@ -146,7 +154,7 @@ class StoredSource(Source):
         """Return the ids in a region, sorted, without 0."""
         found = np.zeros(0, self.dtype)
         for part in in_order(cut, self.level.chunk, self.dtype.itemsize, _PART):
-            found = np.union1d(found, np.unique(self.read(part)))
+            found = union(found, self.read(part))
         return [int(i) for i in found.tolist() if i]
 
     def reach(self, number: int, cut: Cut) -> tuple[slice, ...]:
@@ -156,27 +164,17 @@ class StoredSource(Source):
         ------
         NotFound
         """
-        found: Region | None = None
+        found: Reach | None = None
         for part in in_order(cut, self.level.chunk, self.dtype.itemsize, _PART):
-            mask = self.read(part) == number
-            if mask.any():
-                ends = [_ends(mask, axis, r[0]) for axis, r in enumerate(part.ranges)]
-                here = Region(self.axes, *zip(*ends, strict=True))
-                found = here if found is None else found | here
+            start, stop = zip(*((r[0], r[-1] + 1) for r in part.ranges), strict=True)
+            here = reach(self.read(part), Region(self.axes, start, stop), number)
+            found = here if found is None else found | here
         if found is None:
             raise NotFound(f"no id {number} in the region of {self.api}, level {self.number}")
-        return found.slices
+        return found.region.slices
 
     def _load(self, region: Region, stop: threading.Event) -> NDArray[Any]:
         if stop.is_set():
             raise Cancelled(self.api)
         layer = self.transport.layer  # type: ignore[attr-defined]  # a StoredTransport
         return np.asarray(layer.voxels[self.number].load(region))
-
-
-def _ends(mask: NDArray[np.bool_], axis: int, origin: int) -> tuple[int, int]:
-    """Return where along an axis the first and the last True are, counted from `origin`."""
-    # The index of every voxel would take some dozen times their bytes.
-    others = tuple(i for i in range(mask.ndim) if i != axis)
-    hits = np.flatnonzero(mask.any(axis=others))
-    return int(hits[0]) + origin, int(hits[-1]) + 1 + origin

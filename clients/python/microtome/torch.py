@@ -180,7 +180,7 @@ def _shared_room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Make the array of a batch where the process that asks finds it, as PyTorch's collate does."""
     own = torch.empty(0, dtype=_torch_type(dtype))
     nbytes = prod(shape) * own.element_size()
-    storage = own.untyped_storage()._new_shared(nbytes)  # noqa: SLF001 - as default_collate
+    storage = own.untyped_storage()._new_shared(nbytes)
     return _as_array(own.set_(storage, 0, shape), dtype)
 
 

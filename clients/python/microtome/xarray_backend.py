@@ -3,6 +3,7 @@
 xarray finds it by its entry point; nothing else imports this module before it is asked for.
 """
 
+import json
 import operator
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -83,7 +84,7 @@ class MicrotomeBackendEntrypoint(BackendEntrypoint):
         Dataset
             With one variable, ``image`` or ``labels``, of dimensions ``t c z y x`` less those that
             the layer lacks; the centre of each voxel, in the layer's units, and the names of
-            channels as coordinates; the layer's record as attributes.
+            channels as coordinates; the layer's record as attributes, what it nests as JSON.
         """
         volume = _opened(filename_or_obj, options)
         return to_dataset(volume if level is None else volume.level(level), drop_variables)
@@ -168,10 +169,20 @@ def _voxels(volume: Volume) -> xr.Variable:
     return variable
 
 
-def _attributes(volume: Volume) -> dict[str, Any]:
-    """Return the record, and where all this comes from."""
+def _attributes(volume: Volume) -> dict[str, str | int | float]:
+    """Return the record, and where all this comes from, as any format of files can hold it."""
     about = {"microtome_url": volume.url, "microtome_version": volume.info.version}
-    return {**volume.attrs, **about}
+    given = {name: value for name, value in volume.attrs.items() if value is not None}
+    # Where the voxels lie in the layer; SciPy's NetCDF would take it for the voxels themselves.
+    given.pop("data", None)
+    return {name: _plain(value) for name, value in {**given, **about}.items()}
+
+
+def _plain(value: Any) -> str | int | float:  # noqa: ANN401 - whatever JSON holds
+    """Return text and numbers as they are, all else as JSON: NetCDF nests nothing."""
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _opened(given: object, options: dict[str, Any]) -> Volume:

@@ -16,6 +16,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from microtome_core.errors import InputError
+from microtome_core.ome_tiff import TYPES, sizes
 from microtome_core.region import Region
 from microtome_core.store.binning import binned
 from microtome_ingest.export.cut import BLOCK, Cut
@@ -23,13 +24,6 @@ from microtome_ingest.export.facts import history
 from microtome_ingest.export.output import whole_file
 
 TILE = 256
-# Of the OME model; it knows no 64-bit integers.
-_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
-_SYMBOLS = {
-    "nanometer": "nm", "micrometer": "µm", "millimeter": "mm", "centimeter": "cm", "meter": "m",
-    "angstrom": "Å", "picometer": "pm", "second": "s", "millisecond": "ms", "microsecond": "µs",
-    "nanosecond": "ns", "minute": "min", "hour": "h", "day": "d",
-}  # fmt: skip
 _NAMESPACE = "microtome/record"
 # Bytes of tiles that wait to be compressed.
 _WAITING = 16 << 20
@@ -45,7 +39,7 @@ def export_tiff(
     InputError
         A type of voxel that OME-TIFF does not know.
     """
-    if cut.dtype.name not in _TYPES:
+    if cut.dtype.name not in TYPES:
         raise InputError(
             f"{cut.info.id}: {cut.dtype} is no type of OME-TIFF: export ome-zarr, nrrd or npy"
         )
@@ -132,12 +126,7 @@ def _metadata(cut: Cut) -> dict[str, Any]:
             "Value": json.dumps(history(cut, "tiff"), ensure_ascii=False),
         },
     }
-    for axis, size, unit in zip(cut.axes, cut.scale, cut.units, strict=True):
-        symbol = _SYMBOLS.get(unit or "")
-        if axis == "c" or symbol is None:
-            continue
-        field = "TimeIncrement" if axis == "t" else f"PhysicalSize{axis.upper()}"
-        described |= {field: size, f"{field}Unit": symbol}
+    described |= sizes(zip(cut.axes, cut.scale, cut.units, strict=True))
     if cut.channels:
         described["Channel"] = {
             "Name": [channel.name for channel in cut.channels],

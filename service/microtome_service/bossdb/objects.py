@@ -1,15 +1,13 @@
 """Objects by their ids: which lie in a region, and how far one reaches."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from microtome_core.errors import InputError, NotFound, TooLarge
+from microtome_core.ids import Reach, reach, union
 from microtome_service.bossdb.channels import Channel
 from microtome_service.bossdb.documents import CUBOID
 from microtome_service.bossdb.voxels import AXES, Box, box_extents, read_parts
-from microtome_service.segments import MOST_IDS, union
+from microtome_service.segments import MOST_IDS
 from microtome_service.state import Service
 
 Bounds = dict[str, tuple[int, int]]
@@ -62,33 +60,16 @@ async def bounds_of(service: Service, box: Box, wanted: int, *, tight: bool) -> 
     NotFound
         No voxel of that id.
     """
-    found: Bounds = {}
+    found: Reach | None = None
     async for part, block in read_parts(service, box):
-        here = await service.compute(_bounds, block, wanted)
-        for axis, origin in zip(AXES, part.region.start, strict=True):
-            if axis in here:
-                low, high = here[axis]
-                old = found.get(axis, (low + origin, high + origin))
-                found[axis] = (min(old[0], low + origin), max(old[1], high + origin))
-    if not found:
+        here = await service.compute(reach, block, part.region, wanted)
+        found = here if found is None else found | here
+    if found is None:
         raise NotFound(
             f"no object {wanted} in channel {box.channel.name}, resolution {box.resolution.number}"
         )
-    return found if tight else _whole_cuboids(found, box_extents(box.channel, box.resolution))
-
-
-def _bounds(block: NDArray[Any], wanted: int) -> Bounds:
-    if wanted > np.iinfo(block.dtype).max:
-        return {}
-    mask = block == block.dtype.type(wanted)
-    if not mask.any():
-        return {}
-    found: Bounds = {}
-    for place, axis in enumerate(AXES):
-        others = tuple(i for i in range(mask.ndim) if i != place)
-        hits = np.flatnonzero(mask.any(axis=others))
-        found[axis] = (int(hits[0]), int(hits[-1]) + 1)
-    return found
+    bounds = dict(zip(AXES, zip(found.region.start, found.region.stop, strict=True), strict=True))
+    return bounds if tight else _whole_cuboids(bounds, box_extents(box.channel, box.resolution))
 
 
 def _whole_cuboids(bounds: Bounds, extents: dict[str, int]) -> Bounds:
