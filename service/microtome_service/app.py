@@ -24,6 +24,7 @@ from microtome_service.routes import (
     health,
     histogram,
     ids,
+    links,
     montage,
     pages,
     points,
@@ -31,6 +32,7 @@ from microtome_service.routes import (
     recordings,
     recordings_short,
     records,
+    signing,
     tiles,
     transform,
     trial_batch,
@@ -174,7 +176,7 @@ def _routers() -> tuple[APIRouter, ...]:
     rooms = (
         cutout, writes, batch, points, ids, tiles, montage, histogram, recordings, trials,
         trial_batch, recordings_short, records, transform, datasets, zarr, precomputed, health,
-        metrics_route, viewer,
+        metrics_route, viewer, links, signing,
     )  # fmt: skip
     return tuple(room.router() for room in rooms)
 

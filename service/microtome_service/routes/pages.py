@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import HTMLResponse, Response
@@ -21,9 +21,9 @@ from microtome_service.layer_page import (
     relatives,
 )
 from microtome_service.packed import PackedFiles
-from microtome_service.pages import Pages
 from microtome_service.planes import PlaneName
 from microtome_service.preview import REPEATED
+from microtome_service.principal import ANONYMOUS
 from microtome_service.recording_page import recording_page
 from microtome_service.routes.datasets import ListQuery, document_of, search_datasets
 from microtome_service.routes.parameters import (
@@ -34,11 +34,13 @@ from microtome_service.routes.parameters import (
     grouped,
     only,
 )
-from microtome_service.state import Service
+from microtome_service.routes.showing import host_of, show
+from microtome_service.view import View
 
 # First words of addresses that are not collections.
-_RESERVED = frozenset({"api", "docs", "download", "health", "latest", "metrics",
-                       "precomputed", "static", "v1", "view", "zarr"})  # fmt: skip
+_RESERVED = frozenset({"api", "docs", "download", "health", "jobs", "latest", "metrics",
+                       "precomputed", "s", "sign-in", "sign-out", "static", "v1", "view",
+                       "zarr"})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ async def get_catalog(
     if "limit" not in request.query_params:
         asked = replace(asked, limit=PER_PAGE)
     listed = await search_datasets(service, view, base, replace(asked, facets=True))
-    return _page(request, "catalog.html", catalog_page(base, listed, asked))
+    return show(request, service, view, "catalog.html", catalog_page(base, listed, asked))
 
 
 async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> HTMLResponse:
@@ -87,9 +89,9 @@ async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDe
     main = main_layer(layers)
     named = (each.record for each in recordings if isinstance(each, Recording))
     record = main.info.attrs if main else next(named, {})
-    host = _host(request, service)
+    host = host_of(request, service)
     values = dataset_values(base, host, document, layers, record, service.limits)
-    return _page(request, "dataset.html", values)
+    return show(request, service, view, "dataset.html", values)
 
 
 async def get_layer(
@@ -102,10 +104,10 @@ async def get_layer(
     _check_not_reserved(path.collection)
     view = await service.view(request)
     layer = await view.entry(path.id)
-    base, host = request.scope.get("root_path", ""), _host(request, service)
+    base, host = request.scope.get("root_path", ""), host_of(request, service)
     if not isinstance(layer, Layer):
         page = recording_page(base, host, layer, query.tier, query.offset)
-        return _page(request, "recording.html", page)
+        return show(request, service, view, "recording.html", page)
     given = {name: request.query_params.getlist(name) for name in REPEATED}
     where = (query.index, query.t)
     values = {
@@ -113,7 +115,7 @@ async def get_layer(
         **record_values(str(path.id), f"{host}/{path.id}", layer.info.attrs),
         **relatives(layer, await view.layers(path.id.parent)),
     }
-    return _page(request, "layer.html", values)
+    return show(request, service, view, "layer.html", values)
 
 
 async def get_download(
@@ -123,32 +125,26 @@ async def get_download(
     service: ServiceDep,
 ) -> HTMLResponse:
     """Tell the size of a box, and offer it."""
-    layer = await (await service.view(request)).layer(path.id)
-    base, host = request.scope.get("root_path", ""), _host(request, service)
+    view = await service.view(request)
+    layer = await view.layer(path.id)
+    base, host = request.scope.get("root_path", ""), host_of(request, service)
     words = {axis: getattr(query, axis) for axis in layer.info.axes}
     given = {axis: word for axis, word in words.items() if word}
     values = box_values(base, layer, service.limits, query.level, query.format, given)
-    return _page(request, "download.html", {**values, "host": host})
+    return show(request, service, view, "download.html", {**values, "host": host})
 
 
 async def get_docs(request: Request, service: ServiceDep) -> HTMLResponse:
     """Describe the API, from the same OpenAPI document that machines read."""
     app: FastAPI = request.app
-    return _page(request, "docs.html", {"document": app.openapi()})
-
-
-def _page(request: Request, template: str, values: dict[str, Any]) -> HTMLResponse:
-    pages: Pages = request.app.state.pages
-    return pages.page(template, {"base": request.scope.get("root_path", ""), **values})
+    return show(
+        request, service, View(service.catalog, ANONYMOUS), "docs.html", {"document": app.openapi()}
+    )
 
 
 def _check_not_reserved(collection: str) -> None:
     if collection in _RESERVED:
         raise NotFound(f"nothing lies at /{collection}/ by this address")
-
-
-def _host(request: Request, service: Service) -> str:
-    return (service.settings.public_url or str(request.base_url)).rstrip("/")
 
 
 def router() -> APIRouter:
