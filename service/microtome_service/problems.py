@@ -163,7 +163,7 @@ def _answer(
         "detail": detail[:_LONGEST_DETAIL],
         "base": request.scope.get("root_path", ""),
         "who": "",
-        "may_sign_in": status in (401, 404),
+        "may_sign_in": request.app.state.service.access.database is not None,
         "page_path": request.url.path,
     }
     pages: Pages = request.app.state.pages

@@ -52,6 +52,7 @@ class SliceQuery:
     t: Annotated[int | None, Query(ge=0, le=10**18, description="Time point.")] = None
     tier: Annotated[str | None, Query(max_length=200, description="Tier of the trials.")] = None
     offset: Annotated[int, Query(ge=0, le=10**9, description="Trials to skip.")] = 0
+    trial: Annotated[int | None, Query(ge=0, le=10**18, description="Trial to play.")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ async def get_layer(
     layer = await view.entry(path.id)
     base, host = request.scope.get("root_path", ""), host_of(request, service)
     if not isinstance(layer, Layer):
-        page = recording_page(base, host, layer, query.tier, query.offset)
+        page = recording_page(base, host, layer, query.tier, query.offset, query.trial)
+        page |= record_values(str(path.id), f"{host}/{path.id}", layer.record)
         return show(request, service, view, "recording.html", page)
     given = {name: request.query_params.getlist(name) for name in REPEATED}
     where = (query.index, query.t)
