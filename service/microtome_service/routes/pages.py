@@ -1,5 +1,6 @@
 """Pages for people: the catalog, a dataset, a layer, and the API's description."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +9,10 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from microtome_core.errors import NotFound
+from microtome_core.errors import MicrotomeError, NotFound
 from microtome_core.store.layer import Layer
 from microtome_core.store.recording import Recording
+from microtome_service.api_page import Example, box_of_example, operations
 from microtome_service.catalog_page import PER_PAGE, catalog_page, without_blanks
 from microtome_service.layer_page import (
     box_values,
@@ -25,6 +27,7 @@ from microtome_service.planes import PlaneName
 from microtome_service.preview import REPEATED
 from microtome_service.principal import ANONYMOUS
 from microtome_service.recording_page import recording_page
+from microtome_service.recordings import NEURON
 from microtome_service.routes.datasets import ListQuery, document_of, search_datasets
 from microtome_service.routes.parameters import (
     DatasetPathDep,
@@ -37,6 +40,9 @@ from microtome_service.routes.parameters import (
 from microtome_service.routes.showing import host_of, show
 from microtome_service.view import View
 
+_LOG = logging.getLogger(__name__)
+# Datasets that are looked at for examples.
+_LOOKED = 8
 # First words of addresses that are not collections.
 _RESERVED = frozenset({"api", "docs", "download", "health", "jobs", "latest", "metrics",
                        "precomputed", "s", "sign-in", "sign-out", "static", "v1", "view",
@@ -137,11 +143,46 @@ async def get_download(
 
 
 async def get_docs(request: Request, service: ServiceDep) -> HTMLResponse:
-    """Describe the API, from the same OpenAPI document that machines read."""
+    """Describe the API, from the same OpenAPI document that machines read.
+
+    Examples are about what anybody may see, whoever asks.
+    """
     app: FastAPI = request.app
-    return show(
-        request, service, View(service.catalog, ANONYMOUS), "docs.html", {"document": app.openapi()}
-    )
+    everybody = View(service.catalog, ANONYMOUS, await service.access.rules())
+    example = await _example(everybody)
+    base, document = request.scope.get("root_path", ""), app.openapi()
+    values = {
+        "document": document,
+        "example": example,
+        "operations": operations(document, base, example),
+    }
+    return show(request, service, everybody, "docs.html", values)
+
+
+async def _example(view: View) -> Example | None:
+    """Return what lies in the first datasets of the store; None where that is nothing."""
+    found = Example()
+    try:
+        for dataset in (await view.datasets())[:_LOOKED]:
+            layer = main_layer(await view.layers(dataset))
+            if layer is not None and layer.info.kind == "image" and not found.layer:
+                box = box_of_example(layer.info.axes, layer.info.shape)
+                found = replace(found, layer=layer.info.id, box=box)
+            for each in await view.recordings(dataset):
+                if isinstance(each, Recording) and not found.recording:
+                    found = _of_recording(found, each)
+    except MicrotomeError:
+        _LOG.warning("the API is described without examples", exc_info=True)
+    return found if found.layer or found.recording else None
+
+
+def _of_recording(example: Example, recording: Recording) -> Example:
+    named = [n for n, facts in recording.variables.items() if facts.axes[0] == NEURON]
+    stored = (t for t in recording.trials if all(p.state == "stored" for p in t.pieces.values()))
+    trial = next(stored, None)
+    if not named or trial is None:
+        return example
+    return replace(example, recording=str(recording.id), variable=named[0], trial=trial.number)
 
 
 def _check_not_reserved(collection: str) -> None:
