@@ -16,6 +16,7 @@ _ASKED: Mapping[str, Mapping[str, str]] = {
     "trials": {"limit": "5"},
     "neurons": {"limit": "5"},
 }
+_UNFIT = re.compile(r"/ids$|/segment_properties/|\{dataset\}/(trials|neurons)")
 _BOX = 32
 
 
@@ -72,7 +73,7 @@ def _operations(document: Mapping[str, Any], base: str, example: Example) -> Ite
                 told["summary"],
                 told.get("description", ""),
                 tuple(told.get("parameters", ())),
-                told["responses"],
+                dict(sorted(told["responses"].items())),
                 _example(base, path, example) if method == "get" else "",
             )
 
@@ -82,8 +83,8 @@ def _example(base: str, path: str, example: Example) -> str:
     words = {**_names(path, example), "form": "svg", "schema": "record"}
     words |= {"plane": "xy", "level": "0", "index": "0", "row": "0", "col": "0", "extension": "png"}
     wanted = _WORD.findall(path)
-    # Ids and statistics differ from layer to layer.
-    if any(not words.get(name) for name in wanted):
+    # Ids and statistics differ from layer to layer; not every dataset has but one recording.
+    if _UNFIT.search(path) or any(not words.get(name) for name in wanted):
         return ""
     filled = _WORD.sub(lambda match: quote(words[match[1]], safe=""), path)
     last = path.rstrip("/").rpartition("/")[2]
