@@ -16,6 +16,7 @@ _WORDS = (
     "--disable-component-update", "--disable-sync", "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
 )  # fmt: skip
+AXE = Path(__file__).parents[1] / "clients/viewer/node_modules/axe-core/axe.min.js"
 VIEWER = Path(__file__).parents[1] / "service/microtome_service/static/viewer/build.json"
 
 

@@ -17,7 +17,8 @@ LAYER = ("layer", "channel")
 
 EXAMPLES: Mapping[str, str] = {
     "plane": "xy", "orientation": "xy", "level": "0", "resolution": "0", "index": "0",
-    "row": "0", "col": "0", "extension": "png", "form": "json", "size": "16",
+    "row": "0", "col": "0", "extension": "png", "size": "16",
+    "form": "json", "link": "mfrggzdfmztw",
     "x": "0:1", "y": "0:1", "z": "0:1", "t": "0:1", "id": "1", "count": "1",
     "variant": "c0-raw", "key": "0", "chunk": "0-5_0-4_0-3", "name": "0", "segment": "1",
     "recording": "mouse", "trial": "0", "neuron": "1", "variable": "responses",

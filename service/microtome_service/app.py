@@ -24,6 +24,8 @@ from microtome_service.routes import (
     health,
     histogram,
     ids,
+    jobs,
+    links,
     montage,
     pages,
     points,
@@ -31,6 +33,7 @@ from microtome_service.routes import (
     recordings,
     recordings_short,
     records,
+    signing,
     tiles,
     transform,
     trial_batch,
@@ -176,7 +179,7 @@ def _routers() -> tuple[APIRouter, ...]:
     rooms = (
         cutout, writes, batch, points, ids, tiles, montage, histogram, recordings, trials,
         trial_batch, recordings_short, records, transform, datasets, zarr, precomputed, health,
-        metrics_route, viewer,
+        metrics_route, viewer, links, signing, jobs,
     )  # fmt: skip
     return tuple(room.router() for room in rooms)
 

@@ -27,6 +27,7 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
+_SPANS = (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1))
 
 
 class Pages:
@@ -51,6 +52,7 @@ class Pages:
         self._environment.filters["bytes"] = size_text
         self._environment.filters["objects"] = objects
         self._environment.filters["steps"] = steps_text
+        self._environment.filters["span"] = span_text
         self._environment.filters["prose"] = prose
         self._environment.filters["bounds"] = bounds_text
         self._environment.filters["short"] = short_number
@@ -85,6 +87,20 @@ def size_text(value: object) -> str:
     ('805 MB', '?')
     """
     return bytes_text(value) if isinstance(value, int) and 0 <= value < 2**63 else "?"
+
+
+def span_text(seconds: float) -> str:
+    """Return a length of time in short.
+
+    >>> span_text(8.2), span_text(75), span_text(7300), span_text(200_000)
+    ('8 s', '1 min 15 s', '2 h 1 min', '2 d 7 h')
+    """
+    whole = max(0, round(seconds))
+    for unit, size, below, smaller in _SPANS:
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
+    return f"{whole} s"
 
 
 def unit_symbol(name: str | None) -> str:

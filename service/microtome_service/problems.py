@@ -162,6 +162,9 @@ def _answer(
         "phrase": HTTPStatus(status).phrase,
         "detail": detail[:_LONGEST_DETAIL],
         "base": request.scope.get("root_path", ""),
+        "who": "",
+        "may_sign_in": request.app.state.service.access.database is not None,
+        "page_path": request.url.path,
     }
     pages: Pages = request.app.state.pages
     return pages.page("error.html", values, status, {**_FRESH, **(headers or {})})

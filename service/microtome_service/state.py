@@ -11,11 +11,13 @@ from fastapi import Request
 from microtome_core.store.location import Store
 from microtome_service.admission import Admission, Lease
 from microtome_service.auth.access import Access
+from microtome_service.auth.sessions import session_of
 from microtome_service.callers import caller_of, note_principal
 from microtome_service.catalog import Catalog
 from microtome_service.draining import Draining
 from microtome_service.hierarchy import Hierarchy
 from microtome_service.kept_pictures import KeptPictures
+from microtome_service.links import Links
 from microtome_service.metrics import Metrics
 from microtome_service.objects import Objects
 from microtome_service.reader import Limits
@@ -52,6 +54,7 @@ class Service:
             store, settings.recheck_seconds, self.writes.following.look, settings.read_seconds
         )
         self.access = Access(settings, store.url)
+        self.links = Links(self.access.database)
         self.index = Index(
             store,
             self.catalog,
@@ -85,7 +88,8 @@ class Service:
     async def view(self, request: Request) -> View:
         """Return the catalog as whoever sent `request` may see it; raises as `Access.identify`."""
         credentials = request.headers.getlist("authorization")
-        principal, rules = await self.access.identify(credentials)
+        session = None if credentials else session_of(request, self.settings.public_url)
+        principal, rules = await self.access.identify(credentials, session)
         note_principal(principal)
         return View(self.catalog, principal, rules)
 
@@ -118,6 +122,7 @@ class Service:
     def close(self) -> None:
         """Let the threads go."""
         self.index.close()
+        self.links.close()
         self.catalog.close()
         self.access.close()
         self.objects.close()

@@ -50,6 +50,12 @@ QUERIES: Mapping[str, dict[str, str]] = {
     "nothing": {"q": "unobtainium"},
 }  # fmt: skip
 
+PAGES: Mapping[str, dict[str, str]] = {
+    "first page": {},
+    "page 300": {"offset": "7176"},
+    "a word and a licence": {"q": "cortex", "license": "CC-BY-4.0"},
+}
+
 
 def measure(folder: Path) -> list[Row]:
     """Return the rate of each search over HTTP, on one connection, a tenth being private."""
@@ -65,7 +71,19 @@ def measure(folder: Path) -> list[Row]:
     command = [sys.executable, "-m", "microtome_cli"]
     subprocess.run([*command, "database", "reindex", str(root)], check=True)
     with running([*command, "serve", str(root), "--port"], {}) as address:
-        return [_row(what, query, address, root) for what, query in QUERIES.items()]
+        rows = [_row(what, query, address, root) for what, query in QUERIES.items()]
+        return [*rows, *(_page_row(what, query, address) for what, query in PAGES.items())]
+
+
+def _page_row(what: str, query: dict[str, str], address: str) -> Row:
+    """Return how many pages of the catalog there are a minute, beside the same search as JSON."""
+    pool, words = urllib3.PoolManager(), urlencode(query)
+    pages = [_seconds(pool, f"{address}/?{words}") for _ in range(TIMES)]
+    asked = urlencode({**query, "facets": "true", "limit": "24"})
+    plain = [_seconds(pool, f"{address}/api/datasets?{asked}") for _ in range(TIMES)]
+    p50, p99 = median(pages), quantiles(pages, n=100)[98]
+    note = f"pages a minute; p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms"
+    return Row(f"catalog: {what}", 60 / p50, "the same as JSON", 60 / median(plain), None, note)
 
 
 def _row(what: str, query: dict[str, str], address: str, root: Path) -> Row:

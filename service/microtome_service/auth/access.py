@@ -1,20 +1,30 @@
 """Who sent a request, and the rules that hold for them."""
 
+import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
+from typing import TypeVar
+
+from sqlalchemy import Connection
 
 from microtome_core.errors import StorageError
 from microtome_service.auth import records
 from microtome_service.auth.current import Current, Seen
 from microtome_service.auth.database import Database, default_url
-from microtome_service.auth.keys import Key, split
+from microtome_service.auth.keys import Key, digest, split
 from microtome_service.auth.oidc import Issuer, looks_like_jwt
 from microtome_service.auth.rules import Rules
+from microtome_service.auth.sessions import (
+    create_session,
+    end_session,
+    key_of_session,
+    read_sessions,
+)
 from microtome_service.errors import Unauthenticated, Unreadable
 from microtome_service.principal import ANONYMOUS, KEY_PREFIX, Principal
 from microtome_service.settings import Settings
@@ -27,6 +37,7 @@ _NOBODY = "public"
 _LONGEST_BELIEF = 2.0
 _PATIENCE = 600.0
 _USE_NOTED = 600
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class Known:
 
     rules: Rules
     keys: dict[str, Key] = field(default_factory=dict)
+    sessions: dict[str, str] = field(default_factory=dict)
 
 
 class Access:
@@ -83,13 +95,18 @@ class Access:
         if self.database.exists() or self._needed:
             self.database.check()
 
-    async def identify(self, credentials: Sequence[str]) -> tuple[Principal, Rules]:
+    async def identify(
+        self, credentials: Sequence[str], session: str | None = None
+    ) -> tuple[Principal, Rules]:
         """Return who asks, and the rules.
 
         Parameters
         ----------
         credentials : sequence of str
             Every header ``Authorization`` of the request.
+        session : str, optional
+            Of its cookie, which counts where there is no such header; one that has ended is
+            nobody's.
 
         Raises
         ------
@@ -99,11 +116,11 @@ class Access:
             Neither can be told: the database or the issuer does not answer.
         """
         try:
-            known = await self._known.get(wait=bool(credentials))
+            known = await self._known.get(wait=bool(credentials or session))
         except StorageError as error:
             raise Unreadable("the database of keys and grants cannot be read") from error
         if not credentials:
-            return ANONYMOUS, known.value.rules
+            return await self._visitor(session, known), known.value.rules
         return await self._bearer(credentials, known), known.value.rules
 
     async def _bearer(self, credentials: Sequence[str], known: Seen[Known]) -> Principal:
@@ -118,6 +135,55 @@ class Access:
         if self._issuer is not None and looks_like_jwt(secret):
             return await self._issuer.identify(secret)
         raise Unauthenticated("the credentials are not known here", invalid=True)
+
+    async def rules(self) -> Rules:
+        """Return the rules; raises Unreadable."""
+        return (await self.identify([]))[1]
+
+    async def sign_in(self, secret: str) -> str:
+        """Return the token of a new session for whoever shows a key.
+
+        Raises
+        ------
+        Unauthenticated
+            The key does not hold.
+        Unreadable
+            The database does not answer.
+        """
+        principal, _ = await self.identify([f"Bearer {secret}"])
+        parts = split(secret)
+        if parts is None or principal.anonymous:
+            raise Unauthenticated("expected an API key, which begins with mt_", invalid=True)
+        return await self._run(lambda connection: create_session(connection, parts[0]))
+
+    async def sign_out(self, token: str) -> None:
+        """End a session; raises Unreadable."""
+        await self._run(lambda connection: end_session(connection, token))
+        self._known.forget()
+
+    async def _run(self, work: Callable[[Connection], T]) -> T:
+        def write() -> T:
+            with self._open().write() as connection:
+                return work(connection)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, write)
+        except StorageError as error:
+            raise Unreadable("the database of keys and grants cannot be used") from error
+
+    async def _visitor(self, session: str | None, known: Seen[Known]) -> Principal:
+        if session is None or self.database is None or not known.value.keys:
+            return ANONYMOUS
+        if known.outdated:
+            raise Unreadable("the database of keys and grants cannot be read")
+        key_id = known.value.sessions.get(digest(session))
+        if key_id is None:
+            # It may have begun after the last look.
+            key_id = await self._run(lambda connection: key_of_session(connection, session))
+        key = known.value.keys.get(key_id or "")
+        if key is None or not key.holds(time()):
+            return ANONYMOUS
+        return Principal(f"{KEY_PREFIX}{key.name}", own={key.place: key.role})
 
     def _key_bearer(self, key_id: str, secret: str, keys: dict[str, Key]) -> Principal:
         now = time()
@@ -149,7 +215,7 @@ class Access:
         self._needed = True
         with self.database.read() as connection:
             rules = records.read_rules(connection, self._rules.default_public)
-            return Known(rules, records.read_keys(connection))
+            return Known(rules, records.read_keys(connection), read_sessions(connection))
 
     def _open(self) -> Database:
         if self.database is None:

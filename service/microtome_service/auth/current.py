@@ -76,6 +76,10 @@ class Current(Generic[T]):
             raise StorageError("nothing is known any more")
         return self._seen
 
+    def forget(self) -> None:
+        """Believe nothing of what is known: look again before the next answer."""
+        self._until = 0.0
+
     async def _refresh(self) -> None:
         loop = asyncio.get_running_loop()
         try:

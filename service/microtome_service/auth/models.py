@@ -1,6 +1,6 @@
 """The tables. Times are whole seconds since 1970, UTC; every change here needs a migration."""
 
-from sqlalchemy import BigInteger, Boolean, Column, MetaData, SmallInteger, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, MetaData, SmallInteger, String, Table, Text
 
 METADATA = MetaData()
 
@@ -35,4 +35,22 @@ GRANTS = Table(
     Column("kind", String(16), primary_key=True),
     Column("subject", String(200), primary_key=True),
     Column("role", SmallInteger, nullable=False),
+)
+
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("digest", String(64), primary_key=True),
+    Column("key_id", String(16), nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+)
+
+LINKS = Table(
+    "links",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("page", String(200), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("used", BigInteger, nullable=False),
 )

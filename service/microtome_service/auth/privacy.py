@@ -9,6 +9,8 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from microtome_service.auth.sessions import COOKIE
+
 _SHARED = ("public", "private", "s-maxage")
 
 
@@ -27,7 +29,7 @@ class PrivateAnswers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, by the rules of ASGI."""
-        if scope["type"] != "http" or not any(n == b"authorization" for n, _ in scope["headers"]):
+        if scope["type"] != "http" or not any(_shows(*each) for each in scope["headers"]):
             await self._app(scope, receive, send)
             return
 
@@ -37,6 +39,11 @@ class PrivateAnswers:
             await send(message)
 
         await self._app(scope, receive, send_marked)
+
+
+def _shows(name: bytes, value: bytes) -> bool:
+    """Tell whether a header shows who asks."""
+    return name == b"authorization" or (name == b"cookie" and COOKIE.encode() in value)
 
 
 def private(cache_control: str) -> str:
@@ -53,3 +60,4 @@ def private(cache_control: str) -> str:
 def _mark(headers: MutableHeaders) -> None:
     headers["Cache-Control"] = private(headers.get("Cache-Control", ""))
     headers.add_vary_header("Authorization")
+    headers.add_vary_header("Cookie")

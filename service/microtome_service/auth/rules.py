@@ -52,6 +52,11 @@ class Rules:
         _, collection, own = places_of(dataset)
         return self.public.get(own, self.public.get(collection, self.default_public))
 
+    @property
+    def hides(self) -> bool:
+        """Whether anything may be private."""
+        return not (self.default_public and all(self.public.values()))
+
     def role(self, principal: Principal, dataset: DatasetId) -> Role:
         """Return what was given to a principal in a dataset, beside what is public."""
         if principal.anonymous:

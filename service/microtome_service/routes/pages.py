@@ -1,16 +1,18 @@
 """Pages for people: the catalog, a dataset, a layer, and the API's description."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from microtome_core.errors import NotFound
+from microtome_core.errors import MicrotomeError, NotFound
 from microtome_core.store.layer import Layer
 from microtome_core.store.recording import Recording
+from microtome_service.api_page import Example, box_of_example, operations
 from microtome_service.catalog_page import PER_PAGE, catalog_page, without_blanks
 from microtome_service.layer_page import (
     box_values,
@@ -21,10 +23,11 @@ from microtome_service.layer_page import (
     relatives,
 )
 from microtome_service.packed import PackedFiles
-from microtome_service.pages import Pages
 from microtome_service.planes import PlaneName
 from microtome_service.preview import REPEATED
+from microtome_service.principal import ANONYMOUS
 from microtome_service.recording_page import recording_page
+from microtome_service.recordings import NEURON
 from microtome_service.routes.datasets import ListQuery, document_of, search_datasets
 from microtome_service.routes.parameters import (
     DatasetPathDep,
@@ -34,11 +37,16 @@ from microtome_service.routes.parameters import (
     grouped,
     only,
 )
-from microtome_service.state import Service
+from microtome_service.routes.showing import host_of, show
+from microtome_service.view import View
 
+_LOG = logging.getLogger(__name__)
+# Datasets that are looked at for examples.
+_LOOKED = 8
 # First words of addresses that are not collections.
-_RESERVED = frozenset({"api", "docs", "download", "health", "latest", "metrics",
-                       "precomputed", "static", "v1", "view", "zarr"})  # fmt: skip
+_RESERVED = frozenset({"api", "docs", "download", "health", "jobs", "latest", "metrics",
+                       "precomputed", "s", "sign-in", "sign-out", "static", "v1", "view",
+                       "zarr"})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class SliceQuery:
     t: Annotated[int | None, Query(ge=0, le=10**18, description="Time point.")] = None
     tier: Annotated[str | None, Query(max_length=200, description="Tier of the trials.")] = None
     offset: Annotated[int, Query(ge=0, le=10**9, description="Trials to skip.")] = 0
+    trial: Annotated[int | None, Query(ge=0, le=10**18, description="Trial to play.")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ async def get_catalog(
     if "limit" not in request.query_params:
         asked = replace(asked, limit=PER_PAGE)
     listed = await search_datasets(service, view, base, replace(asked, facets=True))
-    return _page(request, "catalog.html", catalog_page(base, listed, asked))
+    return show(request, service, view, "catalog.html", catalog_page(base, listed, asked))
 
 
 async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> HTMLResponse:
@@ -87,9 +96,9 @@ async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDe
     main = main_layer(layers)
     named = (each.record for each in recordings if isinstance(each, Recording))
     record = main.info.attrs if main else next(named, {})
-    host = _host(request, service)
+    host = host_of(request, service)
     values = dataset_values(base, host, document, layers, record, service.limits)
-    return _page(request, "dataset.html", values)
+    return show(request, service, view, "dataset.html", values)
 
 
 async def get_layer(
@@ -102,10 +111,13 @@ async def get_layer(
     _check_not_reserved(path.collection)
     view = await service.view(request)
     layer = await view.entry(path.id)
-    base, host = request.scope.get("root_path", ""), _host(request, service)
+    base, host = request.scope.get("root_path", ""), host_of(request, service)
     if not isinstance(layer, Layer):
-        page = await service.compute(recording_page, base, host, layer, query.tier, query.offset)
-        return _page(request, "recording.html", page)
+        page = await service.compute(
+            recording_page, base, host, layer, query.tier, query.offset, query.trial
+        )
+        page |= record_values(str(path.id), f"{host}/{path.id}", layer.record)
+        return show(request, service, view, "recording.html", page)
     given = {name: request.query_params.getlist(name) for name in REPEATED}
     where = (query.index, query.t)
     values = {
@@ -113,7 +125,7 @@ async def get_layer(
         **record_values(str(path.id), f"{host}/{path.id}", layer.info.attrs),
         **relatives(layer, await view.layers(path.id.parent)),
     }
-    return _page(request, "layer.html", values)
+    return show(request, service, view, "layer.html", values)
 
 
 async def get_download(
@@ -123,32 +135,61 @@ async def get_download(
     service: ServiceDep,
 ) -> HTMLResponse:
     """Tell the size of a box, and offer it."""
-    layer = await (await service.view(request)).layer(path.id)
-    base, host = request.scope.get("root_path", ""), _host(request, service)
+    view = await service.view(request)
+    layer = await view.layer(path.id)
+    base, host = request.scope.get("root_path", ""), host_of(request, service)
     words = {axis: getattr(query, axis) for axis in layer.info.axes}
     given = {axis: word for axis, word in words.items() if word}
     values = box_values(base, layer, service.limits, query.level, query.format, given)
-    return _page(request, "download.html", {**values, "host": host})
+    return show(request, service, view, "download.html", {**values, "host": host})
 
 
 async def get_docs(request: Request, service: ServiceDep) -> HTMLResponse:
-    """Describe the API, from the same OpenAPI document that machines read."""
+    """Describe the API, from the same OpenAPI document that machines read.
+
+    Examples are about what anybody may see, whoever asks.
+    """
     app: FastAPI = request.app
-    return _page(request, "docs.html", {"document": app.openapi()})
+    everybody = View(service.catalog, ANONYMOUS, await service.access.rules())
+    example = await _example(everybody)
+    base, document = request.scope.get("root_path", ""), app.openapi()
+    values = {
+        "document": document,
+        "example": example,
+        "operations": operations(document, base, example),
+    }
+    return show(request, service, everybody, "docs.html", values)
 
 
-def _page(request: Request, template: str, values: dict[str, Any]) -> HTMLResponse:
-    pages: Pages = request.app.state.pages
-    return pages.page(template, {"base": request.scope.get("root_path", ""), **values})
+async def _example(view: View) -> Example | None:
+    """Return what lies in the first datasets of the store; None where that is nothing."""
+    found = Example()
+    try:
+        for dataset in (await view.datasets())[:_LOOKED]:
+            layer = main_layer(await view.layers(dataset))
+            if layer is not None and layer.info.kind == "image" and not found.layer:
+                box = box_of_example(layer.info.axes, layer.info.shape)
+                found = replace(found, layer=layer.info.id, box=box)
+            for each in await view.recordings(dataset):
+                if isinstance(each, Recording) and not found.recording:
+                    found = _of_recording(found, each)
+    except MicrotomeError:
+        _LOG.warning("the API is described without examples", exc_info=True)
+    return found if found.layer or found.recording else None
+
+
+def _of_recording(example: Example, recording: Recording) -> Example:
+    named = [n for n, facts in recording.variables.items() if facts.axes[0] == NEURON]
+    stored = (t for t in recording.trials if all(p.state == "stored" for p in t.pieces.values()))
+    trial = next(stored, None)
+    if not named or trial is None:
+        return example
+    return replace(example, recording=str(recording.id), variable=named[0], trial=trial.number)
 
 
 def _check_not_reserved(collection: str) -> None:
     if collection in _RESERVED:
         raise NotFound(f"nothing lies at /{collection}/ by this address")
-
-
-def _host(request: Request, service: Service) -> str:
-    return (service.settings.public_url or str(request.base_url)).rstrip("/")
 
 
 def router() -> APIRouter:

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
@@ -11,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from microtome_core.errors import NotFound
 from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
-from microtome_service.pages import VIEWER_POLICY, Pages
+from microtome_service.pages import VIEWER_POLICY
 from microtome_service.problems import responses
 from microtome_service.routes.parameters import (
     DatasetPathDep,
@@ -21,7 +22,10 @@ from microtome_service.routes.parameters import (
     grouped,
     only,
 )
+from microtome_service.routes.showing import host_of, show
 from microtome_service.scene import scene
+from microtome_service.state import Service
+from microtome_service.view import View
 
 BUILT = Path(__file__).parent.parent / "static" / "viewer" / "build.json"
 
@@ -35,6 +39,13 @@ class SceneQuery:
         Query(description="One layer alone; all by default.", max_length=64, examples=["brain"]),
     ] = None
     t: Annotated[int, Query(ge=0, le=10**18, description="Time point.", examples=[0])] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkQuery:
+    """What the viewer opens with."""
+
+    link: Annotated[str | None, Query(description="Name of a short link.", max_length=64)] = None
 
 
 async def get_scene(
@@ -54,31 +65,50 @@ async def get_scene(
     if query.layer is not None and not shown:
         raise NotFound(f"no layer {path.id}/{query.layer}")
     traced = await view.skeletons(path.id) if query.layer is None else ()
-    host = (service.settings.public_url or str(request.base_url)).rstrip("/")
+    host = host_of(request, service)
     return JSONResponse(scene(host, shown, traced, query.t), headers={"Cache-Control": "no-cache"})
 
 
-async def show_dataset(request: Request, path: DatasetPathDep, service: ServiceDep) -> Response:
+async def show_dataset(
+    request: Request,
+    path: DatasetPathDep,
+    query: Annotated[LinkQuery, grouped(LinkQuery)],
+    service: ServiceDep,
+) -> Response:
     """Open the viewer on a dataset."""
-    await (await service.view(request)).layers(path.id)
-    return _page(request, str(path.id), f"/api/scenes/{path.id}")
+    view = await service.view(request)
+    await view.layers(path.id)
+    return _page(request, service, view, str(path.id), _scene_of(query, f"/api/scenes/{path.id}"))
 
 
-async def show_layer(request: Request, path: LayerPathDep, service: ServiceDep) -> Response:
+async def show_layer(
+    request: Request,
+    path: LayerPathDep,
+    query: Annotated[LinkQuery, grouped(LinkQuery)],
+    service: ServiceDep,
+) -> Response:
     """Open the viewer on a layer."""
-    info: LayerInfo = (await (await service.view(request)).layer(path.id)).info
+    view = await service.view(request)
+    info: LayerInfo = (await view.layer(path.id)).info
     scene_of = f"/api/scenes/{path.id.parent}?layer={path.layer}"
-    return _page(request, info.id, scene_of)
+    return _page(request, service, view, info.id, _scene_of(query, scene_of))
 
 
-def _page(request: Request, name: str, scene_of: str) -> Response:
-    pages: Pages = request.app.state.pages
+def _scene_of(query: LinkQuery, otherwise: str) -> str:
+    return f"/api/links/{quote(query.link, safe='')}" if query.link else otherwise
+
+
+def _page(request: Request, service: Service, view: View, name: str, scene_of: str) -> Response:
     base = request.scope.get("root_path", "")
-    values: dict[str, Any] = {"base": base, "name": name, "page": f"{base}/{name}"}
+    values: dict[str, Any] = {"name": name, "page": f"{base}/{name}"}
     if not BUILT.exists():
-        return pages.page("unbuilt.html", values)
-    values |= {"scene": base + scene_of, "build": json.loads(BUILT.read_text())}
-    return pages.page("viewer.html", values, policy=VIEWER_POLICY)
+        return show(request, service, view, "unbuilt.html", values)
+    values |= {
+        "scene": base + scene_of,
+        "build": json.loads(BUILT.read_text()),
+        "links": service.links.kept,
+    }
+    return show(request, service, view, "viewer.html", values, policy=VIEWER_POLICY)
 
 
 def router() -> APIRouter:
@@ -95,7 +125,7 @@ def router() -> APIRouter:
     )
     hidden: dict[str, Any] = {
         "include_in_schema": False,
-        "dependencies": [only()],
+        "dependencies": [only(LinkQuery)],
         "response_model": None,
     }
     add(routes, "/view/{collection}/{dataset}", show_dataset, **hidden)
