@@ -132,10 +132,9 @@ def _pour(file: BinaryIO, parts: Parts) -> None:
 
 
 def _nrrd_header(block: Block) -> bytes:
-    scale, origin, units = (
-        dict(zip(block.axes, values, strict=True))
-        for values in (block.scale, block.offset, block.units)
-    )
+    scale = dict(zip(block.axes, block.scale, strict=True))
+    origin = dict(zip(block.axes, block.offset, strict=True))
+    units = dict(zip(block.axes, block.units, strict=True))
     return nrrd_header(
         block.shape,
         block.dtype,
