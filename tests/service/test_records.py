@@ -154,7 +154,7 @@ def test_what_is_open_reads_on_after_a_change(desk: Desk, tmp_path: Path) -> Non
     url, cutout = f"{desk.call.base_url}/{layer.layer}", f"/api/datasets/{layer.layer}/cutout?z=0:3"
     opened: Any = microtome.open(url)
     microtome.open(url, cache=tmp_path / "cache")[:]
-    cached = set((tmp_path / "cache").iterdir())
+    assert (cached := set((tmp_path / "cache").iterdir()))
     before = desk.call.get(cutout)
     assert layer.patch({"lab": "A"}).status_code == 200
     np.testing.assert_array_equal(opened[1:], voxels[1:])
