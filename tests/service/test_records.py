@@ -153,6 +153,8 @@ def test_what_is_open_reads_on_after_a_change(desk: Desk, tmp_path: Path) -> Non
     assert main(["ingest", str(tmp_path / "a.npy"), str(desk.store.url), *words]) == 0
     url, cutout = f"{desk.call.base_url}/{layer.layer}", f"/api/datasets/{layer.layer}/cutout?z=0:3"
     opened: Any = microtome.open(url)
+    microtome.open(url, cache=tmp_path / "cache")[:]
+    assert (cached := set((tmp_path / "cache").iterdir()))
     before = desk.call.get(cutout)
     assert layer.patch({"lab": "A"}).status_code == 200
     np.testing.assert_array_equal(opened[1:], voxels[1:])
@@ -161,7 +163,9 @@ def test_what_is_open_reads_on_after_a_change(desk: Desk, tmp_path: Path) -> Non
     kept = desk.call.get(f"{cutout}&version={before.headers['x-microtome-version']}")
     assert (kept.status_code, kept.content) == (200, before.content)
     assert "immutable" in kept.headers["cache-control"]
-    anew: Any = microtome.open(url)
+    anew: Any = microtome.open(url, cache=tmp_path / "cache")
+    np.testing.assert_array_equal(anew[:], voxels)
+    assert set((tmp_path / "cache").iterdir()) == cached
     assert anew.info.version == opened.info.version
     assert anew.info.record_version != opened.info.record_version
     assert anew.info.attrs["lab"] == "A"

@@ -150,8 +150,8 @@ def tell_anew(
 def _tell(layer: LayerId, change: Change) -> None:
     for name, (old, new) in change.changes.items():
         print(f"{layer}: {name}: {_short(old)} -> {_short(new)}")
-    words = "is now" if change.changes else "nothing to change,"
-    print(f"{layer}: {words} version {change.version}")
+    words = "is now" if change.changes else "stays"
+    print(f"{layer}: its record {words} version {change.version}")
 
 
 def _short(value: object) -> str:

@@ -74,8 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
     who = {"who": person(), "tool": "microtome register", "file": arguments.affine}
     known = {key: value for key, value in told.items() if value is not None}
     change = register(store, layer_id, known, who, _field(arguments, len(own)))
-    words = "is now" if change.changes else "nothing to change,"
-    print(f"{layer_id}: registered to {arguments.space}; {words} version {change.version}")
+    words = "is now" if change.changes else "stays"
+    print(
+        f"{layer_id}: registered to {arguments.space}; its record {words} version {change.version}"
+    )
     return 0
 
 
