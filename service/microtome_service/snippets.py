@@ -115,8 +115,8 @@ def _napari(zarr: str) -> Snippet:
         "from napari_ome_zarr import napari_get_reader\n\n"
         f'url = "{zarr}"\n'
         "viewer = napari.Viewer()\n"
-        "for layer in napari_get_reader(url)(url):\n"
-        "    viewer.add_layer(napari.layers.Layer.create(*layer))\n"
+        "for data, options, kind in napari_get_reader(url)(url):\n"
+        '    getattr(viewer, f"add_{kind}")(data, **options)\n'
         "napari.run()"
     )
     return Snippet("napari", "napari", "python", "pip install 'napari[all]' napari-ome-zarr", text)
