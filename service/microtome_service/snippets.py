@@ -109,10 +109,14 @@ def _curl(host: str, info: LayerInfo, region: Ranges) -> Snippet:
 
 
 def _napari(zarr: str) -> Snippet:
+    # Its plugin takes addresses that end in .zarr alone; its reader takes any.
     text = (
-        "import napari\n\n"
+        "import napari\n"
+        "from napari_ome_zarr import napari_get_reader\n\n"
+        f'url = "{zarr}"\n'
         "viewer = napari.Viewer()\n"
-        f'viewer.open("{zarr}", plugin="napari-ome-zarr")\n'
+        "for data, options, kind in napari_get_reader(url)(url):\n"
+        '    getattr(viewer, f"add_{kind}")(data, **options)\n'
         "napari.run()"
     )
     return Snippet("napari", "napari", "python", "pip install 'napari[all]' napari-ome-zarr", text)

@@ -106,6 +106,8 @@ def site(root: Path, unused_port: Callable[[], int]) -> Iterator[Site]:
     """The service of it."""
     if why := missing():
         pytest.skip(why)
+    # A machine that does other things beside needs a while.
+    expect.set_options(timeout=20_000)
     with running(str(root), unused_port()) as url, pages() as (page, trouble):
         yield Site(url, root, page, trouble)
 

@@ -76,7 +76,8 @@ def test_python_reads_the_box(
         assert (name, axes) == ("intern", "tzyx")
         return
     if name == "napari":
-        text = HEADLESS + text + READ.format("viewer.layers[0].data[0]")
+        shown = "viewer.layers[0].data[0] if viewer.layers[0].multiscale else viewer.layers[0].data"
+        text = HEADLESS + text + READ.format(shown)
     else:
         text += READ.format("block")
     be_nobody(tmp_path / "home", monkeypatch)

@@ -151,7 +151,7 @@ function clock(frames, rate, show) {
 
 async function start() {
   const films = [];
-  const figures = [...stage.querySelectorAll("figure")].map(async (figure) => {
+  const figures = [...stage.querySelectorAll("figure[data-role]")].map(async (figure) => {
     const said = figure.querySelector(".said");
     try {
       const drawn = await draw(figure);
