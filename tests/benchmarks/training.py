@@ -91,14 +91,16 @@ def measure(folder: Path, stack: Stack) -> list[Row]:
     if not (root / LAYER / "zarr.json").exists():
         ingest_seconds(str(stack.path), str(root))
     shape = tuple(tifffile.memmap(stack.path, mode="r").shape)
+    # Services first: the engines take both processors until they have imported PyTorch.
     with ExitStack() as stacked:
+        address = stacked.enter_context(_served(root, {}))
+        cold = stacked.enter_context(_served(root, {"MICROTOME_CACHE_BYTES": "0"}))
         engines = {name: stacked.enter_context(engine(name)) for name in PROGRAMS}
         bench = _Bench(engines, shape)
-        with _served(root, {}) as address:
-            rows = [row for each in LINKS for row in _over(bench, address, *each)]
-            rows += [_local(bench, address, root), *_waits(bench, address)]
-            rows.append(_wire(bench, address, root))
-        with _served(root, {"MICROTOME_CACHE_BYTES": "0"}) as cold, link(cold, 0.02, None) as far:
+        rows = [row for each in LINKS for row in _over(bench, address, *each)]
+        rows += [_local(bench, address, root), *_waits(bench, address)]
+        rows.append(_wire(bench, address, root))
+        with link(cold, 0.02, None) as far:
             rows += _rows(bench, _COLD, far)
     return rows
 
