@@ -119,7 +119,16 @@ def _over(bench: _Bench, address: str, latency: float, rate: float | None) -> li
         if not latency:
             through.address = address
         ways = _AT_20_MS if latency == LINKS[1][0] and rate is None else (_PLAIN,)
-        return [row for way in ways for row in _rows(bench, way, through)]
+        timed = {True: _in_processes, False: _rows}
+        return [row for way in ways for row in timed[way.processes](bench, way, through)]
+
+
+def _in_processes(bench: _Bench, way: _Way, through: Link) -> list[Row]:
+    """Time engines that have not read before: TensorStore's threads do not live through a fork."""
+    with ExitStack() as stacked:
+        names = (OURS, *way.peers)
+        engines = {name: stacked.enter_context(engine(name)) for name in names}
+        return _rows(_Bench(engines, bench.shape), way, through)
 
 
 def _rows(bench: _Bench, way: _Way, through: Link) -> list[Row]:
