@@ -3,8 +3,7 @@
 Ours beside intern on the same service's ``/v1``, zarr-python and TensorStore on its ``/zarr``, and
 TensorStore on the files themselves; over links of several latencies, and over one of 100 Mbit/s.
 All find the service as a first epoch leaves it, which has decoded the volume; it is told where it
-keeps nothing. Workers are threads, with which every engine is at its best here, or processes of a
-DataLoader.
+keeps nothing. Workers are two threads, or two processes of a DataLoader.
 """
 
 import sys
