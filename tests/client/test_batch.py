@@ -7,7 +7,7 @@ import pytest
 
 import microtome
 from microtome import batch
-from microtome.errors import RegionError, UnsupportedIndex
+from microtome.errors import InputError, RegionError, UnsupportedIndex
 from microtome_core.store.location import Store
 from tests.service import conftest as service
 
@@ -54,6 +54,58 @@ def test_a_batch_is_what_indexing_gives(neurons: Any) -> None:  # noqa: ANN401
         assert np.shape(block) == np.shape(voxels[key])
         assert block.dtype == voxels.dtype
     assert posted(metrics) == 1
+
+
+@pytest.mark.parametrize("transfer", ["raw", "zstd", "chunks"])
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float64"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [np.s_[z : z + 4, 2:9, 3:30] for z in range(6)],
+        [np.s_[z, ..., 5] for z in range(6)],
+        [np.s_[::-2, z, 4:19:3] for z in range(6)],
+        [np.s_[z, 2, 3] for z in range(6)],
+        [np.s_[4:4]],
+    ],
+)
+def test_a_batch_is_received_in_an_array_of_the_callers(
+    neurons: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+    keys: list[Any],
+    dtype: str,
+    transfer: str,
+) -> None:
+    """Of the volume's type or a wider one, whatever the form in which voxels come."""
+    monkeypatch.setattr("microtome.fetch.LEAST", 0)
+    url, voxels, _ = neurons
+    expected = np.stack([voxels[key] for key in keys])
+    out = np.full(expected.shape, 7, dtype)
+    assert microtome.open(url, transfer=transfer).batch(keys, out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        (np.empty((2, 20, 31), "uint16"), r"expected an array of \(2, 20, 30\)"),
+        (np.empty((2, 20, 30), "uint8"), "uint8 that cannot be filled with uint16"),
+        (np.empty((2, 20, 60), "uint16")[..., ::2], "contiguous"),
+        (np.broadcast_to(np.uint16(0), (2, 20, 30)), "cannot be filled"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(
+    neurons: Any,  # noqa: ANN401
+    out: Any,  # noqa: ANN401
+    words: str,
+) -> None:
+    """Before anything is asked for; also keys of several shapes."""
+    url, _, metrics = neurons
+    volume = microtome.open(url)
+    with pytest.raises(InputError, match=words):
+        volume.batch([0, 1], out)
+    with pytest.raises(InputError, match="keys of one shape"):
+        volume.batch([0, np.s_[:2]], np.empty((2, 20, 30), "uint16"))
+    assert posted(metrics) == 0
 
 
 def test_large_batches_are_several_requests(

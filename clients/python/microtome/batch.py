@@ -48,10 +48,11 @@ def read_batch_into(source: Source, cuts: Sequence[Cut], out: NDArray[Any]) -> N
     """
     _check_out(source, cuts, out)
     if any(r.step != 1 for cut in cuts for r in cut.ranges):
-        for row, values in zip(out, read_batch(source, cuts), strict=True):
-            row[...] = values
+        for i, values in enumerate(read_batch(source, cuts)):
+            out[i] = values
         return out
-    blocks = [row.reshape(cut.full_shape) for row, cut in zip(out, cuts, strict=True)]
+    # A row of its own, not an element: that of single voxels would be a copy.
+    blocks = [out[i : i + 1].reshape(cut.full_shape) for i, cut in enumerate(cuts)]
     _fetch_all(source, cuts, blocks)
     return out
 
