@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# As many tests at once as there are processors, whole runs of neighbours kept together.
-PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+# Three tests at once, on two processors too: half of the time they wait for servers and disks.
+PARALLEL := -n 3 --dist worksteal
 
 # What is installed is not compiled beforehand: where Python may not keep what it compiles, every
 # process would compile all that it imports, for seconds.
