@@ -62,6 +62,7 @@ def running(group: int) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_workers_tell_of_progress_and_of_nothing_else(
     tmp_path: Path, calm: dict[str, bytes]
 ) -> None:

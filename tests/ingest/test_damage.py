@@ -81,8 +81,8 @@ def test_a_few_of_every_format(samples: Path, trials: Trials) -> None:
     found = []
     for format_name, name in formats.items():
         files = subject(samples, name, sources()[name])
-        seeds = random.Random(format_name).sample(range(SEEDS, 10 * SEEDS), 6)
-        cases = [WHOLE, Case("cut", 0), Case("cut", 6), *(Case("seed", seed) for seed in seeds)]
+        seeds = random.Random(format_name).sample(range(SEEDS, 10 * SEEDS), 2)
+        cases = [WHOLE, Case("cut", 6), *(Case("seed", seed) for seed in seeds)]
         (_, whole), *rest = trials.damaged(files, cases)
         found += [f"{name}: {fault}" for fault in faults(whole, rest)]
     assert not found, "\n".join(found)
