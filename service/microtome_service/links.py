@@ -150,8 +150,7 @@ class Links:
 
     def _put(self, name: str, page: str, text: str) -> None:
         database, now = self._open(), int(time())
-        if not database.exists():
-            database.upgrade()
+        database.make()
         with database.write() as connection:
             same = connection.execute(update(LINKS).where(LINKS.c.id == name).values(used=now))
             if same.rowcount:
