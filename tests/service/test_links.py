@@ -95,6 +95,10 @@ WRONG: Sequence[tuple[bytes, int]] = (
     (b'{"page": "/view/demo/brain", "state": []}', 400),
     (b'{"page": "/view/demo/brain", "state": {"layers": [5]}}', 400),
     (b'{"page": "/view/demo/none", "state": {"layers": []}}', 404),
+    *(
+        (b'{"page": "/view/demo/brain", "state": {"layers": [], "a": %s}}' % value, 400)
+        for value in (b"NaN", b"1e999", b'"\\ud800"', b"[" * 2000 + b"]" * 2000)
+    ),
     (b" " * (links.LARGEST + 2000), 413),
 )
 
