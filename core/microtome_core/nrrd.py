@@ -5,6 +5,7 @@ Source: https://teem.sourceforge.net/nrrd/format.html. Axes are listed fastest f
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from microtome_core.wire import Channel
 
 _TYPES = {"float32": "float", "float64": "double"}
 _UNITS = {"micrometer": "microns", "millimeter": "mm", "nanometer": "nm", "meter": "m"}
+# What may stand between quotes; other software may have written any unit.
+_SPEAKABLE = re.compile(r"[ !#-\[\]-~]+")
 _KINDS = {"c": "list", "t": "time"}
 
 
@@ -43,7 +46,7 @@ def nrrd_header(
         Shape (dimension of space, 4): a step along x, y and z as columns, zeros where there is no
         such axis, and the place of the first voxel; no rows where there is no spatial axis.
     units : sequence of str or None
-        Of the dimensions of space; left out unless all are known.
+        Of the dimensions of space; left out unless all are known, and words that a header can hold.
     space : str
         NRRD's name of the space; of no named one unless given.
     encoding : str
@@ -100,7 +103,7 @@ def _placed(
     order: str, matrix: NDArray[np.float64], units: Sequence[str | None], space: str
 ) -> dict[str, Any]:
     fields: dict[str, Any] = {"space": space} if space else {"space dimension": len(matrix)}
-    if units and all(units):
+    if units and all(unit and _SPEAKABLE.fullmatch(unit) for unit in units):
         words = (_UNITS.get(str(unit), str(unit)) for unit in units)
         fields["space units"] = " ".join(f'"{word}"' for word in words)
     fields["labels"] = " ".join(f'"{axis}"' for axis in order)

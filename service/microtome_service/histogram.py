@@ -13,6 +13,7 @@ from microtome_core.wire import Channel
 BINS = 128
 WIDTH, HEIGHT = 512, 120
 _BAR = HEIGHT - 18
+_PIECE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,24 @@ def histogram(block: NDArray[Any], channel: int) -> Histogram:
     if not values.size:
         return Histogram(channel, 0.0, 0.0, (0,) * BINS)
     low, high = float(values.min()), float(values.max())
+    return Histogram(channel, low, high, tuple(_counts(values, low, high).tolist()))
+
+
+def _counts(values: NDArray[Any], low: float, high: float) -> NDArray[np.int64]:
+    """Return how many values lie in each bin; those of bins that have no width, in the first."""
     # A value alone is a bin's width of its own.
-    reach = (low, high if high > low else low + 1)
-    counts, _ = np.histogram(values, BINS, reach)
-    return Histogram(channel, low, high, tuple(map(int, counts)))
+    top = high if high > low else low + 1
+    with np.errstate(over="ignore", invalid="ignore"):
+        edges = np.linspace(low, top, BINS + 1)
+    counts = np.zeros(BINS, np.int64)
+    if not (np.isfinite(edges).all() and (np.diff(edges) > 0).all()):
+        counts[0] = values.size
+        return counts
+    # In double precision: in single, edges close to each other are one.
+    for first in range(0, values.size, _PIECE):
+        piece = values[first : first + _PIECE].astype(np.float64)
+        counts += np.histogram(piece, BINS, (low, top))[0]
+    return counts
 
 
 def draw(found: Sequence[Histogram], channels: Sequence[Channel]) -> str:

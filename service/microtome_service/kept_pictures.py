@@ -3,7 +3,9 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
+from microtome_service.errors import Busy
 from microtome_service.refreshing import look_at
 
 
@@ -32,16 +34,23 @@ class KeptPictures:
         key : str
             Another one for any other picture: an entity tag.
         """
-        found = self._kept.get(key)
-        if found is not None:
-            self._kept.move_to_end(key)
-            return found
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = asyncio.create_task(self._make(key, make))
-            self._flights[key] = flight
-            flight.add_done_callback(look_at)
-        return await asyncio.shield(flight)
+        while True:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+                return found
+            flight = self._flights.get(key)
+            if flight is None:
+                return await asyncio.shield(self._begin(key, make))
+            # Whoever began it may have had no share of the room left: that is not the next one's.
+            with suppress(Busy):
+                return await asyncio.shield(flight)
+
+    def _begin(self, key: str, make: Callable[[], Awaitable[bytes]]) -> asyncio.Task[bytes]:
+        flight = asyncio.create_task(self._make(key, make))
+        self._flights[key] = flight
+        flight.add_done_callback(look_at)
+        return flight
 
     async def _make(self, key: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
         try:

@@ -103,7 +103,7 @@ class Links:
             Too many of one caller; no database; or it does not answer.
         """
         dataset_of(page)
-        text = json.dumps(_portable(state, host), separators=(",", ":"), sort_keys=True)
+        text = _text(state, host)
         if len(text) > LARGEST:
             raise InputError(f"a state of {len(text)} bytes: {LARGEST} is the most of a link")
         self._count(caller)
@@ -125,7 +125,7 @@ class Links:
         if found is None:
             raise NotFound(f"no link {name[:40]}")
         page, text = found
-        return Link(page, json.loads(text, object_hook=_at(host)))
+        return Link(page, _state(text, host))
 
     def _count(self, caller: str) -> None:
         now = monotonic()
@@ -150,8 +150,7 @@ class Links:
 
     def _put(self, name: str, page: str, text: str) -> None:
         database, now = self._open(), int(time())
-        if not database.exists():
-            database.upgrade()
+        database.make()
         with database.write() as connection:
             same = connection.execute(update(LINKS).where(LINKS.c.id == name).values(used=now))
             if same.rowcount:
@@ -194,6 +193,27 @@ def dataset_of(page: str) -> DatasetId:
     if match is None:
         raise InputError(f"page {page[:80]!r}: expected /view/collection/dataset")
     return DatasetId(match[1], match[2])
+
+
+def _text(state: object, host: str) -> str:
+    """Return a state as it is kept, in ASCII; refuse what could not be sent again."""
+    try:
+        text = json.dumps(
+            _portable(state, host), separators=(",", ":"), sort_keys=True, allow_nan=False
+        )
+        # JSON can spell half a character, which is no text.
+        json.dumps(_state(text, host), ensure_ascii=False).encode()
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"state: {error}") from error
+    return text
+
+
+def _state(text: str, host: str) -> dict[str, Any]:
+    """Return a state that is kept, for those who reach the service at `host`."""
+    state: dict[str, Any] = json.loads(text, object_hook=_at(host))
+    return state
 
 
 def _portable(state: object, host: str) -> dict[str, Any]:

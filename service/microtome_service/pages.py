@@ -30,6 +30,15 @@ _HEADERS = {
 _SPANS = (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1))
 
 
+def path_of(scope: Mapping[str, Any]) -> str:
+    """Return the path of a request below the address of the service, as links name it.
+
+    >>> path_of({"path": "/brains/demo", "root_path": "/brains"}), path_of({"path": "/demo"})
+    ('/demo', '/demo')
+    """
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
 class Pages:
     """The templates of this package, opened once.
 

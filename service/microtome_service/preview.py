@@ -9,7 +9,7 @@ import numpy as np
 from microtome_core.errors import InputError
 from microtome_core.wire import LayerInfo
 from microtome_service.appearance import channel_count, default_appearance
-from microtome_service.pages import short_number, unit_symbol
+from microtome_service.pages import unit_symbol
 from microtome_service.planes import PLANES, PlaneName, planes_of
 
 TILE = 1024
@@ -181,8 +181,10 @@ def _reach(dtype: str, low: float, high: float) -> tuple[float, float]:
     if np.dtype(dtype).kind == "f":
         return low - span / 2, high + span
     limits = np.iinfo(dtype)
-    least = max(float(limits.min), floor(low - span / 2))
-    return min(0.0, least) if limits.min == 0 else least, min(float(limits.max), ceil(high + span))
+    # Bounded first: sums of what other software wrote may be more than any number.
+    least = float(floor(max(limits.min, low - span / 2)))
+    most = float(ceil(min(limits.max, high + span)))
+    return min(0.0, least) if limits.min == 0 else least, most
 
 
 def _step(dtype: str, span: float) -> float:
@@ -205,5 +207,15 @@ def _look(channels: Sequence[ChannelForm], given: Mapping[str, Sequence[str]]) -
     if not any(given.get(name) for name in REPEATED) or not shown:
         return ""
     numbers = ",".join(str(channel.index) for channel in shown)
-    windows = ",".join(f"{short_number(c.low)}:{short_number(c.high)}" for c in shown)
+    windows = ",".join(f"{_word(c.low)}:{_word(c.high)}" for c in shown)
     return f"&channels={numbers}&window={windows}"
+
+
+def _word(value: float) -> str:
+    """Return a number for an address: all digits, as fewer may make of two values one.
+
+    >>> _word(1000001.0), _word(3e20)
+    ('1000001', '3e20')
+    """
+    # A plus is a blank there.
+    return f"{value:.15g}".replace("+", "")

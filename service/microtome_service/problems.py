@@ -35,7 +35,7 @@ from microtome_service.errors import (
     Unreadable,
     Unsupported,
 )
-from microtome_service.pages import Pages
+from microtome_service.pages import Pages, path_of
 
 _LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -164,7 +164,7 @@ def _answer(
         "base": request.scope.get("root_path", ""),
         "who": "",
         "may_sign_in": request.app.state.service.access.database is not None,
-        "page_path": request.url.path,
+        "page_path": path_of(request.scope),
     }
     pages: Pages = request.app.state.pages
     return pages.page("error.html", values, status, {**_FRESH, **(headers or {})})

@@ -5,7 +5,7 @@ root's metadata first.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -37,10 +37,9 @@ def encode_zipped(block: NDArray[Any], axes: str, metadata: Mapping[str, Any]) -
     full = "".join(a for a in "tczyx" if a in axes or a in _LEAST)
     extents = dict(zip(axes, block.shape, strict=True))
     block = block.reshape([extents.get(axis, 1) for axis in full])
-    entries = _entries(block, full, _group(block, full, metadata))
     body = BytesIO()
     with ZipFile(body, "w", ZIP_STORED) as archive:
-        for name, data in entries.items():
+        for name, data in _entries(block, full, _group(block, full, metadata)):
             # Of the same request the same bytes: no entry has the time at which it was made.
             archive.writestr(ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
     return body.getbuffer()
@@ -73,7 +72,8 @@ def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
     return float(limits.min), float(limits.max)
 
 
-def _entries(block: NDArray[Any], axes: str, group: dict[str, Any]) -> dict[str, bytes]:
+def _entries(block: NDArray[Any], axes: str, group: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each entry, which is not kept then."""
     # It takes a second to import, which no other answer should wait for.
     import zarr  # noqa: PLC0415
     from zarr.codecs import ZstdCodec  # noqa: PLC0415
@@ -87,5 +87,7 @@ def _entries(block: NDArray[Any], axes: str, group: dict[str, Any]) -> dict[str,
         dimension_names=list(axes),
         compressors=ZstdCodec(level=3),
     )
-    parts = {name: kept[name].to_bytes() for name in sorted(kept) if name != "zarr.json"}
-    return {"zarr.json": json.dumps(group).encode(), **parts}
+    yield "zarr.json", json.dumps(group).encode()
+    for name in sorted(kept):
+        if name != "zarr.json":
+            yield name, kept.pop(name).to_bytes()

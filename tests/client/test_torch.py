@@ -187,6 +187,13 @@ def test_types_are_those_that_torch_computes_with(dtype: str, expected: str) -> 
     np.testing.assert_array_equal(tensor.numpy(), values)
 
 
+def test_an_array_that_was_turned_around_stays_so() -> None:
+    """Though the memory is a tensor's of the same shape."""
+    values = torch.arange(12).reshape(3, 4).numpy().view(np.uint64)
+    for turned in (values, values[:, ::-1], values[::-1]):
+        np.testing.assert_array_equal(tensors({"a": turned})["a"].numpy(), turned)
+
+
 def test_other_values_stay_as_they_are() -> None:
     """Numbers and words; a label that no tensor can hold is refused."""
     box = Region("yx", (0, 0), (1, 1))

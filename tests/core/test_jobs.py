@@ -78,6 +78,10 @@ def test_one_that_cannot_be_read_is_damaged(store: Store) -> None:
         (job,) = find_jobs(store, DATASET, time.time())
         assert (job.layer, job.state) == (FOLDER, "damaged"), data
         assert job.trouble
+    shapes = b'{"manifest": {"spec": {"shape": [8]}, "shard": [%s], "source": {}}}'
+    for shard in (b"0", b"1e999"):
+        store.write(f"{FOLDER}/0/ledger/job.json", shapes % shard)
+        assert [job.state for job in find_jobs(store, DATASET, time.time())] == ["damaged"]
 
 
 def test_shards_of_long_journals_are_reckoned(

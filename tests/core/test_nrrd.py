@@ -56,6 +56,15 @@ def test_named_spaces_and_unknown_units() -> None:
     assert b"space dimension" not in named
 
 
+@pytest.mark.parametrize("unit", ["µm", 'a"b', "a\nb", "a\\b"])
+def test_units_that_no_header_can_hold_are_left_out(unit: str) -> None:
+    """Other software may have written anything; the voxels are told all the same."""
+    matrix = along_axes("x", {"x": 1}, {"x": 0})
+    found = read(nrrd_header((4,), "uint8", "x", matrix=matrix, units=[unit]))
+    assert "space units" not in found
+    assert found["dimension"] == 1
+
+
 def test_pairs_are_the_same_through_any_readers_escapes() -> None:
     """Names of channels with backslashes, line ends and letters beyond ASCII come back."""
     names = ["a\\nb", "c\nd", "µ"]

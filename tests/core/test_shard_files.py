@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorstore as ts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -110,3 +111,8 @@ def test_other_forms_are_left_to_tensorstore(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     other = ArraySpec("yx", (4, 8), (4, 2), (4, 8), "uint8", Codec("zstd", 3))
     assert shard_files(store, "b", create_array(store, "b", other)) is None
+    dotted = {**spec.to_zarr(), "chunk_key_encoding": {
+        "name": "default", "configuration": {"separator": "."}}}  # fmt: skip
+    array = ts.open({"driver": "zarr3", "kvstore": store.kvstore("c"), "metadata": dotted},
+                    create=True).result()  # fmt: skip
+    assert shard_files(store, "c", array) is None

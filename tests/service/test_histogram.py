@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from microtome_core.store.location import Store
+from microtome_service.histogram import draw, histogram
 
 URL = "/api/datasets/demo/brain/neurons/histogram"
 
@@ -39,6 +40,39 @@ def test_one_value_alone_is_drawn(
     drawn = ElementTree.fromstring(call.get(f"{URL}.svg").text)
     assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
     assert sum(call.get(f"{URL}.json").json()[0]["counts"]) == (0 if np.isnan(value) else 81)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full(9, 3e38, "float32"),
+        np.array([1e8, 1e8 + 8] * 3, "float32"),
+        np.array([1.0, np.nextafter(1.0, 2.0)]),
+        np.array([-1.7e308, 1.7e308]),
+        np.array([0.0, 5e-324]),
+        np.full(9, 2**64 - 1, "uint64"),
+        np.array([-(2**63), 2**63 - 1]),
+    ],
+)
+def test_values_too_near_or_far_for_bins_are_counted(values: np.ndarray[Any, Any]) -> None:
+    """Each of them once, and drawn."""
+    found = histogram(values, 0)
+    assert sum(found.counts) == values.size
+    assert ElementTree.fromstring(draw([found], ())).tag.endswith("svg")
+
+
+def test_layers_of_one_version_have_each_their_own(
+    disk_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    """Nobody is given what was made of another layer, whichever its version."""
+    builder = make_builder(disk_store)
+    for number, name in enumerate(("open", "closed")):
+        builder.layer(f"demo/{name}/neurons", "yx", np.full((8, 8), number, "uint8"))
+    call = connect(disk_store)
+    urls = [f"/api/datasets/demo/{name}/neurons" for name in ("open", "closed")]
+    assert call.get(urls[0]).json()["version"] == call.get(urls[1]).json()["version"]
+    low, high = (call.get(f"{url}/histogram.json").json()[0]["low"] for url in urls)
+    assert (low, high) == (0, 1)
 
 
 def test_labels_have_no_values_to_count(

@@ -95,6 +95,10 @@ WRONG: Sequence[tuple[bytes, int]] = (
     (b'{"page": "/view/demo/brain", "state": []}', 400),
     (b'{"page": "/view/demo/brain", "state": {"layers": [5]}}', 400),
     (b'{"page": "/view/demo/none", "state": {"layers": []}}', 404),
+    *(
+        (b'{"page": "/view/demo/brain", "state": {"layers": [], "a": %s}}' % value, 400)
+        for value in (b"NaN", b"1e999", b'"\\ud800"', b"[" * 2000 + b"]" * 2000)
+    ),
     (b" " * (links.LARGEST + 2000), 413),
 )
 
@@ -148,6 +152,27 @@ def test_a_link_to_what_is_private_is_absent(
         assert hidden.status_code == absent.status_code == 404
         assert hidden.text.replace(name, "") == absent.text.replace(other, "")
     assert put(call, state(OWN)).status_code == 404
+
+
+def test_a_database_that_is_gone_is_not_made_anew(
+    make_call: Callable[..., Any],
+    make_builder: Callable[..., Any],
+    disk_store: Store,
+    tmp_path: Path,
+) -> None:
+    """An empty one would show everybody what the lost one hid."""
+    make_builder(disk_store).layer("closed/brain/neurons", "yx", np.ones((8, 8), "uint8"))
+    file = tmp_path / "access.sqlite"
+    with Database(f"sqlite:///{file}") as database:
+        database.upgrade()
+        with database.write() as connection:
+            records.set_visibility(connection, "closed", False)
+    call = make_call(database_url=f"sqlite:///{file}")
+    assert call.get("/api/datasets/closed/brain").status_code == 404
+    file.unlink()
+    assert put(call, state(OWN)).status_code == 503
+    assert not file.exists()
+    assert call.get("/api/datasets/closed/brain").status_code != 200
 
 
 def test_a_store_without_a_place_for_a_database_keeps_none(

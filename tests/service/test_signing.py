@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import update
 
 from microtome_core.store.location import Store
@@ -130,6 +131,22 @@ def test_signing_in_leads_nowhere_else(lab: Lab) -> None:
     """An address of another site becomes the catalog."""
     for to in ("//elsewhere.example", "https://elsewhere.example", "/\\a.b", "", "/a\nb"):
         assert lab.sign_in(to).headers["location"] == "/", to
+
+
+def test_below_a_prefix_signing_in_leads_back_to_the_page(
+    lab: Lab, connect: Callable[..., Any], disk_store: Store
+) -> None:
+    """A proxy that keeps the prefix: the link on the page, and the form, name it once."""
+    caller = connect(disk_store, database_url=f"sqlite:///{lab.database.file}")
+    prefixed = FastAPI()
+    prefixed.mount("/brains", caller.app)
+    call = type(caller)(prefixed)
+    for path in ("/", "/closed/none"):
+        page = call.get(f"/brains{path}", headers={"Accept": "text/html"}).text
+        assert f'href="/brains/sign-in?to={path}"' in page
+    form = {"key": lab.key, "to": PAGE}
+    answer = call("POST", "/brains/sign-in", data=form, headers=OWN)
+    assert answer.headers["location"] == f"/brains{PAGE}"
 
 
 def test_answers_to_a_cookie_are_for_its_bearer_alone(lab: Lab) -> None:

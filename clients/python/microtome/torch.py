@@ -168,7 +168,11 @@ def _tensor(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever a transfor
 def _made_by_torch(array: NDArray[Any]) -> Any:  # noqa: ANN401 - a tensor, if it is one
     """Return the tensor that an array is all of, in memory that a worker need not copy."""
     owner = array.base.base if array.dtype == np.uint64 and array.base is not None else array.base
-    return owner if isinstance(owner, torch.Tensor) and owner.shape == array.shape else None
+    if not isinstance(owner, torch.Tensor) or owner.shape != array.shape:
+        return None
+    # Turned around, it is a view of the same tensor, and another array.
+    same = owner.data_ptr() == array.ctypes.data and array.flags.c_contiguous
+    return owner if same else None
 
 
 def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

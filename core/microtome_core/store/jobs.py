@@ -130,7 +130,7 @@ def _told(store: Store, folder: str, name: str, data: bytes, now: float) -> Job 
             return None  # of trials, which have no shards of voxels
         manifest = document["manifest"]
         return _of_manifest(store, folder, name, manifest, now)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         trouble = f"its manifest cannot be read: {type(error).__name__}"
         return Job(name, "damaged", trouble=trouble)
 

@@ -265,7 +265,7 @@ def shard_files(store: Store, path: str, array: ts.TensorStore) -> ShardFiles | 
         names in (["bytes", "crc32c"], ["bytes", "blosc", "crc32c"])
         and [codec["name"] for codec in sharding["index_codecs"]] == ["bytes", "crc32c"]
         and sharding.get("index_location", "end") == "end"
-        and told.get("chunk_key_encoding", {"name": "default"})["name"] == "default"
+        and _is_below_c(told.get("chunk_key_encoding", {}))
         and _is_native(sharding["codecs"][0], array.dtype.numpy_dtype)
     )
     return (
@@ -280,6 +280,12 @@ def shard_files(store: Store, path: str, array: ts.TensorStore) -> ShardFiles | 
         if known
         else None
     )
+
+
+def _is_below_c(keys: dict[str, Any]) -> bool:
+    """Tell whether shards are files in folders, as ``c/0/1``."""
+    separator = keys.get("configuration", {}).get("separator", "/")
+    return keys.get("name", "default") == "default" and separator == "/"
 
 
 def _is_native(codec: dict[str, Any], dtype: np.dtype[Any]) -> bool:

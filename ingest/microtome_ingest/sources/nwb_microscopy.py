@@ -6,6 +6,7 @@ to an image is a group in it, or a link to one, of a name that its writer chose.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import h5py  # type: ignore[import-untyped]
@@ -32,7 +33,8 @@ _MOST_PARENTS, _MOST_MEMBERS = 3, 1000
 def axes(letters: str, shape: Sequence[int], owner: Any) -> tuple[str, tuple[str, ...]]:  # noqa: ANN401 - h5py has no types
     """Return the axes by the schema, and a note where the imaging space tells other extents."""
     space = _space(owner)
-    said = [int(n) for n in facts.numbers(space and _told(space, "dimensions_in_{}s"), 3)]
+    told = facts.numbers(space and _told(space, "dimensions_in_{}s"), 3)
+    said = [int(n) for n in told if isfinite(n)]
     mine = [n for axis, n in zip(letters, shape, strict=True) if axis in "zyx"]
     if not said or said == mine[::-1]:
         return letters, ()

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
@@ -161,13 +162,17 @@ class Access:
         await self._run(lambda connection: end_session(connection, token))
         self._known.forget()
 
-    async def _run(self, work: Callable[[Connection], T]) -> T:
-        def write() -> T:
-            with self._open().write() as connection:
+    async def _run(
+        self,
+        work: Callable[[Connection], T],
+        connect: Callable[[Database], AbstractContextManager[Connection]] = Database.write,
+    ) -> T:
+        def run() -> T:
+            with connect(self._open()) as connection:
                 return work(connection)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, write)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
         except StorageError as error:
             raise Unreadable("the database of keys and grants cannot be used") from error
 
@@ -179,7 +184,7 @@ class Access:
         key_id = known.value.sessions.get(digest(session))
         if key_id is None:
             # It may have begun after the last look.
-            key_id = await self._run(lambda connection: key_of_session(connection, session))
+            key_id = await self._run(lambda c: key_of_session(c, session), Database.read)
         key = known.value.keys.get(key_id or "")
         if key is None or not key.holds(time()):
             return ANONYMOUS

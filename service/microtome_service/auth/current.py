@@ -47,6 +47,7 @@ class Current(Generic[T]):
         self._seen: Seen[T] | None = None
         self._until = 0.0
         self._loaded = 0.0
+        self._forgotten = 0
         self._flight: asyncio.Task[None] | None = None
 
     async def get(self, *, wait: bool = False) -> Seen[T]:
@@ -78,10 +79,10 @@ class Current(Generic[T]):
 
     def forget(self) -> None:
         """Believe nothing of what is known: look again before the next answer."""
-        self._until = 0.0
+        self._until, self._forgotten = 0.0, self._forgotten + 1
 
     async def _refresh(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, forgotten = asyncio.get_running_loop(), self._forgotten
         try:
             value = await loop.run_in_executor(self._pool, self._load)
         except StorageError as error:
@@ -93,7 +94,8 @@ class Current(Generic[T]):
         else:
             self._seen = Seen(value)
             self._loaded = monotonic()
-        self._until = monotonic() + self._seconds
+        # What a look found that was begun before all was forgotten is for those who waited alone.
+        self._until = monotonic() + self._seconds if forgotten == self._forgotten else 0.0
 
     def _may_be_given(self) -> bool:
         return monotonic() - self._loaded < self._patience

@@ -115,6 +115,21 @@ class Database:
         with self.read():
             pass
 
+    def make(self) -> None:
+        """Make the database where there never was one.
+
+        Raises
+        ------
+        StorageError
+            It cannot be made, or was there before and is gone: an empty one in its place would open
+            what is private.
+        """
+        if self.exists():
+            return
+        if self._seen:
+            raise StorageError(f"{self}: it was there and is not any more")
+        self.upgrade()
+
     def upgrade(self) -> tuple[str | None, str | None]:
         """Make the database what this version needs, and return its version before and now.
 

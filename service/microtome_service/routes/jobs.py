@@ -16,10 +16,13 @@ from microtome_service.errors import Unreadable
 from microtome_service.routes.parameters import ServiceDep, add, grouped, only
 from microtome_service.routes.showing import show
 from microtome_service.state import Service
+from microtome_service.together import together
 
 # Datasets whose ledgers are looked at for one page.
 _DATASETS = 200
 _FINISHED = 50
+# Of the threads that read for everybody.
+_AT_ONCE = 4
 _ORDER = {"running": 0, "stopped": 1, "damaged": 2, "done": 3}
 
 
@@ -56,11 +59,14 @@ async def get_jobs(
 
 
 async def _find(service: Service, datasets: Sequence[DatasetId]) -> list[Job]:
-    now = time()
+    now, turns = time(), asyncio.Semaphore(_AT_ONCE)
+
+    async def look(dataset: DatasetId) -> list[Job]:
+        async with turns:
+            return await service.objects.run(find_jobs, service.store, dataset, now)
+
     try:
-        found = await asyncio.gather(
-            *(service.objects.run(find_jobs, service.store, dataset, now) for dataset in datasets)
-        )
+        found = await together(look(dataset) for dataset in datasets)
     except StorageError as error:
         raise Unreadable("the ledgers of ingests cannot be read") from error
     return [job for jobs in found for job in jobs]

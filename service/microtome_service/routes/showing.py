@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import HTMLResponse
 
-from microtome_service.pages import POLICY, Pages
+from microtome_service.pages import POLICY, Pages, path_of
 from microtome_service.state import Service
 from microtome_service.view import View
 
@@ -28,7 +28,7 @@ def show(
         "base": request.scope.get("root_path", ""),
         "who": named,
         "may_sign_in": view.rules.hides and service.access.database is not None,
-        "page_path": request.url.path,
+        "page_path": path_of(request.scope),
     }
     return pages.page(template, {**every, **values}, status, headers, policy)
 

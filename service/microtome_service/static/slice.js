@@ -5,6 +5,8 @@ const trouble = document.getElementById("slice-trouble");
 let loading = false;
 let wanted = null;
 
+// All digits, as fewer may make of two values one; a plus in an address is a blank.
+const word = (value) => String(value).replace("+", "");
 const short = (value) => String(Number(Number(value).toPrecision(6)));
 
 function where(name) {
@@ -19,7 +21,7 @@ function look() {
   const windows = dyes.map((dye) => {
     const low = Number(dye.querySelector("[name=low]").value);
     const high = dye.querySelector("[name=high]");
-    return `${short(low)}:${short(Math.max(Number(high.value), low + Number(high.step)))}`;
+    return `${word(low)}:${word(Math.max(Number(high.value), low + Number(high.step)))}`;
   });
   return `&channels=${numbers.join(",")}&window=${windows.join(",")}`;
 }
