@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from microtome_core.errors import InUse, StorageError
+from microtome_core.store.jobs import DEAD
 from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
 
 _LOG = logging.getLogger(__name__)
-# Seconds between heartbeats, and without one after which a process elsewhere counts as dead.
+# Seconds between heartbeats; a process elsewhere is dead after `DEAD` without one.
 _BEAT = 5.0
-_DEAD = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Claim:
         folder: str,
         part: Part,
         beat: float = _BEAT,
-        dead: float = _DEAD,
+        dead: float = DEAD,
     ) -> None:
         self._store, self._part = store, part
         self._folder = f"{folder}/{FOLDER}/claims"

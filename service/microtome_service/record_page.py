@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from microtome_core.subjects import SEXES
+
 _MOST = 12
 _LONGEST = 600
 _DOI = "https://doi.org/"
-_SEXES = {"M": "male", "F": "female", "O": "other", "U": "unknown"}
+_SEXES = {letter: word for word, letter in SEXES.items()}
 Path = tuple[str, ...]
 
 _SUBJECT: Mapping[str, Path] = {

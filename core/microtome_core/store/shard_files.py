@@ -285,7 +285,7 @@ def shard_files(store: Store, path: str, array: ts.TensorStore) -> ShardFiles | 
 def _is_below_c(keys: dict[str, Any]) -> bool:
     """Tell whether shards are files in folders, as ``c/0/1``."""
     separator = keys.get("configuration", {}).get("separator", "/")
-    return keys.get("name", "default") == "default" and separator == "/"
+    return (keys.get("name", "default"), separator) == ("default", "/")
 
 
 def _is_native(codec: dict[str, Any], dtype: np.dtype[Any]) -> bool:
