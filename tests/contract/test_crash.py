@@ -1,5 +1,6 @@
 """An ingest that is killed at any moment goes on, and ends in the very same bytes."""
 
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.trees import tree
 SOURCE = "synthetic://neurons?shape=40,128,128&seed=3"
 LAYOUT = ("--chunk", "z=8,y=16,x=16", "--shard", "z=8,y=32,x=32", "--memory", "1GiB")
 BRAIN = LayerId("a", "b", "c")
+KILLS = int(os.environ.get("MICROTOME_KILLS", "100"))
 REPRODUCIBLE = {"SOURCE_DATE_EPOCH": "1700000000"}
 
 
@@ -91,9 +93,9 @@ def test_a_killed_ingest_goes_on(place: str, request: pytest.FixtureRequest) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("place", ["folders", "buckets"])
-def test_a_hundred_killed_ingests_go_on(place: str, request: pytest.FixtureRequest) -> None:
-    """The same a hundred times, over the whole life of a job."""
-    check_crashes(request.getfixturevalue(place), 100)
+def test_many_killed_ingests_go_on(place: str, request: pytest.FixtureRequest) -> None:
+    """The same a hundred times unless told otherwise, over the whole life of a job."""
+    check_crashes(request.getfixturevalue(place), KILLS)
 
 
 def test_a_replacement_that_is_killed_leaves_the_old_layer(folders: Place) -> None:
