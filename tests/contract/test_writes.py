@@ -158,7 +158,7 @@ def test_disjoint_writes_by_many_threads_are_what_a_serial_model_makes(
     root: Store, unused_port: Callable[[], int]
 ) -> None:
     """Hundreds of PUT and PATCH through both workers, in boxes that share chunks and shards."""
-    boxes = list(WHOLE.split((5, 19, 23) if root.url.startswith("file") else (13, 37, 37)))
+    boxes = list(WHOLE.split((7, 29, 37) if root.url.startswith("file") else (13, 37, 37)))
     model = np.zeros(SHAPE, "uint32")
 
     def write(number: int) -> None:
