@@ -11,7 +11,7 @@ from microtome_cli.main import main
 from microtome_core.store.location import Store
 from tests.trees import tree
 
-SOURCE = "synthetic://neurons?shape=32,128,128&seed=3"
+SOURCE = "synthetic://neurons?shape=64,256,256&seed=3"
 LAYOUT = ("--chunk", "z=8,y=16,x=16", "--shard", "z=8,y=64,x=64", "--memory", "1GiB")
 
 

@@ -58,12 +58,12 @@ def running(root: str, port: int) -> Iterator[str]:
         finally:
             server.terminate()
             # uvicorn ends by the signal itself once it has closed what was open.
-            assert server.wait(10) in {0, -signal.SIGTERM}
+            assert server.wait(60) in {0, -signal.SIGTERM}
 
 
 def wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> None:
     """Return when a service answers."""
-    for _ in range(200):
+    for _ in range(600):
         try:
             urllib.request.urlopen(f"{url}/health/ready", timeout=1).close()
         except (OSError, urllib.error.HTTPError):

@@ -85,7 +85,7 @@ def serving(root: str, port: int) -> Iterator[Server]:
 
 
 def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(300):
+    for _ in range(900):
         try:
             urllib.request.urlopen(f"{url}/health/ready", timeout=1).close()
         except (OSError, urllib.error.HTTPError):

@@ -53,7 +53,7 @@ def test_identical_reads_share_one_read_of_storage(
             # The layer is opened, and of another chunk's read it is known what it costs.
             httpx.head(f"{address}{url}")
             # Search has looked through the store, and rests.
-            httpx.get(f"{address}/api/datasets?q=brain").raise_for_status()
+            httpx.get(f"{address}/api/datasets?q=brain", timeout=60).raise_for_status()
             proxy.change(latency=1.0)
             before = proxy.requests["GET"]
             bodies = ask_at_once(address, [url] * READERS)

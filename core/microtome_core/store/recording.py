@@ -304,8 +304,14 @@ class Recording:
 
     @staticmethod
     def _end(place: Place, begun: Callable[[int], NDArray[Any]], threads: int) -> NDArray[Any]:
-        with storage_errors(place.what):
-            return place.checked(begun(threads))
+        try:
+            with storage_errors(place.what):
+                return place.checked(begun(threads))
+        except StorageError as error:
+            # Of a file it tells which one, and not what lies in it.
+            if place.what in str(error):
+                raise
+            raise type(error)(f"{place.what}: {error}") from error
 
     def _place(
         self,

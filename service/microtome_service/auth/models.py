@@ -1,6 +1,16 @@
 """The tables. Times are whole seconds since 1970, UTC; every change here needs a migration."""
 
-from sqlalchemy import BigInteger, Boolean, Column, MetaData, SmallInteger, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
 
 METADATA = MetaData()
 
@@ -53,4 +63,5 @@ LINKS = Table(
     Column("page", String(200), nullable=False),
     Column("state", Text, nullable=False),
     Column("used", BigInteger, nullable=False),
+    Index("links_used", "used"),
 )
