@@ -1,5 +1,6 @@
 """From what the user asks for to the manifest: every question answered, nothing written."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,8 +19,10 @@ from microtome_core.store.record import Conversion
 from microtome_core.store.record_changes import dataset_given
 from microtome_core.wire import LayerInfo
 from microtome_ingest.attributes import record
-from microtome_ingest.manifest import Manifest, SourceFacts
+from microtome_ingest.carried import Carried, fitting, said_of
+from microtome_ingest.manifest import MANIFEST, Manifest, SourceFacts, parse_manifest
 from microtome_ingest.options import IngestOptions, VolumeSpec
+from microtome_ingest.place import visible_place
 from microtome_ingest.plan import Plan, Policy, make_plan
 from microtome_ingest.resolve import Resolution
 from microtome_ingest.source import Source
@@ -65,23 +68,42 @@ def describe(
         codec=str(options.codec),
         levels=len(plan.levels),
         method=plan.method,
-        given=_given(store, layer_id, options),
     )
-    _check_given(manifest)
-    return manifest
+    return _with_given(manifest, store, layer_id, options)
 
 
-def _given(store: Store, layer_id: LayerId, options: IngestOptions) -> tuple[dict[str, Any], ...]:
-    """Return what is said of the dataset, then of the layer."""
-    told = dataset_given(store, layer_id.parent), dict(options.metadata or {})
-    return tuple(each for each in told if each)
+def _with_given(
+    manifest: Manifest, store: Store, layer_id: LayerId, options: IngestOptions
+) -> Manifest:
+    """Return a manifest with what is said of the dataset, then of the layer, before and now.
 
-
-def _check_given(manifest: Manifest) -> None:
-    """Refuse now what would be refused when all voxels are written."""
+    What would be refused when all voxels are written is refused here.
+    """
     history = Conversion(tool="", version="", timestamp="", parameters={})
     facts = (manifest.source, manifest.spec, manifest.channels)
-    record(*facts, [], history, given=manifest.given)
+    told = dataset_given(store, layer_id.parent)
+    before = (told,) if told else ()
+    carried = _carried(store, layer_path(store, layer_id, manifest.spec, options), options)
+    # The dataset's own words are among those of the older version, too.
+    said = carried.given[carried.given[:1] == before :]
+
+    def check(given: Sequence[Mapping[str, Any]]) -> None:
+        record(*facts, [], history, given=[*before, *given])
+
+    given = fitting(layer_id, said, options.metadata or {}, check)
+    return manifest.model_copy(update={"given": (*before, *given), "carried": carried.notes})
+
+
+def _carried(store: Store, path: str, options: IngestOptions) -> Carried:
+    """Return what was said of the layer that is replaced."""
+    place = visible_place(store, path) if options.restart else None
+    if place is None:
+        return Carried()
+    try:
+        there = parse_manifest(store.read(f"{place.folder}/{MANIFEST}") or b"")
+    except ValueError:  # made by another program, or damaged
+        return said_of(store, place, ())
+    return said_of(store, place, there.given)
 
 
 def plan_ingest(spec: VolumeSpec, options: IngestOptions, levels: int | None = None) -> Plan:

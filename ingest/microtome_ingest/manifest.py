@@ -50,6 +50,8 @@ class Manifest(BaseModel):
         When, ISO 8601; the time in the layer's history.
     given : tuple of dict
         What is said of the layer over what its source says, in order.
+    carried : tuple of str
+        Names of the notes of an older version whose changes are part of `given`.
     """
 
     schema_id: Literal["microtome-ingest/1"] = "microtome-ingest/1"
@@ -67,6 +69,7 @@ class Manifest(BaseModel):
     levels: int
     method: Method
     given: tuple[dict[str, Any], ...] = ()
+    carried: tuple[str, ...] = ()
 
     def plan(self, batch_bytes: int = 1) -> Plan:
         """Return the plan, with batches of so many bytes."""
