@@ -8,12 +8,12 @@ import numpy as np
 
 from microtome_core import __version__
 from microtome_core.dtypes import LABELS
-from microtome_core.errors import InputError
+from microtome_core.errors import InputError, NotFound
 from microtome_core.layout import choose_layout
 from microtome_core.names import LayerId
 from microtome_core.store.annotations import FOLDER as ANNOTATIONS
 from microtome_core.store.binning import Method
-from microtome_core.store.layer import labels_path, read_layer
+from microtome_core.store.layer import label_names, labels_path, read_layer
 from microtome_core.store.location import Store
 from microtome_core.store.record import Conversion
 from microtome_core.store.record_changes import dataset_given
@@ -159,13 +159,46 @@ def _image_levels(store: Store, layer_id: LayerId, options: IngestOptions) -> in
     return count
 
 
+def misfits(store: Store, image: LayerInfo) -> list[str]:
+    """Return how the labels of an image lie that lie elsewhere than it does, each in words.
+
+    Raises
+    ------
+    StorageError
+    """
+    told = []
+    layer_id = LayerId.parse(image.id)
+    for name in label_names(store, str(layer_id)):
+        try:
+            theirs = _along(read_layer(store, _image_id(layer_id, name)).info)
+        except (NotFound, InputError):  # listed and not whole yet, or of another program
+            continue
+        ours = _along(image)
+        odd = next((axis for axis in "zyx" if ours.get(axis) != theirs.get(axis)), None)
+        if odd is not None:
+            told.append(f"{name} ({odd}: {_extent(theirs.get(odd))}, not {_extent(ours.get(odd))})")
+    return told
+
+
+def _along(layer: LayerInfo) -> dict[str, tuple[int, float, str | None]]:
+    """Return the extent, voxel size and unit along each axis."""
+    facts = zip(layer.shape, layer.levels[0].scale, layer.units, strict=True)
+    return dict(zip(layer.axes, facts, strict=True))
+
+
+def _extent(facts: tuple[int, float, str | None] | None) -> str:
+    if facts is None:
+        return "no such axis"
+    count, size, unit = facts
+    return f"{count} voxels of {size:g} {unit or '(no unit)'}"
+
+
 def _check_same_space(image: LayerInfo, spec: VolumeSpec) -> None:
-    scale = image.levels[0].scale
-    theirs = dict(zip(image.axes, zip(image.shape, scale, image.units, strict=True), strict=True))
+    theirs = _along(image)
     ours = dict(zip(spec.axes, zip(spec.shape, spec.scale, spec.units, strict=True), strict=True))
     for axis in "zyx":
         if theirs.get(axis) != ours.get(axis):
             raise InputError(
-                f"labels of {image.id}: {axis} has extent, voxel size and unit {ours.get(axis)}, "
-                f"expected the image's {theirs.get(axis)}"
+                f"labels of {image.id}: {axis} has {_extent(ours.get(axis))}, "
+                f"expected the image's {_extent(theirs.get(axis))}"
             )

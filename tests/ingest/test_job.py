@@ -18,6 +18,7 @@ from microtome_core.region import Region
 from microtome_core.store.array import Codec
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
+from microtome_ingest.describe import misfits
 from microtome_ingest.files import Files, Stamp
 from microtome_ingest.formats import open_source
 from microtome_ingest.job import Outcome, ingest
@@ -257,12 +258,21 @@ def test_a_shard_that_is_lost_is_no_empty_region(store: Store, run: Run, level: 
 
 
 def test_replacing_an_image_keeps_its_labels(store: Store, run: Run) -> None:
-    """--restart removes the levels of the layer and nothing else."""
+    """--restart removes the levels of the layer and nothing else; those that lie elsewhere than the
+    new image does are named.
+    """
     nuclei = LayerId("demo", "mouse", "nuclei")
     run(noise())
     run(noise("uint32"), nuclei, kind="labels", labels_of="brain")
-    run(noise(seed=1), restart=True)
+    image = run(noise(seed=1), restart=True).layer
     assert np.array_equal(read_layer(store, nuclei).arrays[0].read().result(), noise("uint32"))
+    assert image is not None
+    assert misfits(store, image) == []
+    anew = replace(ANSWERS, voxel_size={"z": 3.0, "y": 0.5, "x": 0.5})
+    image = run(noise(seed=1), answers=anew, restart=True).layer
+    assert image is not None
+    (told,) = misfits(store, image)
+    assert told == "nuclei (z: 9 voxels of 2 micrometer, not 9 voxels of 3 micrometer)"
 
 
 def test_contrast_shows_what_most_voxels_are(run: Run) -> None:
