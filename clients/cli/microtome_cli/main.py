@@ -106,8 +106,8 @@ def _load(name: str) -> Command:
 def _parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Parse the words; those that a command takes many of may follow its options, too."""
     arguments, rest = parser.parse_known_args(words)
-    many = getattr(arguments, "anywhere", None)
-    if rest and (many is None or any(word.startswith("-") for word in rest)):
+    many: str = getattr(arguments, "anywhere", "")
+    if rest and (not many or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         setattr(arguments, many, [*getattr(arguments, many), *rest])
