@@ -38,6 +38,8 @@ from microtome_core.store.recordings import is_recording, read_document
 from microtome_ingest.metadata_file import read_metadata
 
 _BAD = 2
+# Why each field that is missing should be there, by what it is missing of.
+_Lacks = dict[LayerId | DatasetId, dict[str, str]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +103,8 @@ def _check(arguments: argparse.Namespace) -> int:
     try:
         if isinstance(place, LayerId):
             arrays = arrays_for(store, place, given)
-            lacks = {place: dict(missing(with_given(known, given, arrays).to_json()))}
+            record = with_given(known, given, arrays).to_json()
+            lacks: _Lacks = {place: dict(missing(record))}
         else:
             lacks = _lacks(store, place, known, check_given(given))
     except RecordRefused as refused:
@@ -115,7 +118,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _lacks(
     store: Store, dataset: DatasetId, known: Mapping[str, Any], told: Mapping[str, Any]
-) -> dict[LayerId | DatasetId, dict[str, str]]:
+) -> _Lacks:
     """Return what is missing: in all layers, where it may be said of the dataset, and in some.
 
     Raises
@@ -124,7 +127,7 @@ def _lacks(
         A layer cannot bear what is said of the dataset; names it.
     """
     records = {layer: _record(store, layer) for layer in layers_of(store, dataset)}
-    lacks: dict[LayerId | DatasetId, dict[str, str]] = {}
+    lacks: _Lacks = {}
     for layer, record in records.items():
         if record:
             lacks[layer] = dict(missing(_borne(store, layer, record, told)))
