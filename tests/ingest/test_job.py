@@ -97,6 +97,15 @@ def test_another_source_or_setting_is_a_conflict(run: Run, change: str) -> None:
     assert run(voxels, answers=answers, restart=True, **options).written
 
 
+def test_differences_are_told_in_words_and_not_all(run: Run) -> None:
+    """The first few, from which the others mostly follow, as a user would write them."""
+    run(noise()[:, :8, :8])
+    larger = replace(ANSWERS, voxel_size={"z": 3.0, "y": 0.5, "x": 0.5})
+    told = r"shape of the source is qij 9×6×8, was qij 9×8×8; .*voxel size is 3,0.5,0.5, was 2,0.5"
+    with pytest.raises(Conflict, match=told + r".*; and \d more\)"):
+        run(noise("uint8")[:, :6, :8], answers=larger, codec=Codec("zstd"))
+
+
 @pytest.mark.parametrize("kind", ["member", "scene", "order", "seed"])
 def test_another_image_of_the_same_file_is_a_conflict(
     store: Store, tmp_path: Path, kind: str
