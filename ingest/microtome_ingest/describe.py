@@ -117,8 +117,8 @@ def plan_ingest(spec: VolumeSpec, options: IngestOptions, levels: int | None = N
     if options.kind == "labels" and spec.dtype not in LABELS:
         raise InputError(f"dtype {spec.dtype}: labels are integers; leave out --kind labels")
     itemsize = np.dtype(spec.dtype).itemsize
-    chunk = options.chunk.along(spec.axes) if options.chunk else None
-    shard = options.shard.along(spec.axes) if options.shard else None
+    chunk = options.chunk.along(spec.axes, "--chunk") if options.chunk else None
+    shard = options.shard.along(spec.axes, "--shard") if options.shard else None
     layout = choose_layout(spec.axes, spec.shape, spec.scale, itemsize, chunk, shard)
     method: Method = "mode" if options.kind == "labels" else "mean"
     return make_plan(spec, layout, Policy(method, options.codec, levels))
