@@ -51,11 +51,28 @@ class Extents:
             return cls(text, dict(zip(names, values, strict=True)), ())
         return cls(text, {}, tuple(values))
 
-    def along(self, axes: str) -> tuple[int, ...]:
-        """Return one number for each of `axes`; t and c may be left unnamed and are 1 then."""
+    def along(self, axes: str, option: str = "") -> tuple[int, ...]:
+        """Return one number for each of `axes`; t and c may be left unnamed and are 1 then.
+
+        Raises
+        ------
+        InputError
+            Other axes, or another number of them; names the option that gave them.
+        """
         values = self.bare
         if self.named and set(self.named) <= set(axes):
             values = tuple(self.named.get(a, 1 if a in "tc" else 0) for a in axes)
         if len(values) != len(axes) or min(values) < 1:
-            raise InputError(f"{self.text[:80]!r}: expected one number for each axis of {axes!r}")
+            raise InputError(
+                f"{option} {self.text[:80]!r}: expected one number for each axis of {axes!r}, "
+                f"{self._example(axes)}".lstrip()
+            )
         return values
+
+    def _example(self, axes: str) -> str:
+        """Return how it is written right, with the numbers that were given if those are enough."""
+        spatial = [axis for axis in axes if axis not in "tc"]
+        given = self.bare if len(self.bare) == len(spatial) else [64] * len(spatial)
+        sizes = dict(zip(spatial, given, strict=True))
+        whole = ",".join(str(sizes.get(axis, 1)) for axis in axes)
+        return f"such as {whole} or {','.join(f'{a}={n}' for a, n in sizes.items())}"

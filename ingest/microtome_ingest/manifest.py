@@ -24,6 +24,8 @@ from microtome_ingest.source import SourceChannel
 
 # Where it lies below a layer's version.
 MANIFEST = f"{FOLDER}/job.json"
+# So many differences are told.
+_MOST = 4
 
 
 class SourceFacts(BaseModel):
@@ -50,6 +52,8 @@ class Manifest(BaseModel):
         When, ISO 8601; the time in the layer's history.
     given : tuple of dict
         What is said of the layer over what its source says, in order.
+    carried : tuple of str
+        Names of the notes of an older version whose changes are part of `given`.
     """
 
     schema_id: Literal["microtome-ingest/1"] = "microtome-ingest/1"
@@ -67,6 +71,7 @@ class Manifest(BaseModel):
     levels: int
     method: Method
     given: tuple[dict[str, Any], ...] = ()
+    carried: tuple[str, ...] = ()
 
     def plan(self, batch_bytes: int = 1) -> Plan:
         """Return the plan, with batches of so many bytes."""
@@ -88,10 +93,15 @@ class Manifest(BaseModel):
     def differences(self, other: "Manifest") -> list[str]:
         """Return in words what another ingest would do differently; its files apart."""
         ours, theirs = _decisive(self), _decisive(other)
+        odd = [name for name in ours if ours[name] != theirs[name]]
+        # Most follow from the first.
+        more = [f"and {len(odd) - _MOST} more"] if len(odd) > _MOST else []
         return [
-            f"{name} is {_short(theirs[name])}, was {_short(ours[name])}"
-            for name in ours
-            if ours[name] != theirs[name]
+            *(
+                f"{name} is {_short(theirs[name])}, was {_short(ours[name])}"
+                for name in odd[:_MOST]
+            ),
+            *more,
         ]
 
 
@@ -148,19 +158,25 @@ def _decisive(manifest: Manifest) -> Mapping[str, Any]:
     return {
         "format": source.format,
         "image": source.image,
-        "shape of the source": (source.axes, source.shape),
+        "shape of the source": f"{source.axes} {'×'.join(map(str, source.shape))}",
         "order of its axes": source.order,
         "axes": spec.axes,
-        "shape": spec.shape,
+        "shape": "×".join(map(str, spec.shape)),
         "dtype": spec.dtype,
-        "voxel size": spec.scale,
-        "unit": spec.units,
-        "channels": [(c.name, c.color, c.window) for c in manifest.channels],
+        "voxel size": [f"{size:.17g}" for size in spec.scale],
+        "unit": [unit or "none" for unit in spec.units],
+        "channels": [_channel(channel) for channel in manifest.channels],
         "labels of": manifest.labels_of,
         **manifest.settings(),
     }
 
 
+def _channel(channel: SourceChannel) -> str:
+    window = channel.window and f"{channel.window[0]:.17g} to {channel.window[1]:.17g}"
+    return " ".join(str(part) for part in (channel.name, channel.color, window) if part)
+
+
 def _short(value: object) -> str:
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    text = "none" if value is None or not text else text
     return text if len(text) <= 80 else f"{text[:77]}…"

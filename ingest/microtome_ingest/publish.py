@@ -13,8 +13,9 @@ from microtome_core.store.location import Store
 from microtome_core.store.record import Conversion, SourceFile
 from microtome_core.store.record_changes import replayed
 from microtome_ingest.attributes import ome_attributes, record, shown_channels
+from microtome_ingest.carried import carry_history
 from microtome_ingest.manifest import Manifest
-from microtome_ingest.place import Place, sweep
+from microtome_ingest.place import Place, sweep, visible_place
 from microtome_ingest.run import Run
 
 
@@ -32,6 +33,7 @@ def publish(run: Run, manifest: Manifest) -> None:
     count = sum(int(level.sum()) for level in empty)
     if count:
         write_empty(store, place.folder, empty)
+    carry_history(store, visible_place(store, place.layer), place, manifest.carried)
     attributes = {
         **_described(run, manifest),
         "microtome": {"version": place.prefix.rstrip("/"), "empty_shards": count},
@@ -75,7 +77,8 @@ def _described(run: Run, manifest: Manifest) -> dict[str, Any]:
     facts = (manifest.source, manifest.spec, manifest.channels)
     files, data = _files(run, manifest), f"{place.prefix}0"
     nwb = record(*facts, files, history, data=data, given=manifest.given)
-    # Of a layer of which the metadata were lost, its changes are made again.
+    # Changes are made again: of a layer whose metadata were lost, and those that the version which
+    # is replaced has seen since this one was begun.
     nwb = replayed(run.store, place.folder, nwb)
     return {"ome": ome, "nwb": nwb}
 

@@ -106,10 +106,7 @@ def overruled(description: Description, spec: VolumeSpec) -> tuple[str, ...]:
 
 
 def missing(description: Description) -> tuple[str, ...]:
-    """Say what the file leaves open and which option answers it; empty if nothing is.
-
-    An image whose axes are open is not asked for voxel sizes yet.
-    """
+    """Say what the file leaves open and which options answer it; empty if nothing is."""
     try:
         axes = "".join(axis for axis in _letters(description, SourceOptions()) if axis in SPATIAL)
     except InputError as error:
@@ -139,7 +136,8 @@ def _letters(description: Description, options: SourceOptions) -> str:
     pairs = list(zip(axes, description.shape, strict=True))
     opened = [axis for axis, extent in pairs if axis not in KNOWN and extent > 1]
     if opened or not {"y", "x"} <= set(axes):
-        raise MissingMetadata(description.name, _question(description, opened))
+        question = _question(description, opened) + _then(description, options)
+        raise MissingMetadata(description.name, question)
     letters = "".join(a if _is_kept(a, n, description, options) else "-" for a, n in pairs)
     if {"c", "s"} <= set(letters):
         extents = dict(pairs)
@@ -191,6 +189,18 @@ def _question(description: Description, opened: list[str]) -> str:
         f"does not say {what} (axes {description.axes!r}, shape {description.shape}): "
         f"pass --axes {_proposal(description)}, one letter of t, c, z, y, x, s an axis"
     )
+
+
+def _then(description: Description, options: SourceOptions) -> str:
+    """Return what will be asked for once the axes are known, as far as it shows already."""
+    if options.voxel_size is not None:
+        return ""
+    axes = "".join(axis for axis in _proposal(description) if axis in SPATIAL)
+    try:
+        _voxel_size(description, options, axes)
+    except MissingMetadata as error:
+        return f"; it {error.reason}"
+    return ""
 
 
 def _proposal(description: Description) -> str:

@@ -225,3 +225,29 @@ def test_keys_are_all_different() -> None:
     assert len(made) == 1000
     assert all(split(text) for text in made)
     assert len(np.unique([len(text) for text in made])) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["access", "set", "mylab/vnc", "private"],
+        ["access", "list"],
+        ["token", "create", "--name", "ci", "--scope", "read"],
+        ["token", "list"],
+        ["database", "upgrade"],
+    ],
+)
+def test_a_misspelt_root_is_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is said to be private in a folder that is not there, and no file is made."""
+    assert main([*words, "--root", f"{tmp_path}/stroe"]) == 2
+    assert capsys.readouterr().err.endswith("stroe: no such folder\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", ["access", "token"])
+def test_lists_make_no_database(what: str, root: str, tmp_path: Path) -> None:
+    """Who asks what is granted where nothing is leaves no file."""
+    assert main([what, "list", "--root", root]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]

@@ -203,3 +203,34 @@ def test_parts_follow_one_another(shape: list[int], start: int, chunk: int, most
     for where, part in placed(parts(), block):
         laid[where] = part
     assert np.array_equal(laid, whole)
+
+
+def test_a_region_may_follow_options(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its words stand before options, between and after them; what is unknown is refused."""
+    url, out = f"{served.url}/demo/brain/em", str(tmp_path / "a.npy")
+    assert main(["get", url, "z=3", "--level", "0", "y=5:40", "--out", out, "c=0"]) == 0
+    assert np.array_equal(np.load(out), served.brain[0, 3, 5:40])
+    with pytest.raises(SystemExit):
+        main(["get", url, "--out", out, "z=3", "--lvl", "1"])
+    assert "unrecognized arguments: " in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["ls", served.url, "z=3"])
+
+
+def test_what_a_service_lacks_is_named_with_what_it_has(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By ls and info, with the word that what is private needs a key."""
+    for words, told in (
+        (["ls", "demo/brian"], "no dataset demo/brian; there is demo/brain"),
+        (["ls", "dmeo"], "no collection dmeo; there is demo"),
+        (["ls", "demo/brain/me"], "no layer demo/brain/me; there is demo/brain/em"),
+        (["info", "demo/brain/me"], "no layer demo/brain/me; there is demo/brain/em"),
+    ):
+        assert main([words[0], f"{served.url}/{words[1]}"]) == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert "MICROTOME_TOKEN" in error
+        assert "limit=" not in error

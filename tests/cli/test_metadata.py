@@ -151,6 +151,26 @@ def test_what_is_said_of_a_dataset_reaches_layers_that_come(folder: Path) -> Non
     assert _metadata(folder, "check", str(folder / "brain.yaml"), place="lab/mouse") == 2
 
 
+def test_a_dataset_lacks_what_its_layers_lack(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What one of them has is asked for of the others; what is of one layer, of that layer."""
+    _ingest(folder, "--metadata", str(folder / "brain.yaml"))
+    assert _metadata(folder, "check", place="lab/mouse") == 0
+    told = capsys.readouterr().out
+    assert "lab/mouse: institution is missing" in told
+    assert "license" not in told
+    assert f"{BRAIN}: imaging_space.anatomical_target is missing" in told
+    _ingest(folder, layer="lab/mouse/second")
+    capsys.readouterr()
+    assert _metadata(folder, "check", place="lab/mouse") == 0
+    told = capsys.readouterr().out
+    assert "lab/mouse: institution is missing" in told
+    assert "lab/mouse/second: license is missing" in told
+    worm = "subject: {species: Caenorhabditis elegans, sex: XO}"
+    assert _metadata(folder, "check", _said(folder, worm), place="lab/mouse") == 0
+
+
 def test_lost_metadata_come_back_with_what_was_set(folder: Path) -> None:
     """A repair does the noted changes again."""
     _ingest(folder, "--metadata", str(folder / "brain.yaml"))

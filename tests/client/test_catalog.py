@@ -93,8 +93,10 @@ def test_results_are_indexed_like_a_list(url: str, monkeypatch: pytest.MonkeyPat
     found = Catalog(url).datasets()
     assert (found[0].id, found[-1].id, found[5].id) == (NAMES[0], NAMES[-1], NAMES[5])
     assert [dataset.id for dataset in found[1:6:2]] == NAMES[1:6:2]
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=f"dataset {COUNT}: {COUNT} datasets of "):
         found[COUNT]
+    with pytest.raises(IndexError, match=r"dataset 0: no datasets of .* q='zzzz' found"):
+        Catalog(url).search("zzzz")[0]
 
 
 def test_facets_count_what_a_search_finds(url: str) -> None:

@@ -131,3 +131,10 @@ def test_credentials_come_from_the_usual_variables() -> None:
     assert read({}).credentials == "default"
     assert read({"AWS_NO_SIGN_REQUEST": "true"}).credentials == "anonymous"
     assert read({"AWS_ENDPOINT_URL": "http://h"}).endpoint == "http://h"
+
+
+def test_a_root_that_nobody_can_make_is_refused(tmp_path: Path) -> None:
+    """Below a file there is no folder, whoever tries again."""
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"root .*/file/root: cannot be made: Not a directory"):
+        Store(f"{tmp_path}/file/root").make_root()

@@ -18,6 +18,7 @@ from microtome_core.region import Region
 from microtome_core.store.array import Codec
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
+from microtome_ingest.describe import misfits
 from microtome_ingest.files import Files, Stamp
 from microtome_ingest.formats import open_source
 from microtome_ingest.job import Outcome, ingest
@@ -94,6 +95,15 @@ def test_another_source_or_setting_is_a_conflict(run: Run, change: str) -> None:
     with pytest.raises(Conflict, match="--restart"):
         run(voxels, answers=answers, **options)
     assert run(voxels, answers=answers, restart=True, **options).written
+
+
+def test_differences_are_told_in_words_and_not_all(run: Run) -> None:
+    """The first few, from which the others mostly follow, as a user would write them."""
+    run(noise()[:, :8, :8])
+    larger = replace(ANSWERS, voxel_size={"z": 3.0, "y": 0.5, "x": 0.5})
+    told = r"shape of the source is qij 9×6×8, was qij 9×8×8; .*voxel size is 3,0.5,0.5, was 2,0.5"
+    with pytest.raises(Conflict, match=told + r".*; and \d more\)"):
+        run(noise("uint8")[:, :6, :8], answers=larger, codec=Codec("zstd"))
 
 
 @pytest.mark.parametrize("kind", ["member", "scene", "order", "seed"])
@@ -257,12 +267,21 @@ def test_a_shard_that_is_lost_is_no_empty_region(store: Store, run: Run, level: 
 
 
 def test_replacing_an_image_keeps_its_labels(store: Store, run: Run) -> None:
-    """--restart removes the levels of the layer and nothing else."""
+    """--restart removes the levels of the layer and nothing else; those that lie elsewhere than the
+    new image does are named.
+    """
     nuclei = LayerId("demo", "mouse", "nuclei")
     run(noise())
     run(noise("uint32"), nuclei, kind="labels", labels_of="brain")
-    run(noise(seed=1), restart=True)
+    image = run(noise(seed=1), restart=True).layer
     assert np.array_equal(read_layer(store, nuclei).arrays[0].read().result(), noise("uint32"))
+    assert image is not None
+    assert misfits(store, image) == []
+    anew = replace(ANSWERS, voxel_size={"z": 3.0, "y": 0.5, "x": 0.5})
+    image = run(noise(seed=1), answers=anew, restart=True).layer
+    assert image is not None
+    (told,) = misfits(store, image)
+    assert told == "nuclei (z: 9 voxels of 2 micrometer, not 9 voxels of 3 micrometer)"
 
 
 def test_contrast_shows_what_most_voxels_are(run: Run) -> None:

@@ -244,6 +244,14 @@ def test_frames_that_loops_do_not_explain_are_one_open_axis(tmp_path: Path) -> N
         open_source(saved(tmp_path, cut))
 
 
+def test_a_file_without_its_end_is_called_truncated(tmp_path: Path) -> None:
+    """There the map of its chunks lies; the library speaks of a signature."""
+    path = Path(saved(tmp_path, Recording(noise((3, 9, 7, 1, 1)), [depth_loop(3)])))
+    path.write_bytes(path.read_bytes()[:-4000])
+    with pytest.raises(SourceError, match=r"no map of its chunks .* truncated"):
+        open_source(str(path))
+
+
 def test_masks_that_are_not_read_are_told(tmp_path: Path) -> None:
     """Binary layers have no place in the image."""
     chunks = {b"CustomDataSeq|RleZipBinarySequence_1|0!": b"x"}

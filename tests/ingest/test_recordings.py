@@ -18,6 +18,7 @@ from microtome_core.errors import Conflict, NotFound, RegionError, SourceError, 
 from microtome_core.names import LayerId
 from microtome_core.store.array import Codec
 from microtome_core.store.location import Store
+from microtome_core.store.record_changes import change_record, history
 from microtome_core.store.recording import Recording
 from microtome_core.store.recordings import is_recording, read_recording
 from microtome_ingest.export.sensorium import export_sensorium
@@ -340,7 +341,9 @@ def test_the_source_is_only_read(tmp_path: Path) -> None:
 
 
 def test_the_same_again_is_left_alone_and_another_refused(tmp_path: Path, mouse: Path) -> None:
-    """A second ingest writes nothing, of a touched copy too; another source needs a restart."""
+    """A second ingest writes nothing, of a touched copy too; another source needs a restart,
+    which takes along what was said.
+    """
     store = Store(str(tmp_path / "root"))
     first = made(mouse, store)
     assert not made(mouse, store).written
@@ -352,8 +355,11 @@ def test_the_same_again_is_left_alone_and_another_refused(tmp_path: Path, mouse:
     (copy / "data/videos/3.npy").write_bytes(content)
     with pytest.raises(Conflict, match=r"data/videos/3\.npy has other bytes"):
         made(copy, store)
+    change_record(store, LAYER, {"lab": "A"}, {"who": "jane"})
     second = made(copy, store, restart=True)
     assert second.written
+    assert second.recording.record["lab"] == "A"
+    assert [note["who"] for note in history(store, LAYER)] == ["jane"]
     assert second.recording.version != first.recording.version
     assert second.recording.folder.endswith("/v2")
     assert not (tmp_path / "root/sensorium/mouse-a/recording/data").exists()

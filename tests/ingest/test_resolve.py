@@ -241,6 +241,17 @@ def test_types_that_are_not_stored_are_refused(dtype: str) -> None:
     assert dtype in missing(described("zyx", dtype=dtype))[0]
 
 
+def test_all_that_is_missing_is_asked_for_at_once() -> None:
+    """Whoever is asked for axes is not asked for voxel sizes by the next try."""
+    description = described("qyx", voxel_size={}, unit=None)
+    told = r"--axes zyx.*; it does not say how large a voxel is along z, y, x: pass --voxel-size"
+    with pytest.raises(MissingMetadata, match=told):
+        resolve(description, SourceOptions())
+    with pytest.raises(MissingMetadata, match=r"an axis$"):
+        resolve(description, SourceOptions(unit="pixel"))
+    assert "--voxel-size" in missing(description)[0]
+
+
 def test_nothing_is_missing_where_the_file_says_all() -> None:
     """A complete file raises no question."""
     assert missing(described("tczyx")) == ()

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from microtome.address import did_you_mean
-from microtome.errors import AddressError, InputError, MicrotomeError, NotFound, WrongAnswer
+from microtome.errors import (
+    AddressError,
+    InputError,
+    MicrotomeError,
+    NotFound,
+    ServiceError,
+    WrongAnswer,
+)
 from microtome_cli.ls import lines_of
 from microtome_cli.remote import add_service_arguments, find, is_address, transport_of
 from microtome_core.trials import RECORDING
@@ -55,8 +62,17 @@ def _layer(arguments: argparse.Namespace) -> Any:  # noqa: ANN401 - JSON
     """Return the JSON of a layer; None where the address is of something else."""
     try:
         _, names, said = find(transport_of(arguments), arguments.source)
-    except (NotFound, WrongAnswer, InputError):
+    except NotFound:
+        # Beside a service there may be files, whose names have endings.
+        if "." in arguments.source.rpartition("/")[2]:
+            return None
+        raise
+    except (WrongAnswer, InputError):
         return None
+    except ServiceError as error:
+        if error.status == 401 or error.passing:
+            raise
+        return None  # a place for files, which refuses what it does not know
     if len(names) != 3:
         raise MicrotomeError(f"{arguments.source}: no layer: `microtome ls` lists what is there")
     return said

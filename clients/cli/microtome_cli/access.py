@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from microtome_cli.database_options import add_database_arguments, current, root_of
+from microtome_cli.database_options import add_database_arguments, current, existing, root_of
 from microtome_core.errors import InputError
 from microtome_core.store.layer import list_datasets
 from microtome_core.store.location import StorageOptions, Store
@@ -93,8 +93,11 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    with current(arguments) as database, database.read() as connection:
-        rules = records.read_rules(connection, default_public=True)
+    with existing(arguments) as database:
+        if database is None:
+            return 0
+        with database.read() as connection:
+            rules = records.read_rules(connection, default_public=True)
     for place, public in sorted(rules.public.items()):
         print(f"{place:<24}  {'public' if public else 'private'}")
     for subject, roles in sorted(rules.grants.items()):

@@ -77,8 +77,8 @@ def _described(store: Store, layer_id: LayerId, arguments: argparse.Namespace) -
     new = _of_words(arguments) if model is None else _of_model(model, arguments)
     return replace(
         new,
-        chunk=_along(new.axes, arguments.chunk),
-        shard=_along(new.axes, arguments.shard),
+        chunk=_along(new.axes, arguments.chunk, "--chunk"),
+        shard=_along(new.axes, arguments.shard, "--shard"),
         codec=Codec.parse(arguments.codec),
         channels=_words(arguments.channels),
     )
@@ -121,7 +121,7 @@ def _of_words(arguments: argparse.Namespace) -> NewLayer:
             "--voxel-size 2,0.5,0.5; or --labels-of, or --like"
         )
     axes = check_axes(arguments.axes)
-    shape = Extents.parse(arguments.shape).along(axes)
+    shape = Extents.parse(arguments.shape).along(axes, "--shape")
     sizes = voxel_size_by_axis(parse_voxel_size(arguments.voxel_size), spatial(axes))
     missing = [axis for axis in spatial(axes) if axis not in sizes]
     if missing:
@@ -140,8 +140,8 @@ def _of_words(arguments: argparse.Namespace) -> NewLayer:
     )
 
 
-def _along(axes: str, text: str | None) -> tuple[int, ...] | None:
-    return Extents.parse(text).along(axes) if text else None
+def _along(axes: str, text: str | None, option: str) -> tuple[int, ...] | None:
+    return Extents.parse(text).along(axes, option) if text else None
 
 
 def _words(text: str | None) -> tuple[str, ...]:

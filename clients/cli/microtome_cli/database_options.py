@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from microtome_core.errors import InputError
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service.auth.database import Database, default_url
+from microtome_service.location import check_folder
 
 
 def add_database_arguments(parser: argparse.ArgumentParser, *, with_root: bool = True) -> None:
@@ -33,9 +34,12 @@ def opened(arguments: argparse.Namespace) -> Iterator[Database]:
     Raises
     ------
     InputError
-        None is named.
+        None is named, or the root is a folder that is not there: beside a misspelt one a file would
+        be made that no service reads.
     """
     root = root_of(arguments)
+    if root:
+        check_folder(_store(root))
     url = arguments.database or os.environ.get("MICROTOME_DATABASE_URL")
     if not url and root:
         url = default_url(_store(root).url)
@@ -52,6 +56,18 @@ def opened(arguments: argparse.Namespace) -> Iterator[Database]:
 def current(arguments: argparse.Namespace) -> Iterator[Database]:
     """Yield the same; a file is made, or brought up to this version, where need be."""
     with opened(arguments) as database:
+        if database.file is not None:
+            database.upgrade()
+        yield database
+
+
+@contextmanager
+def existing(arguments: argparse.Namespace) -> Iterator[Database | None]:
+    """Yield the same to who only reads; None where there is no file, and none is made."""
+    with opened(arguments) as database:
+        if not database.exists():
+            yield None
+            return
         if database.file is not None:
             database.upgrade()
         yield database

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unit", help="positions are physical, in this unit, such as um")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     add_service_arguments(parser)
+    parser.set_defaults(anywhere="region")  # before options and after them
 
 
 def run(arguments: argparse.Namespace) -> int:

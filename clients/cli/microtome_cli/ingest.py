@@ -34,6 +34,7 @@ from microtome_core.store.location import Store
 from microtome_core.units import bytes_text
 from microtome_core.wire import LayerInfo
 from microtome_ingest.claim import Part
+from microtome_ingest.describe import misfits
 from microtome_ingest.extents import Extents
 from microtome_ingest.formats import open_source, scenes
 from microtome_ingest.job import Outcome, ingest
@@ -154,7 +155,16 @@ def _ingest(arguments: argparse.Namespace) -> None:
             outcome = Outcome(read_layer(store, layer_id).info, written=False)
         for note in (*source.description.notes, *overruled(source.description, resolution.spec)):
             observer.result("note", f"note: {note}")
+        if outcome.layer is not None and outcome.written:
+            _tell_misfits(store, outcome.layer, observer)
         say_outcome(observer, outcome, part, store.url)
+
+
+def _tell_misfits(store: Store, image: LayerInfo, observer: ProgressObserver) -> None:
+    """Say which labels still lie as the image did that was replaced."""
+    for told in misfits(store, image):
+        words = f"labels of {image.id} do not lie as it does any more: {told}; ingest them anew"
+        observer.result("note", f"note: {words}")
 
 
 def _options(arguments: argparse.Namespace) -> IngestOptions:

@@ -82,7 +82,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     try:
         command = _load(words[0]) if words and words[0] in _COMMANDS else None
-        arguments = _parser(words[0] if words else "", command).parse_args(words)
+        arguments = _parsed(_parser(words[0] if words else "", command), words)
         return cast(Command, arguments.command).run(arguments)
     except MicrotomeError as error:
         print(f"microtome: {error}", file=sys.stderr)
@@ -101,6 +101,17 @@ def _load(name: str) -> Command:
         raise MicrotomeError(
             f"'microtome {name}' needs {error.name}: pip install 'microtome[{entry.extra}]'"
         ) from error
+
+
+def _parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse the words; those that a command takes many of may follow its options, too."""
+    arguments, rest = parser.parse_known_args(words)
+    many: str = getattr(arguments, "anywhere", "")
+    if rest and (not many or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        setattr(arguments, many, [*getattr(arguments, many), *rest])
+    return arguments
 
 
 def _parser(called: str, command: Command | None) -> argparse.ArgumentParser:

@@ -23,8 +23,10 @@ from microtome_core.store.record_changes import (
     change_record,
     dataset_given,
     history,
+    layers_of,
 )
 from microtome_core.store.record_given import (
+    OF_LAYER,
     RecordRefused,
     check_given,
     empty_record,
@@ -36,6 +38,8 @@ from microtome_core.store.recordings import is_recording, read_document
 from microtome_ingest.metadata_file import read_metadata
 
 _BAD = 2
+# Why each field that is missing should be there, by what it is missing of.
+_Lacks = dict[LayerId | DatasetId, dict[str, str]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,14 +104,55 @@ def _check(arguments: argparse.Namespace) -> int:
         if isinstance(place, LayerId):
             arrays = arrays_for(store, place, given)
             record = with_given(known, given, arrays).to_json()
+            lacks: _Lacks = {place: dict(missing(record))}
         else:
-            record = merge(merge(empty_record(), known), check_given(given))
+            lacks = _lacks(store, place, known, check_given(given))
     except RecordRefused as refused:
         return _say(refused)
-    for name, why in missing(record):
-        print(f"{place}: {name} is missing: {why}")
+    for where, fields in lacks.items():
+        for name, why in fields.items():
+            print(f"{where}: {name} is missing: {why}")
     print(f"{place}: nothing is wrong")
     return 0
+
+
+def _lacks(
+    store: Store, dataset: DatasetId, known: Mapping[str, Any], told: Mapping[str, Any]
+) -> _Lacks:
+    """Return what is missing: in all layers, where it may be said of the dataset, and in some.
+
+    Raises
+    ------
+    RecordRefused
+        A layer cannot bear what is said of the dataset; names it.
+    """
+    records = {layer: _record(store, layer) for layer in layers_of(store, dataset)}
+    lacks: _Lacks = {}
+    for layer, record in records.items():
+        if record:
+            lacks[layer] = dict(missing(_borne(store, layer, record, told)))
+    everywhere = lacks or {dataset: dict(missing(merge(merge(empty_record(), known), told)))}
+    first = next(iter(everywhere.values()))
+    common = {
+        name: why
+        for name, why in first.items()
+        if name.partition(".")[0] not in OF_LAYER
+        if all(name in fields for fields in everywhere.values())
+    }
+    below = {
+        layer: {name: why for name, why in fields.items() if name not in common}
+        for layer, fields in lacks.items()
+    }
+    return {dataset: common, **below}
+
+
+def _borne(
+    store: Store, layer: LayerId, record: Mapping[str, Any], told: Mapping[str, Any]
+) -> dict[str, Any]:
+    try:
+        return with_given(record, told, arrays_for(store, layer, told)).to_json()
+    except RecordRefused as refused:
+        raise RecordRefused([f"{layer}: {fault}" for fault in refused.faults]) from refused
 
 
 def _set(arguments: argparse.Namespace) -> int:

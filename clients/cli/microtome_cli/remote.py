@@ -2,16 +2,20 @@
 
 import argparse
 import os
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from microtome.address import did_you_mean
-from microtome.errors import AddressError, InputError, MicrotomeError, NotFound, WrongAnswer
+from microtome.errors import AddressError, InputError, NotFound, WrongAnswer
 from microtome.transport import Patience, Transport
 from microtome_core.trials import RECORDING
 
 _LIMIT = 64 << 20
 # Collection, dataset and layer may follow the address of a service.
 _NAMES = 3
+# So many names are told of those that there are.
+_MOST = 5
 
 
 def add_service_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,16 +54,42 @@ def find(transport: Transport, url: str) -> tuple[str, tuple[str, ...], Any]:
         No service at all.
     """
     base, names = _split(url)
-    fault: MicrotomeError | None = None
+    ways = []
     for count in range(min(_NAMES, len(names)) + 1):
         head = "/".join([base, *names[: len(names) - count]])
         tail = tuple(names[len(names) - count :])
         try:
             return head, tail, _ask(transport, head, tail)
-        except (NotFound, WrongAnswer, InputError) as error:
-            # A name that is absent is the better word than a page that is no service.
-            fault = fault if isinstance(fault, NotFound) and count < _NAMES else error
-    raise fault or WrongAnswer(f"{url}: no microtome service")
+        except (NotFound, WrongAnswer, InputError):
+            ways.append((head, tail))
+    for head, tail in reversed(ways):
+        try:
+            datasets = _pages(transport, head)["datasets"]
+        except (NotFound, WrongAnswer, InputError):
+            continue
+        raise NotFound(_absent(head, tail, datasets))
+    raise WrongAnswer(f"{url}: no microtome service")
+
+
+def _absent(base: str, names: tuple[str, ...], datasets: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a service lacks, and what there is that is called like it."""
+    kinds = ("path", "collection", "dataset", "layer")
+    ids = [str(each.get("id")) for each in datasets]
+    wanted, parent = "/".join(names), "/".join(names[:2])
+    if len(names) == 1:
+        there = list(dict.fromkeys(each.partition("/")[0] for each in ids))
+    elif len(names) == 3 and parent in ids:
+        one = datasets[ids.index(parent)]
+        both = [*one.get("layers", ()), *one.get("recordings", ())]
+        there = [str(each.get("id")) for each in both]
+    else:
+        wanted, there = parent, ids
+        names = names[:2]
+    near = get_close_matches(wanted, there, _MOST, 0.0)
+    return (
+        f"{base} has no {kinds[len(names)]} {wanted}; there is {', '.join(near) or 'nothing'} "
+        "(what is private needs a key: --token, or MICROTOME_TOKEN)"
+    )
 
 
 def _split(url: str) -> tuple[str, list[str]]:
@@ -93,7 +123,7 @@ def _ask(transport: Transport, base: str, names: tuple[str, ...]) -> Any:  # noq
         if names:
             found = [d for d in said["datasets"] if d.get("collection") == names[0]]
             if not found:
-                raise NotFound(f"{base} has no collection {names[0]!r}")
+                raise NotFound(names[0])
             said = {**said, "datasets": found}
     if not isinstance(said, dict) or not isinstance(said.get(field), list):
         raise WrongAnswer(f"{base}: no microtome service")

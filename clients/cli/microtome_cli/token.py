@@ -4,7 +4,7 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
-from microtome_cli.database_options import add_database_arguments, current
+from microtome_cli.database_options import add_database_arguments, current, existing
 from microtome_core.errors import InputError
 from microtome_core.names import check_name
 from microtome_service.auth import records
@@ -70,14 +70,21 @@ def _place(arguments: argparse.Namespace) -> str:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    with current(arguments) as database, database.read() as connection:
-        keys = records.read_keys(connection, ended=True)
+    keys = _keys(arguments)
     print(f"{'KEY':<15}  {'SCOPE':<6}  {'WHERE':<24}  {'ENDS':<16}  {'LAST USED':<16}  NAME")
     for key in keys.values():
         scope = next(word for word, role in _SCOPES.items() if role is key.role)
         used = _time(key.used) if key.used else "never"
         print(f"mt_{key.id}  {scope:<6}  {key.place:<24}  {_end(key):<16}  {used:<16}  {key.name}")
     return 0
+
+
+def _keys(arguments: argparse.Namespace) -> dict[str, Key]:
+    with existing(arguments) as database:
+        if database is None:
+            return {}
+        with database.read() as connection:
+            return records.read_keys(connection, ended=True)
 
 
 def _end(key: Key) -> str:

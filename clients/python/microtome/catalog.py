@@ -182,8 +182,19 @@ class Results:
             page = self._ask(cursor=str(page["next"]))
 
     def __getitem__(self, key: int | slice) -> Any:  # noqa: ANN401 - a dataset, or a list of them
-        """Return a dataset by its place, or a list of those in a slice."""
-        places = range(len(self))[key]
+        """Return a dataset by its place, or a list of those in a slice.
+
+        Raises
+        ------
+        IndexError
+            So many were not found.
+        """
+        count = len(self)
+        if isinstance(key, int) and not -count <= key < count:
+            asked = " ".join(f"{name}={value!r}" for name, value in self.query.items())
+            found = f"{count or 'no'} dataset{'s' * (count != 1)} of {self.catalog.url}"
+            raise IndexError(f"dataset {key}: {found} {asked} found".replace("  ", " "))
+        places = range(count)[key]
         if isinstance(places, int):
             return self._at(places)
         return [self._at(place) for place in places]

@@ -194,6 +194,7 @@ def array_paths(store: Store, path: str) -> list[str]:
 
 def ensure_groups(store: Store, dataset: DatasetId) -> None:
     """Make the folders above a layer Zarr groups, so that any Zarr reader can walk down."""
+    store.make_root()
     for path in ("", dataset.collection, str(dataset)):
         ensure_group(store, path)
 

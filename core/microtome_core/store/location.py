@@ -5,6 +5,7 @@ Everything goes through TensorStore's key-value drivers, so that one code path s
 would list every shard below it.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -25,6 +26,8 @@ from microtome_core.store.listing import Stat
 
 _LOG = logging.getLogger(__name__)
 _UPDATE_TRIES = 100
+# What no second try and no other rights would change.
+_NEVER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,28 @@ class Store:
     def local(self, path: str) -> Path | None:
         """Return the file of an object, whether it is there or not; None where there are none."""
         return Path(f"{self._kvstore['path']}{path}") if self._kvstore["driver"] == "file" else None
+
+    def make_root(self) -> None:
+        """Make the folder of the root where there is none; nothing for other stores.
+
+        Raises
+        ------
+        InputError
+            Nothing can be made there by anybody.
+        AccessDenied
+        StorageError
+            The disk fails or is full.
+        """
+        root = self.local("")
+        if root is None:
+            return
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            kind = StorageError if error.errno not in _NEVER else InputError
+            refused = isinstance(error, PermissionError) or error.errno == errno.EROFS
+            kind = AccessDenied if refused else kind
+            raise kind(f"root {root}: cannot be made: {error.strerror}") from error
 
     def stat(self, path: str) -> Stat | None:
         """Return what is known of an object, or None where there is none."""

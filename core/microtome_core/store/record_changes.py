@@ -6,6 +6,8 @@
     …/layer/zarr.json                            attributes.nwb: the record of the layer, whole
     …/layer/0/ledger/record/NAME.json            each change of it: who, when, old and new
 
+A version that replaces another takes its notes along.
+
 A change is noted before it is made, so that none is without its note, and the note is confirmed
 after it. A note of a change that was never made says nothing. What is said of a dataset is written
 into each of its layers, and into those that come: a layer tells all by itself.
@@ -204,10 +206,47 @@ def history(store: Store, layer_id: LayerId) -> list[dict[str, Any]]:
 
 
 def replayed(store: Store, folder: str, record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record anew as it was after all changes that were made to a layer's version."""
-    for note in _made(_notes(store, f"{folder}/{FOLDER}/record").values()):
-        record = with_given(record, note.get("given", {})).to_json()
+    """Return a record anew as it was after all changes that were made to a layer's version.
+
+    What was said of the version before, and carried into the record that is given, is left out.
+    """
+    for note in _made(_notes(store, _records(folder)).values()):
+        if not note.get("carried"):
+            record = with_given(record, note.get("given", {})).to_json()
     return record
+
+
+def said_since(store: Store, path: str, folder: str) -> dict[str, Mapping[str, Any]]:
+    """Return what each change gave that was made to a version since it was written, in order.
+
+    Parameters
+    ----------
+    path, folder : str
+        Of the layer and of the version.
+
+    Returns
+    -------
+    dict
+        By the name of its note.
+    """
+    found = _kept(store, path, folder)
+    return {name: note.get("given", {}) for name, note in found.items() if not note.get("carried")}
+
+
+def carry(store: Store, path: str, old: str, new: str, said: Iterable[str]) -> None:
+    """Copy the history of a layer to the version that is to replace the one it has.
+
+    Parameters
+    ----------
+    path, old, new : str
+        Of the layer and of the two versions.
+    said : iterable of str
+        Names of the notes whose changes the new record has without being replayed.
+    """
+    names = set(said)
+    for name, note in _kept(store, path, old).items():
+        carried = {"carried": True} if name in names or note.get("carried") else {}
+        store.write(f"{_records(new)}/{name}", _dumped({**_told(note), **carried}))
 
 
 def _find(store: Store, layer_id: LayerId) -> str | None:
@@ -323,13 +362,26 @@ def _made(notes: Iterable[dict[str, Any]], current: str = "") -> list[dict[str, 
     return [note for note in listed if note.get("made", True) or note.get("after") in known]
 
 
+def _kept(store: Store, path: str, folder: str) -> dict[str, dict[str, Any]]:
+    """Return the notes of changes that were made to a version that is visible, by name alone."""
+    notes = _notes(store, _records(folder))
+    made = _made(notes.values(), record_version(store.read(f"{path}/zarr.json") or b""))
+    kept = {id(note) for note in made}
+    return {key.rpartition("/")[2]: note for key, note in notes.items() if id(note) in kept}
+
+
 def _told(note: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in note.items() if key != "made"}
+    return {key: value for key, value in note.items() if key not in ("made", "carried")}
 
 
 def _folder(path: str, document: Mapping[str, Any]) -> str:
     version = document.get("attributes", {}).get("microtome", {}).get("version", "")
-    return f"{path}/{version}".rstrip("/") + f"/{FOLDER}/record"
+    return _records(f"{path}/{version}".rstrip("/"))
+
+
+def _records(folder: str) -> str:
+    """Return where the notes of a version lie."""
+    return f"{folder}/{FOLDER}/record"
 
 
 def _check(store: Store, layer: LayerId, given: Mapping[str, Any]) -> None:

@@ -25,10 +25,11 @@ from microtome_core.store.annotations import FOLDER as ANNOTATIONS
 from microtome_core.store.array import Codec, create_array
 from microtome_core.store.layer import ensure_group, ensure_groups, find_layer, publish_layer
 from microtome_core.store.location import Store
-from microtome_core.store.record_changes import dataset_given
+from microtome_core.store.record_changes import dataset_given, replayed
 from microtome_core.store.recording import Recording
 from microtome_core.store.recording_document import RecordingFacts
 from microtome_core.store.recordings import RECORDING, read_recording
+from microtome_ingest.carried import Carried, carry_history, fitting, said_of
 from microtome_ingest.claim import Claim, Part
 from microtome_ingest.files import check_unchanged, is_remote
 from microtome_ingest.hashing import hash_file
@@ -37,6 +38,7 @@ from microtome_ingest.place import Place
 from microtome_ingest.recordings.document import facts_of, record_of
 from microtome_ingest.recordings.extras import keep_files, write_neurons, write_statistics
 from microtome_ingest.recordings.ledger import (
+    MANIFEST,
     Done,
     Stored,
     forget_done,
@@ -123,8 +125,8 @@ def ingest_recording(
     path = str(layer_id)
     _check_name(store, layer_id, options)
     manifest = manifest_of(survey, path, str(options.codec or "chosen"), options.started)
+    manifest = _with_given(_Job(survey, store, layer_id, options, observer, manifest))
     job = _Job(survey, store, layer_id, options, observer, manifest)
-    job.record(None)  # what cannot be said is refused before anything is written
     while True:
         place, visible = next_place(store, path)
         if visible is not None and (there := job.compare(visible)) is not None:
@@ -136,6 +138,31 @@ def ingest_recording(
             # Another process may just have finished what this one was about to begin.
             if next_place(store, path) == (place, visible) and job.run(place, visible, claim):
                 return Outcome(read_recording(store, layer_id), written=True)
+
+
+def _with_given(job: "_Job") -> Manifest:
+    """Return a manifest with what is said of the recording, before and now.
+
+    What cannot be said is refused before anything is written.
+    """
+    carried = Carried()
+    _, visible = next_place(job.store, str(job.layer_id))
+    if job.options.restart and visible is not None:
+        carried = said_of(job.store, visible, _given_to(job.store, visible))
+    given = fitting(
+        job.layer_id, carried.given, job.options.metadata or {}, lambda told: job.record(None, told)
+    )
+    return job.manifest.model_copy(update={"given": given, "carried": carried.notes})
+
+
+def _given_to(store: Store, visible: Place) -> Sequence[Mapping[str, Any]]:
+    """Return what the ingest of a version was given; nothing where its manifest is damaged."""
+    try:
+        there = read_manifest(store, visible.folder)
+    except StorageError:
+        store.read(f"{visible.folder}/{MANIFEST}")  # raises where it is storage that fails
+        return ()
+    return there.given if there else ()
 
 
 def _check_name(store: Store, layer_id: LayerId, options: RecordingOptions) -> None:
@@ -193,8 +220,11 @@ class _Job:
         objects += self._documents(place)
         told = facts.to_json()
         seal(self.store, place.folder, [*objects, facts_object(told)])
+        begun = read_manifest(self.store, place.folder) or self.manifest
+        carry_history(self.store, visible, place, begun.carried)
+        record = self.record(sha256, begun.given)
         attributes = {
-            "nwb": self.record(sha256),
+            "nwb": replayed(self.store, place.folder, record),
             RECORDING: told,
             "microtome": {"version": place.prefix.rstrip("/")},
         }
@@ -328,9 +358,9 @@ class _Job:
             keys += [f"{name}/{array}/zarr.json" for array in found]
         return [Stored(key, *object_digest(self.store, f"{folder}/{key}")) for key in keys]
 
-    def record(self, sha256: str | None) -> dict[str, Any]:
+    def record(self, sha256: str | None, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return its record: the source's, with what is said of the dataset, then of it."""
-        given = dataset_given(self.store, self.layer_id.parent), self.options.metadata or {}
+        given = dataset_given(self.store, self.layer_id.parent), *told, self.options.metadata or {}
         return record_of(self.survey, self.manifest, sha256, given)
 
     def _hash_zip(self) -> str | None:

@@ -27,6 +27,10 @@ class Manifest(BaseModel):
         Bytes of every file of the source.
     stamps : dict
         When each local file was written, or what the service calls it; of a zip its own.
+    given : tuple of dict
+        What is said of it over what its source says, in order; what is said of the dataset apart.
+    carried : tuple of str
+        Names of the notes of an older version whose changes are part of `given`.
     """
 
     schema_id: Literal["microtome-recording-ingest/1"] = "microtome-recording-ingest/1"
@@ -38,6 +42,8 @@ class Manifest(BaseModel):
     codec: str
     files: dict[str, int]
     stamps: dict[str, int | str | None]
+    given: tuple[dict[str, Any], ...] = ()
+    carried: tuple[str, ...] = ()
 
     def differences(self, other: "Manifest") -> list[str]:
         """Return in words what another ingest would do differently; times of files apart."""

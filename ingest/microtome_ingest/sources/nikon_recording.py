@@ -1,6 +1,7 @@
 """What the nd2 library tells of an ND2 file, taken over once and checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any, cast
@@ -71,9 +72,23 @@ def load(path: str, files: Files) -> Recording:
             strict(path, log="nd2"),
             data.stream() as stream,
             told(stream),
+            _whole(path),
             nd2.ND2File(cast(Any, stream)) as file,
         ):
             return _recording(path, data.stamp.size, file)
+
+
+@contextmanager
+def _whole(path: str) -> Iterator[None]:
+    """Say in words what the library says of a file whose end is lost, where the map of it lies."""
+    try:
+        yield
+    except ValueError as error:
+        if "ChunkMap signature" not in str(error):
+            raise
+        raise SourceError(
+            path, "has no map of its chunks at its end: truncated or damaged"
+        ) from error
 
 
 def _recording(path: str, size: int, file: nd2.ND2File) -> Recording:
