@@ -7,6 +7,8 @@ from microtome_core.wire import LayerInfo
 
 Ranges = Mapping[str, tuple[int, int]]
 _BLOCK = 64
+# Not the name of a package: that of PyPI is somebody else's.
+_CLIENT = "needs the Python client of microtome"
 _FIJI = "File › Import › HDF5/N5/Zarr/OME-NGFF …, as the root"
 
 
@@ -24,6 +26,8 @@ class Snippet:
     needs : str
         What to install, or where in the program to put an address.
     text : str
+    ours : bool
+        Whether the Python client of microtome is needed, of which `/docs` says how to install it.
     """
 
     id: str
@@ -31,6 +35,7 @@ class Snippet:
     language: str
     needs: str
     text: str
+    ours: bool = False
 
 
 def example_region(info: LayerInfo) -> dict[str, tuple[int, int]]:
@@ -78,7 +83,7 @@ def _python(host: str, info: LayerInfo, region: Ranges) -> Snippet:
         f'volume = microtome.open("{host}/{info.id}")  # {info.axes}\n'
         f"block = volume[{_index(region)}]  # a NumPy array"
     )
-    return Snippet("python", "Python", "python", "pip install microtome", text)
+    return Snippet("python", "Python", "python", _CLIENT, text, ours=True)
 
 
 def _xarray(host: str, info: LayerInfo, region: Ranges) -> Snippet:
@@ -89,7 +94,8 @@ def _xarray(host: str, info: LayerInfo, region: Ranges) -> Snippet:
         f'data = xr.open_dataset("{host}/{info.id}", engine="microtome")["{name}"]\n'
         f"block = data.isel({chosen}).values"
     )
-    return Snippet("xarray", "xarray", "python", "pip install 'microtome[xarray]'", text)
+    needs = f"{_CLIENT} with its extra 'xarray'"
+    return Snippet("xarray", "xarray", "python", needs, text, ours=True)
 
 
 def _zarr_python(zarr: str, region: Ranges) -> Snippet:

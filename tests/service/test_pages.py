@@ -93,6 +93,17 @@ def test_a_layer_page_says_what_is_needed_to_use_it(call: Any) -> None:  # noqa:
     assert "precomputed://http://brains.example:8000/precomputed/demo/brain/neurons" in page
 
 
+def test_no_page_installs_by_a_name_that_is_not_ours(call: Any) -> None:  # noqa: ANN401 - the folder's own class
+    """The client comes from a checkout, as one place says to which the pages lead."""
+    for page in PAGES:
+        assert "install microtome" not in call.get(page).text
+        assert "install &#39;microtome" not in call.get(page).text
+    assert 'href="/docs#client"' in call.get("/demo/brain/neurons").text
+    docs = call.get("/docs").text
+    assert 'id="client"' in docs
+    assert "<code>pip install .</code>" in docs
+
+
 def test_the_curl_line_of_a_page_works(call: Any) -> None:  # noqa: ANN401 - the folder's own class
     """The address that a page prints for curl answers with a TIFF."""
     page = call.get("/demo/brain/neurons").text
