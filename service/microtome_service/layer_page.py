@@ -25,6 +25,8 @@ def layer_values(
     plane: PlaneName = "xy",
     where: tuple[int | None, int | None] = (None, None),
     given: Mapping[str, Sequence[str]] | None = None,
+    *,
+    private: bool = False,
 ) -> dict[str, Any]:
     """Return what templates show of one layer; `where` is index and time point.
 
@@ -39,7 +41,8 @@ def layer_values(
         "links": links,
         "host": host,
         "preview": preview(info, links.self, plane, *where, given or {}),
-        "snippets": snippets(host, info, layer.path),
+        "snippets": snippets(host, info, layer.path, private=private),
+        "private": private,
         **box_values(base, layer, limits, 0, "tiff", {}),
     }
 
@@ -89,13 +92,15 @@ def dataset_values(
     layers: Sequence[Layer | Damaged],
     record: Mapping[str, Any],
     limits: Limits,
+    *,
+    private: bool = False,
 ) -> dict[str, Any]:
     """Return the values of the template of a dataset; `record` is that of its main layer."""
     main = main_layer(layers)
     summaries = [each for each in dataset.layers if isinstance(each, LayerSummary)]
     return {
         "dataset": dataset,
-        "main": None if main is None else layer_values(base, host, main, limits),
+        "main": None if main is None else layer_values(base, host, main, limits, private=private),
         "cover": cover(summaries, _COVER),
         **record_values(dataset.id, f"{host}/{dataset.id}", record),
     }

@@ -107,8 +107,8 @@ def test_no_page_installs_by_a_name_that_is_not_ours(call: Any) -> None:  # noqa
 def test_the_curl_line_of_a_page_works(call: Any) -> None:  # noqa: ANN401 - the folder's own class
     """The address that a page prints for curl answers with a TIFF."""
     page = call.get("/demo/brain/neurons").text
-    url = page.split("curl -o neurons.tif &#34;")[-1].split('curl -o neurons.tif "')[-1]
-    url = url.split('"')[0].replace("&amp;", "&").removeprefix("http://test")
+    url = page.split("curl --fail -o neurons.tif &#34;")[-1]
+    url = url.split("&#34;")[0].replace("&amp;", "&").removeprefix("http://test")
     assert call.get(url).headers["content-type"] == "image/tiff"
 
 
