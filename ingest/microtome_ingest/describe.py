@@ -80,7 +80,7 @@ def _given(store: Store, layer_id: LayerId, options: IngestOptions) -> tuple[dic
 def _check_given(manifest: Manifest) -> None:
     """Refuse now what would be refused when all voxels are written."""
     history = Conversion(tool="", version="", timestamp="", parameters={})
-    facts = (manifest.source, manifest.spec, manifest.channels)
+    facts = (manifest.source, manifest.spec, manifest.told_channels)
     record(*facts, [], history, given=manifest.given)
 
 
