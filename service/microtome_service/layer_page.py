@@ -11,7 +11,7 @@ from microtome_service.download import OFFERED, box_of, levels_of
 from microtome_service.planes import PlaneName
 from microtome_service.preview import preview
 from microtome_service.reader import Limits
-from microtome_service.record_page import citation, lead_of, parts_of
+from microtome_service.record_page import citation, lead_of, parts_of, whole_of
 from microtome_service.snippets import snippets
 
 _COVER = 800
@@ -65,6 +65,7 @@ def record_values(name: str, url: str, record: Mapping[str, Any]) -> dict[str, A
     """Return what templates show of a record."""
     return {
         "lead": lead_of(record),
+        "whole": "" if whole_of(record) == lead_of(record) else whole_of(record),
         "record_parts": parts_of(record),
         "citation": citation(name, url, record),
     }

@@ -59,6 +59,7 @@ class Pages:
         self._environment.globals["title"] = title
         self._environment.filters["product"] = prod
         self._environment.filters["bytes"] = size_text
+        self._environment.filters["unit"] = unit_symbol
         self._environment.filters["objects"] = objects
         self._environment.filters["steps"] = steps_text
         self._environment.filters["span"] = span_text
