@@ -121,11 +121,11 @@ def _said(equipment: Mapping[str, Any]) -> Iterable[str]:
 
 
 def lead_of(record: Mapping[str, Any]) -> str:
-    """Return what a record says of the whole in one short line, empty where it says nothing.
+    r"""Return what a record says of the whole in one short line, empty where it says nothing.
 
     Of several lines the first is one if it says something: programs put their settings there.
 
-    >>> lead_of({"session_description": "Metadata:\\nDimensions: T(3) x C(2)"})
+    >>> lead_of({"session_description": "Metadata:\nDimensions: T(3) x C(2)"})
     ''
     >>> lead_of({"session_description": "word " * 40}).endswith("word word …")
     True
