@@ -11,7 +11,7 @@ from microtome_service.download import OFFERED, box_of, levels_of
 from microtome_service.planes import PlaneName
 from microtome_service.preview import preview
 from microtome_service.reader import Limits
-from microtome_service.record_page import citation, lead_of, parts_of, whole_of
+from microtome_service.record_page import citation, lead_of, light_of, parts_of, whole_of
 from microtome_service.snippets import snippets
 
 _COVER = 800
@@ -40,6 +40,7 @@ def layer_values(
         "info": info,
         "links": links,
         "host": host,
+        "light": light_of(info.attrs, len(info.channels)),
         "preview": preview(info, links.self, plane, *where, given or {}),
         "snippets": snippets(host, info, layer.path, private=private),
         "private": private,

@@ -11,6 +11,7 @@ _LONGEST = 600
 _HEADLINE = 120
 _WHOLE = 20_000
 _FEWEST_WORDS = 3
+_WAVES = ("excitation", "emission")
 _DOI = "https://doi.org/"
 _SEXES = {letter: word for word, letter in SEXES.items()}
 Path = tuple[str, ...]
@@ -143,6 +144,34 @@ def whole_of(record: Mapping[str, Any]) -> str:
     """Return all that a record says of the whole."""
     told = _at(record, ("session_description",))
     return told.replace("\0", "").strip()[:_WHOLE] if isinstance(told, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """Dye and wavelengths of a channel, in words; empty where nobody tells them."""
+
+    dye: str
+    excitation: str
+    emission: str
+
+
+def light_of(record: Mapping[str, Any], count: int) -> tuple[Light, ...]:
+    """Return what a record says of each of `count` channels.
+
+    >>> light_of({"channels": [{"indicator": "EYFP", "emission_wavelength_in_nm": 527.0}]}, 1)
+    (Light(dye='EYFP', excitation='', emission='527 nm'),)
+    """
+    told = record.get("channels")
+    known = told if isinstance(told, list) and len(told) == count else [{}] * count
+    return tuple(
+        Light(_text(_at(each, ("indicator",))), *(_wavelength(each, name) for name in _WAVES))
+        for each in known
+    )
+
+
+def _wavelength(channel: object, name: str) -> str:
+    text = _text(_at(channel, (f"{name}_wavelength_in_nm",)))
+    return f"{text} nm" if text else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from microtome_core.names import DatasetId
+from microtome_core.store.layer import ensure_groups
 from microtome_core.store.location import Store
 
 PAGES = ("/", "/demo/brain", "/demo/brain/neurons", "/demo/brain/cells", "/docs",
@@ -217,3 +219,28 @@ def test_an_empty_store_has_an_empty_page(
     assert "microtome ingest SOURCE ROOT --as collection/dataset/layer" in page
     assert "microtome ingest" not in call.get("/?q=brain").text
     assert call.get("/api/datasets").json()["datasets"] == []
+
+
+def test_a_dataset_with_nothing_in_it_is_not_cited(
+    service_store: Store, connect: Callable[..., Any]
+) -> None:
+    """What is only begun leads to the jobs."""
+    ensure_groups(service_store, DatasetId("demo", "begun"))
+    page = connect(service_store).get("/demo/begun").text
+    assert "BibTeX" not in page
+    assert "Nothing is here yet" in page
+
+
+def test_a_plane_has_one_side(
+    service_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    """What has no depth is not said to be shown from three sides; its dyes are told."""
+    dye = {"indicator": "EYFP", "emission_wavelength_in_nm": 527.0}
+    record = {"channels": [{"name": "yellow", **dye}]}
+    plane = np.ones((8, 8), "uint8")
+    make_builder(service_store).layer("demo/brain/flat", "yx", plane, record=record)
+    call = connect(service_store)
+    assert "three sides" not in call.get("/demo/brain").text
+    layer = call.get("/demo/brain/flat").text
+    assert "<td>EYFP</td>" in layer
+    assert "<td>527 nm</td>" in layer

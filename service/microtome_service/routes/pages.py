@@ -156,7 +156,8 @@ async def get_docs(request: Request, service: ServiceDep) -> HTMLResponse:
     Examples are about what anybody may see, whoever asks.
     """
     app: FastAPI = request.app
-    everybody = View(service.catalog, ANONYMOUS, await service.access.rules())
+    view = await service.view(request)
+    everybody = View(service.catalog, ANONYMOUS, view.rules)
     example = await _example(everybody)
     base, document = request.scope.get("root_path", ""), app.openapi()
     values = {
@@ -164,7 +165,7 @@ async def get_docs(request: Request, service: ServiceDep) -> HTMLResponse:
         "example": example,
         "operations": operations(document, base, example),
     }
-    return show(request, service, everybody, "docs.html", values)
+    return show(request, service, view, "docs.html", values)
 
 
 async def _example(view: View) -> Example | None:
