@@ -41,27 +41,22 @@ def scene(
         A time point below 0.
     """
     ordered = sorted(layers, key=lambda info: info.kind == "labels")
-    # What is measured and what is not share no space.
-    measured = bool(skeletons) or any(map(_is_measured, ordered))
-    shown = [
-        _layer(host, info, t, visible=_visible(ordered, info), measured=measured)
-        for info in ordered
-    ]
+    shown = [_layer(host, info, t, visible=_visible(ordered, info)) for info in ordered]
     traced = [_skeleton(host, each) for each in skeletons]
     state: dict[str, Any] = {"layers": [*shown, *traced], "layout": "4panel"}
-    return {**state, **_first_look(ordered[0], measured=measured)} if ordered else state
+    return {**state, **_first_look(ordered[0])} if ordered else state
 
 
 def _visible(ordered: Sequence[LayerInfo], info: LayerInfo) -> bool:
     return info.kind == "labels" or info is ordered[0]
 
 
-def _layer(host: str, info: LayerInfo, t: int, *, visible: bool, measured: bool) -> dict[str, Any]:
+def _layer(host: str, info: LayerInfo, t: int, *, visible: bool) -> dict[str, Any]:
     variant = Variant(t=min(t, _extent(info, "t") - 1))
     address = "/".join(filter(None, (host, "precomputed", info.id, str(variant))))
     told: dict[str, Any] = {
         "type": "segmentation" if info.kind == "labels" else "image",
-        "source": _source(f"precomputed://{address}", info, measured=measured),
+        "source": f"precomputed://{address}",
         "name": info.id.split("/")[-1],
         "tab": "segments" if info.kind == "labels" else "rendering",
     }
@@ -70,14 +65,6 @@ def _layer(host: str, info: LayerInfo, t: int, *, visible: bool, measured: bool)
     else:
         told |= {"selectedAlpha": 0.4, "notSelectedAlpha": 0.25}
     return told if visible else {**told, "visible": False}
-
-
-def _source(address: str, info: LayerInfo, *, measured: bool) -> str | dict[str, Any]:
-    """Return a source; the format knows nanometres alone, which an unknown unit is not."""
-    if measured:
-        return address
-    shape = _dimensions(info, measured=False)
-    return {"url": address, "transform": {"outputDimensions": shape}}
 
 
 def _skeleton(host: str, annotation: LayerId) -> dict[str, Any]:
@@ -138,13 +125,15 @@ def _summand(number: int, several: bool) -> str:
     return f"  if (show{number}) {added}" if several else f"  {added}"
 
 
-def _first_look(info: LayerInfo, *, measured: bool) -> dict[str, Any]:
+def _first_look(info: LayerInfo) -> dict[str, Any]:
     finest = Volume.of(info, Variant()).scale(0)
     lengths = [n * nm for n, nm in zip(finest.size, finest.resolution, strict=True)]
     smallest = min(finest.resolution)
     planes = (lengths[0] / smallest, lengths[1] / smallest)
     return {
-        "dimensions": _dimensions(info, measured=measured),
+        "dimensions": {
+            axis: [nm * 1e-9, "m"] for axis, nm in zip("xyz", finest.resolution, strict=True)
+        },
         "position": [o + n / 2 for o, n in zip(finest.offset, finest.size, strict=True)],
         "crossSectionScale": max(planes) / _PANE,
         "projectionScale": _AROUND * max(lengths) / smallest,
@@ -153,22 +142,14 @@ def _first_look(info: LayerInfo, *, measured: bool) -> dict[str, Any]:
     }
 
 
-def _dimensions(info: LayerInfo, *, measured: bool) -> dict[str, list[float | str]]:
-    """Return the size of a voxel along x, y, z: in metres, or in nothing that has a name."""
-    sizes = Volume.of(info, Variant()).scale(0).resolution
-    return {
-        axis: [size * 1e-9, "m"] if measured else [size, ""]
-        for axis, size in zip("xyz", sizes, strict=True)
-    }
-
-
-def _is_measured(info: LayerInfo) -> bool:
-    return info.units[info.axes.index("x")] is not None
-
-
 def times_of(info: LayerInfo) -> int:
     """Return how many time points a layer has."""
     return _extent(info, "t")
+
+
+def is_measured(info: LayerInfo) -> bool:
+    """Tell whether the length of a voxel is known; precomputed volumes are in nm all the same."""
+    return info.units[info.axes.index("x")] is not None
 
 
 def _extent(info: LayerInfo, axis: str) -> int:

@@ -12,8 +12,9 @@ from microtome_core.names import DatasetId
 from microtome_core.store.layer import ensure_groups
 from microtome_core.store.location import Store
 from microtome_core.wire import Channel, LayerInfo, LevelInfo
+from microtome_service.pages import Pages
 from microtome_service.routes import viewer
-from microtome_service.scene import scene, shader
+from microtome_service.scene import is_measured, shader
 
 EVIL = 'dye"); } // </script>\n#uicontrol float x slider'
 
@@ -75,16 +76,17 @@ def test_a_time_point_is_another_view(call: Any) -> None:  # noqa: ANN401
     assert found["dyes"]["source"].endswith("/precomputed/demo/brain/dyes")
 
 
-def test_an_unknown_unit_is_not_called_nanometre() -> None:
-    """Voxels of no known length have dimensions without unit; beside measured ones they cannot."""
+def test_an_unknown_unit_is_told() -> None:
+    """The viewer knows nanometres alone, so its page says where they are none."""
     level = LevelInfo((4, 8, 8), (4, 8, 8), (4, 8, 8), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0))
     raw = LayerInfo("a/b/raw", "image", "zyx", (None,) * 3, "uint8", (level,), (), "", {})
-    told = scene("http://test", [raw])
-    assert told["dimensions"] == {"x": [1.0, ""], "y": [1.0, ""], "z": [2.0, ""]}
-    shape = told["layers"][0]["source"]["transform"]["outputDimensions"]
-    assert shape == told["dimensions"]
-    measured = scene("http://test", [raw, replace(raw, units=("micrometer",) * 3)])
-    assert measured["dimensions"]["x"][1] == "m"
+    told = {
+        "title": "", "base": "", "name": "a/b/raw", "page": "", "scene": "", "links": False,
+        "build": {"digest": ""}, "t": 0, "times": 1, "measured": is_measured(raw),
+    }  # fmt: skip
+    page = bytes(Pages("Brains").page("viewer.html", told).body).decode()
+    assert "Nobody knows the size of these voxels" in page
+    assert is_measured(replace(raw, units=("micrometer",) * 3))
 
 
 def test_every_time_point_can_be_reached(

@@ -24,7 +24,7 @@ from microtome_service.routes.parameters import (
     only,
 )
 from microtome_service.routes.showing import host_of, show
-from microtome_service.scene import scene, times_of
+from microtome_service.scene import is_measured, scene, times_of
 from microtome_service.state import Service
 from microtome_service.view import View
 
@@ -123,6 +123,7 @@ def _page(
         "build": json.loads(BUILT.read_text()),
         "links": service.links.kept,
         "t": query.t,
+        "measured": all(map(is_measured, layers)),
         "times": 1 if query.link else max(map(times_of, layers), default=1),
     }
     return show(request, service, view, "viewer.html", values, policy=VIEWER_POLICY)
