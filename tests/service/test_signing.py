@@ -203,3 +203,11 @@ def test_lines_that_open_what_is_private_send_a_key(lab: Lab) -> None:
     assert "microtome token create" in page
     assert "use-zarr" in page
     assert "use-napari" not in page
+
+
+def test_a_page_that_is_not_found_leads_to_the_sign_in(lab: Lab) -> None:
+    """Of what is private and of what is absent alike."""
+    for page in (PAGE, "/closed/brain/none"):
+        answer = lab.call.get(page, headers={"Accept": "text/html"})
+        assert answer.status_code == 404
+        assert "shown to those who" in answer.text
