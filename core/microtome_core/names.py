@@ -1,4 +1,4 @@
-"""Names of collections, datasets and layers, and the three of them together."""
+"""Names of collections, datasets and layers, the three of them together, and of channels."""
 
 import re
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from microtome_core.errors import InputError
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 _NAME = re.compile(NAME_PATTERN)
+_NUMBERED = "channel-"
 
 
 def check_name(name: str) -> str:
@@ -77,3 +78,18 @@ class LayerId:
         if len(parts) != 3:
             raise InputError(f"{text[:200]!r}: expected collection/dataset/layer")
         return cls(*parts)
+
+
+def numbered_channel(number: int) -> str:
+    """Return the name of a channel to which nobody gave one."""
+    return f"{_NUMBERED}{number}"
+
+
+def is_numbered_channel(name: str) -> bool:
+    """Tell whether a channel's name was made of its number, so that it says nothing.
+
+    >>> is_numbered_channel("channel-1"), is_numbered_channel("channel-red")
+    (True, False)
+    """
+    number = name.removeprefix(_NUMBERED)
+    return number != name and number.isascii() and number.isdigit()

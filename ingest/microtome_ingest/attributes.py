@@ -8,6 +8,7 @@ import numpy as np
 import tensorstore as ts
 from numpy.typing import NDArray
 
+from microtome_core.names import numbered_channel
 from microtome_core.store.location import storage_errors
 from microtome_core.store.ome import ImageLabel, LabelSource, Omero, multiscale, omero
 from microtome_core.store.ome import Ome as OmeAttributes
@@ -84,7 +85,7 @@ def shown_channels(
     small = next((a for a in arrays if _space_voxels(plan.axes, a) <= _SAMPLED_VOXELS), arrays[-1])
     return tuple(
         Channel(
-            channel.name or f"channel-{index}",
+            channel.name or numbered_channel(index),
             channel.color or "FFFFFF",
             channel.window or _window(_sample(plan.axes, small, index)),
         )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from microtome_core.errors import InputError
+from microtome_core.names import numbered_channel
 from microtome_ingest.answers import check_color
 from microtome_ingest.options import SourceOptions
 from microtome_ingest.source import SourceChannel
@@ -46,7 +47,7 @@ def resolve_channels(
         known = [SourceChannel(name, color, full) for name, color in _SAMPLES[:3]]
         known += [SourceChannel(*_SAMPLES[3])] * (count - 3)
     defaults = [WHITE] if count == 1 else [CYCLE[i % len(CYCLE)] for i in range(count)]
-    names = options.channels or [c.name or f"channel-{i}" for i, c in enumerate(known)]
+    names = options.channels or [c.name or numbered_channel(i) for i, c in enumerate(known)]
     colors = options.colors or [c.color or d for c, d in zip(known, defaults, strict=True)]
     return tuple(
         replace(channel, name=name, color=check_color(color))

@@ -80,7 +80,7 @@ def _with_given(
     What would be refused when all voxels are written is refused here.
     """
     history = Conversion(tool="", version="", timestamp="", parameters={})
-    facts = (manifest.source, manifest.spec, manifest.channels)
+    facts = (manifest.source, manifest.spec, manifest.told_channels)
     told = dataset_given(store, layer_id.parent)
     before = (told,) if told else ()
     carried = _carried(store, layer_path(store, layer_id, manifest.spec, options), options)

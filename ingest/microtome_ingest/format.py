@@ -37,7 +37,7 @@ class Format:
     reader : str
         The library that decodes it.
     extra : str
-        What ``pip install 'microtome[...]'`` brings it.
+        The extra of microtome that brings it.
     needs : tuple of str
         Names that the module imports and that may not be installed.
     isolated : bool

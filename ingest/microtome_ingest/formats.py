@@ -93,7 +93,7 @@ def load(row: Format) -> Reader:
     if missing := row.missing:
         raise InputError(
             f"{row.name} needs {', '.join(missing)}, which is not installed: "
-            f"pip install 'microtome[{row.extra}]'"
+            f"install the extra '{row.extra}' of microtome"
         )
     return cast(Reader, import_module(row.module))
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from microtome_core.errors import StorageError
 from microtome_core.layout import Layout
+from microtome_core.names import is_numbered_channel
 from microtome_core.store.array import Codec
 from microtome_core.store.binning import Method
 from microtome_core.store.ledger import FOLDER
@@ -77,6 +78,12 @@ class Manifest(BaseModel):
         """Return the plan, with batches of so many bytes."""
         policy = Policy(self.method, Codec.parse(self.codec), self.levels, batch_bytes)
         return make_plan(self.spec, Layout(self.chunk, self.shard), policy)
+
+    @property
+    def told_channels(self) -> tuple[SourceChannel, ...]:
+        """Channels that the record lists: labels have those alone that somebody named."""
+        unnamed = all(is_numbered_channel(c.name or "") and not c.metadata for c in self.channels)
+        return () if self.kind == "labels" and unnamed else self.channels
 
     def settings(self) -> dict[str, Any]:
         """Return how the layer is stored, as its history tells it."""

@@ -74,7 +74,7 @@ def _described(run: Run, manifest: Manifest) -> dict[str, Any]:
         timestamp=manifest.started,
         parameters=manifest.settings(),
     )
-    facts = (manifest.source, manifest.spec, manifest.channels)
+    facts = (manifest.source, manifest.spec, manifest.told_channels)
     files, data = _files(run, manifest), f"{place.prefix}0"
     nwb = record(*facts, files, history, data=data, given=manifest.given)
     # Changes are made again: of a layer whose metadata were lost, and those that the version which

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from microtome_core.errors import InputError
+from microtome_core.names import numbered_channel
 from microtome_core.store.record import SCHEMAS, WRITING, Record
 from microtome_core.store.record_given import DERIVED, OF_LAYER, merge
 from microtome_core.store.record_objects import (
@@ -60,7 +61,7 @@ def told_by(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def channels_of(channels: Sequence[SourceChannel]) -> list[dict[str, Any]]:
     """Return channels in the form of a record; those without a name are numbered."""
     return [
-        {**channel.metadata, "name": channel.name or f"channel-{number}"}
+        {**channel.metadata, "name": channel.name or numbered_channel(number)}
         for number, channel in enumerate(channels)
     ]
 

@@ -12,6 +12,7 @@ from microtome_service.documents import (
     LayerSummary,
     RecordingSummary,
 )
+from microtome_service.pages import counted
 from microtome_service.routes.datasets import ListQuery
 
 # Datasets on a page of people, who see pictures; fewer than programs get.
@@ -35,6 +36,7 @@ class Cover:
 
     src: str
     alt: str
+    sides: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,9 @@ def cover(layers: Sequence[LayerSummary], size: int = 400) -> Cover | None:
     over = labels_of(first, layers)
     asked = {"size": str(size), "labels": over, "version": "" if over else first.version}
     words = urlencode({key: value for key, value in asked.items() if value})
-    return Cover(f"{first.links.self}/montage.webp?{words}", f"{name} from three sides")
+    deep = dict(zip(first.axes, first.shape, strict=True)).get("z", 1) > 1
+    alt = f"{name} from three sides" if deep else name
+    return Cover(f"{first.links.self}/montage.webp?{words}", alt, 3 if deep else 1)
 
 
 def labels_of(image: LayerSummary, layers: Iterable[LayerSummary]) -> str:
@@ -125,9 +129,9 @@ def _parts(layers: Sequence[LayerSummary], recordings: Sequence[RecordingSummary
             shown = next(each for each in layers if each.kind == kind)
             yield " × ".join(map(str, shown.shape)) + f" {shown.axes}"
         elif count:
-            yield f"{count} {word}{'s' if count > 1 else ''}"
+            yield counted(count, word)
     for each in recordings:
-        yield f"{each.trials} trials, {each.neurons} neurons"
+        yield f"{counted(each.trials, 'trial')}, {counted(each.neurons, 'neuron')}"
 
 
 def catalog_page(base: str, listed: DatasetList, query: ListQuery) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from microtome_service.download import OFFERED, box_of, levels_of
 from microtome_service.planes import PlaneName
 from microtome_service.preview import preview
 from microtome_service.reader import Limits
-from microtome_service.record_page import citation, lead_of, parts_of
+from microtome_service.record_page import citation, lead_of, light_of, parts_of, whole_of
 from microtome_service.snippets import snippets
 
 _COVER = 800
@@ -25,6 +25,8 @@ def layer_values(
     plane: PlaneName = "xy",
     where: tuple[int | None, int | None] = (None, None),
     given: Mapping[str, Sequence[str]] | None = None,
+    *,
+    private: bool = False,
 ) -> dict[str, Any]:
     """Return what templates show of one layer; `where` is index and time point.
 
@@ -38,8 +40,10 @@ def layer_values(
         "info": info,
         "links": links,
         "host": host,
+        "light": light_of(info.attrs, len(info.channels)),
         "preview": preview(info, links.self, plane, *where, given or {}),
-        "snippets": snippets(host, info, layer.path),
+        "snippets": snippets(host, info, layer.path, private=private),
+        "private": private,
         **box_values(base, layer, limits, 0, "tiff", {}),
     }
 
@@ -62,6 +66,7 @@ def record_values(name: str, url: str, record: Mapping[str, Any]) -> dict[str, A
     """Return what templates show of a record."""
     return {
         "lead": lead_of(record),
+        "whole": "" if whole_of(record) == lead_of(record) else whole_of(record),
         "record_parts": parts_of(record),
         "citation": citation(name, url, record),
     }
@@ -89,13 +94,15 @@ def dataset_values(
     layers: Sequence[Layer | Damaged],
     record: Mapping[str, Any],
     limits: Limits,
+    *,
+    private: bool = False,
 ) -> dict[str, Any]:
     """Return the values of the template of a dataset; `record` is that of its main layer."""
     main = main_layer(layers)
     summaries = [each for each in dataset.layers if isinstance(each, LayerSummary)]
     return {
         "dataset": dataset,
-        "main": None if main is None else layer_values(base, host, main, limits),
+        "main": None if main is None else layer_values(base, host, main, limits, private=private),
         "cover": cover(summaries, _COVER),
         **record_values(dataset.id, f"{host}/{dataset.id}", record),
     }

@@ -59,6 +59,8 @@ class Pages:
         self._environment.globals["title"] = title
         self._environment.filters["product"] = prod
         self._environment.filters["bytes"] = size_text
+        self._environment.filters["counted"] = counted
+        self._environment.filters["unit"] = unit_symbol
         self._environment.filters["objects"] = objects
         self._environment.filters["steps"] = steps_text
         self._environment.filters["span"] = span_text
@@ -110,6 +112,15 @@ def span_text(seconds: float) -> str:
             rest = whole % size // smaller
             return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
     return f"{whole} s"
+
+
+def counted(number: int, word: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "trial"), counted(0, "trial")
+    ('1 trial', '0 trials')
+    """
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def unit_symbol(name: str | None) -> str:

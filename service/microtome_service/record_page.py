@@ -8,6 +8,10 @@ from microtome_core.subjects import SEXES
 
 _MOST = 12
 _LONGEST = 600
+_HEADLINE = 120
+_WHOLE = 20_000
+_FEWEST_WORDS = 3
+_WAVES = ("excitation", "emission")
 _DOI = "https://doi.org/"
 _SEXES = {letter: word for word, letter in SEXES.items()}
 Path = tuple[str, ...]
@@ -118,8 +122,56 @@ def _said(equipment: Mapping[str, Any]) -> Iterable[str]:
 
 
 def lead_of(record: Mapping[str, Any]) -> str:
-    """Return what a record says of the whole, empty where it says nothing."""
-    return _text(_at(record, ("session_description",)))
+    r"""Return what a record says of the whole in one short line, empty where it says nothing.
+
+    Of several lines the first is one if it says something: programs put their settings there.
+
+    >>> lead_of({"session_description": "Metadata:\nDimensions: T(3) x C(2)"})
+    ''
+    >>> lead_of({"session_description": "word " * 40}).endswith("word word …")
+    True
+    """
+    lines = whole_of(record).splitlines() or [""]
+    first = " ".join(lines[0].split())
+    if len(lines) > 1 and (first.endswith(":") or len(first.split()) < _FEWEST_WORDS):
+        return ""
+    if len(first) <= _HEADLINE:
+        return first
+    return first[: _HEADLINE - 1].rpartition(" ")[0].rstrip(" ,;:") + " …" * (" " in first)
+
+
+def whole_of(record: Mapping[str, Any]) -> str:
+    """Return all that a record says of the whole."""
+    told = _at(record, ("session_description",))
+    return told.replace("\0", "").strip()[:_WHOLE] if isinstance(told, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """Dye and wavelengths of a channel, in words; empty where nobody tells them."""
+
+    dye: str
+    excitation: str
+    emission: str
+
+
+def light_of(record: Mapping[str, Any], count: int) -> tuple[Light, ...]:
+    """Return what a record says of each of `count` channels.
+
+    >>> light_of({"channels": [{"indicator": "EYFP", "emission_wavelength_in_nm": 527.0}]}, 1)
+    (Light(dye='EYFP', excitation='', emission='527 nm'),)
+    """
+    told = record.get("channels")
+    known = told if isinstance(told, list) and len(told) == count else [{}] * count
+    return tuple(
+        Light(_text(_at(each, ("indicator",))), *(_wavelength(each, name) for name in _WAVES))
+        for each in known
+    )
+
+
+def _wavelength(channel: object, name: str) -> str:
+    text = _text(_at(channel, (f"{name}_wavelength_in_nm",)))
+    return f"{text} nm" if text else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +200,8 @@ def citation(name: str, url: str, record: Mapping[str, Any]) -> Citation:
     doi = _text(_at(record, ("doi",))).removeprefix("doi:")
     where = f"{_DOI}{doi}" if doi.startswith("10.") else url
     publisher = _text(_at(record, ("institution",)))
-    names = ", ".join(a.replace(", ", " ") for a in authors)
+    # Names are often told as "Ramón y Cajal, Santiago".
+    names = ("; " if any("," in a for a in authors) else ", ").join(authors)
     parts = [f"{names or 'Unknown authors'}{f' ({year})' if year else ''}", title, publisher, where]
     fields = {
         "title": title, "author": " and ".join(authors), "year": year, "publisher": publisher,

@@ -142,5 +142,15 @@ def _first_look(info: LayerInfo) -> dict[str, Any]:
     }
 
 
+def times_of(info: LayerInfo) -> int:
+    """Return how many time points a layer has."""
+    return _extent(info, "t")
+
+
+def is_measured(info: LayerInfo) -> bool:
+    """Tell whether the length of a voxel is known; precomputed volumes are in nm all the same."""
+    return info.units[info.axes.index("x")] is not None
+
+
 def _extent(info: LayerInfo, axis: str) -> int:
     return dict(zip(info.axes, info.shape, strict=True)).get(axis, 1)

@@ -7,6 +7,9 @@ from microtome_core.wire import LayerInfo
 
 Ranges = Mapping[str, tuple[int, int]]
 _BLOCK = 64
+# Not the name of a package: that of PyPI is somebody else's.
+_CLIENT_KEY = "# sends the key that is in MICROTOME_TOKEN\n"
+_CLIENT = "needs the Python client of microtome"
 _FIJI = "File › Import › HDF5/N5/Zarr/OME-NGFF …, as the root"
 
 
@@ -24,6 +27,8 @@ class Snippet:
     needs : str
         What to install, or where in the program to put an address.
     text : str
+    ours : bool
+        Whether the Python client of microtome is needed, of which `/docs` says how to install it.
     """
 
     id: str
@@ -31,6 +36,7 @@ class Snippet:
     language: str
     needs: str
     text: str
+    ours: bool = False
 
 
 def example_region(info: LayerInfo) -> dict[str, tuple[int, int]]:
@@ -42,7 +48,9 @@ def example_region(info: LayerInfo) -> dict[str, tuple[int, int]]:
     return ranges
 
 
-def snippets(host: str, info: LayerInfo, path: str) -> tuple[Snippet, ...]:
+def snippets(
+    host: str, info: LayerInfo, path: str, *, private: bool = False
+) -> tuple[Snippet, ...]:
     """Return how each program opens a layer.
 
     Parameters
@@ -52,60 +60,77 @@ def snippets(host: str, info: LayerInfo, path: str) -> tuple[Snippet, ...]:
     info : LayerInfo
     path : str
         Of its folder below the root of the store.
+    private : bool
+        Whether a key is needed, which the lines take from `MICROTOME_TOKEN`; programs that have
+        no place for one are left out.
     """
     region = example_region(info)
     zarr = f"{host}/zarr/{path}"
     found = [
-        _python(host, info, region),
-        _xarray(host, info, region),
-        _zarr_python(zarr, region),
-        _curl(host, info, region),
-        _napari(zarr),
-        _neuroglancer(host, info),
-        Snippet("fiji", "Fiji", "address", _FIJI, zarr),
+        _python(host, info, region, private),
+        _xarray(host, info, region, private),
+        _zarr_python(zarr, region, private),
+        _curl(host, info, region, private),
     ]
-    intern = _intern(host, info, region)
-    return (*found[:4], *([intern] if intern else []), *found[4:])
+    intern = _intern(host, info, region, private)
+    return (*found, *([intern] if intern else []), *(() if private else _keyless(host, info, zarr)))
+
+
+def _keyless(host: str, info: LayerInfo, zarr: str) -> tuple[Snippet, ...]:
+    """Return the programs that send no key."""
+    fiji = Snippet("fiji", "Fiji", "address", _FIJI, zarr)
+    return _napari(zarr), _neuroglancer(host, info), fiji
 
 
 def _index(region: Ranges) -> str:
     return ", ".join(f"{low}:{high}" for low, high in region.values())
 
 
-def _python(host: str, info: LayerInfo, region: Ranges) -> Snippet:
+def _python(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippet:
     text = (
-        "import microtome\n\n"
+        f"import microtome\n\n{_CLIENT_KEY * private}"
         f'volume = microtome.open("{host}/{info.id}")  # {info.axes}\n'
         f"block = volume[{_index(region)}]  # a NumPy array"
     )
-    return Snippet("python", "Python", "python", "pip install microtome", text)
+    return Snippet("python", "Python", "python", _CLIENT, text, ours=True)
 
 
-def _xarray(host: str, info: LayerInfo, region: Ranges) -> Snippet:
+def _xarray(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippet:
     chosen = ", ".join(f"{axis}=slice({low}, {high})" for axis, (low, high) in region.items())
     name = "labels" if info.kind == "labels" else "image"
     text = (
-        "import xarray as xr\n\n"
+        f"import xarray as xr\n\n{_CLIENT_KEY * private}"
         f'data = xr.open_dataset("{host}/{info.id}", engine="microtome")["{name}"]\n'
         f"block = data.isel({chosen}).values"
     )
-    return Snippet("xarray", "xarray", "python", "pip install 'microtome[xarray]'", text)
+    needs = f"{_CLIENT} with its extra 'xarray'"
+    return Snippet("xarray", "xarray", "python", needs, text, ours=True)
 
 
-def _zarr_python(zarr: str, region: Ranges) -> Snippet:
+def _zarr_python(zarr: str, region: Ranges, private: bool) -> Snippet:
+    key = 'headers = {"Authorization": f"Bearer {os.environ[\'MICROTOME_TOKEN\']}"}\n'
+    needed = "import os\n\n" * private
+    sent = ', storage_options={"client_kwargs": {"headers": headers}}'
     text = (
-        "import zarr\n\n"
-        f'array = zarr.open_group("{zarr}", mode="r")["0"]\n'
+        f"{needed}import zarr\n\n{key * private}"
+        f'array = zarr.open_group("{zarr}", mode="r"{sent * private})["0"]\n'
         f"block = array[{_index(region)}]"
     )
     return Snippet("zarr", "zarr", "python", "pip install 'zarr>=3' aiohttp fsspec", text)
 
 
-def _curl(host: str, info: LayerInfo, region: Ranges) -> Snippet:
+def _curl(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippet:
     ranges = "".join(f"&{axis}={low}:{high}" for axis, (low, high) in region.items())
     name = info.id.rpartition("/")[2]
     url = f"{host}/api/datasets/{info.id}/cutout?level=0{ranges}&format=tiff"
-    return Snippet("curl", "curl", "shell", "an OME-TIFF", f'curl -o {name}.tif "{url}"')
+    text = f'{curl(private=private)} -o {name}.tif "{url}"'
+    return Snippet("curl", "curl", "shell", "an OME-TIFF", text)
+
+
+def curl(*, private: bool) -> str:
+    """Return how curl is called: an error is no file, and what is private needs a key."""
+    key = ' -H "Authorization: Bearer $MICROTOME_TOKEN"'
+    return f"curl --fail{key * private}"
 
 
 def _napari(zarr: str) -> Snippet:
@@ -128,18 +153,19 @@ def _neuroglancer(host: str, info: LayerInfo) -> Snippet:
     return Snippet("neuroglancer", "Neuroglancer", "address", needs, address)
 
 
-def _intern(host: str, info: LayerInfo, region: Ranges) -> Snippet | None:
+def _intern(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippet | None:
     """Return the lines for intern; None for types and axes that BossDB's API cannot hold."""
     if not _speaks_boss(info):
         return None
     scheme, _, place = host.partition("://")
     several = dict(zip(info.axes, info.shape, strict=True)).get("c", 1) > 1
     channel = "--c0" if several else ""
+    token = 'os.environ["MICROTOME_TOKEN"]' if private else '"public"'
     index = ", ".join("{}:{}".format(*region.get(axis, (0, 1))) for axis in "zyx")
     text = (
         "import os\n\n"
         f'os.environ.update(INTERN_PROTOCOL="{scheme}", INTERN_HOST="{place}", '
-        'INTERN_TOKEN="public")\n'
+        f"INTERN_TOKEN={token})\n"
         "import intern\n\n"
         f'remote = intern.array("bossdb://{info.id}{channel}")\n'
         f"block = remote[{index}]  # z y x"

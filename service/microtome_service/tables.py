@@ -148,7 +148,7 @@ def _arrow() -> ModuleType:
     except ImportError as error:
         raise NotAcceptable(
             f"{ARROW} is not served here: the service needs pyarrow "
-            "(pip install 'microtome[arrow]'); ask for another format"
+            "(install the extra 'arrow' of microtome); ask for another format"
         ) from error
     module: ModuleType = pa
     return module

@@ -37,7 +37,7 @@ def open_tracing(endpoint: str) -> Tracing | None:
         telemetry = import_module("microtome_service.telemetry")
     except ModuleNotFoundError as error:
         raise InputError(
-            f"otlp_endpoint = {endpoint!r}: traces need `pip install 'microtome[telemetry]'`"
+            f"otlp_endpoint = {endpoint!r}: traces need the extra 'telemetry' of microtome"
         ) from error
     tracing: Tracing = telemetry.to_endpoint(endpoint)
     return tracing

@@ -183,7 +183,7 @@ def test_a_format_whose_library_is_missing_says_what_to_install(
     monkeypatch.setattr(formats, "all_formats", lambda: (row,))
     (tmp_path / "a.odd").write_bytes(b"odd")
     assert main(["info", str(tmp_path / "a.odd")]) == 2
-    words = "odd needs no_such_library, which is not installed: pip install 'microtome[odd]'"
+    words = "odd needs no_such_library, which is not installed: install the extra 'odd' of"
     assert words in capsys.readouterr().err
 
 

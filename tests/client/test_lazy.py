@@ -83,5 +83,5 @@ def test_workers_of_a_cluster_read_for_themselves(pair: Pair) -> None:
 def test_the_extra_is_named(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Dask the error says what to install."""
     monkeypatch.setitem(sys.modules, "dask.array", None)
-    with pytest.raises(MissingLibrary, match=r"a Dask array needs dask: pip install 'microtome\[x"):
+    with pytest.raises(MissingLibrary, match=r"a Dask array needs dask: install the extra 'x"):
         pair.image.to_dask()

@@ -86,7 +86,7 @@ def test_without_matplotlib_the_error_says_what_to_install(
     import sys
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingLibrary, match=r"microtome\[notebook\]"):
+    with pytest.raises(MissingLibrary, match=r"the extra 'notebook' of microtome"):
         microtome.open(served.em).show()
 
 

@@ -208,6 +208,15 @@ def test_labels_are_integers_and_lie_where_their_image_lies(run: Run) -> None:
     assert run(noise("uint32"), labels, kind="labels", labels_of="brain").layer.kind == "labels"
 
 
+def test_labels_have_no_channels_that_nobody_named(run: Run) -> None:
+    """The number that stands in for a name is no knowledge; a name that is given is kept."""
+    nuclei, cells = (LayerId("demo", "mouse", name) for name in ("nuclei", "cells"))
+    assert run(noise("uint32"), nuclei, kind="labels").layer.attrs["channels"] == []
+    named = replace(ANSWERS, channels=("tracing",))
+    record = run(noise("uint32"), cells, named, kind="labels").layer.attrs
+    assert [channel["name"] for channel in record["channels"]] == ["tracing"]
+
+
 def test_labels_are_measured_in_the_unit_of_their_image(run: Run) -> None:
     """The same numbers in nanometers are another space."""
     run(noise())

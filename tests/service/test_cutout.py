@@ -44,6 +44,22 @@ def test_layers_have_two_to_five_axes(
     assert answer.headers["x-microtome-axes"] == axes[1:]
 
 
+def test_a_channel_is_named_by_its_number_or_its_name(
+    service_store: Store,
+    make_builder: Callable[..., Any],
+    make_ramp: Callable[..., NDArray[Any]],
+    connect: Callable[..., Any],
+    decode: Callable[..., NDArray[Any]],
+) -> None:
+    """Either drops the axis; a name that no channel has is refused."""
+    voxels = make_ramp((2, 20, 30), "uint16")
+    make_builder(service_store).layer("demo/brain/neurons", "cyx", voxels)
+    call = connect(service_store)
+    named = call.get(CUTOUT, params={"c": "channel 1"})
+    np.testing.assert_array_equal(decode(named), voxels[1])
+    assert call.get(CUTOUT, params={"c": "EYFP"}).status_code == 400
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_cutout_is_what_numpy_indexing_gives(

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from microtome_core.names import DatasetId
+from microtome_core.store.layer import ensure_groups
 from microtome_core.store.location import Store
 
 PAGES = ("/", "/demo/brain", "/demo/brain/neurons", "/demo/brain/cells", "/docs",
@@ -93,11 +95,22 @@ def test_a_layer_page_says_what_is_needed_to_use_it(call: Any) -> None:  # noqa:
     assert "precomputed://http://brains.example:8000/precomputed/demo/brain/neurons" in page
 
 
+def test_no_page_installs_by_a_name_that_is_not_ours(call: Any) -> None:  # noqa: ANN401 - the folder's own class
+    """The client comes from a checkout, as one place says to which the pages lead."""
+    for page in PAGES:
+        assert "install microtome" not in call.get(page).text
+        assert "install &#39;microtome" not in call.get(page).text
+    assert 'href="/docs#client"' in call.get("/demo/brain/neurons").text
+    docs = call.get("/docs").text
+    assert 'id="client"' in docs
+    assert "<code>pip install .</code>" in docs
+
+
 def test_the_curl_line_of_a_page_works(call: Any) -> None:  # noqa: ANN401 - the folder's own class
     """The address that a page prints for curl answers with a TIFF."""
     page = call.get("/demo/brain/neurons").text
-    url = page.split("curl -o neurons.tif &#34;")[-1].split('curl -o neurons.tif "')[-1]
-    url = url.split('"')[0].replace("&amp;", "&").removeprefix("http://test")
+    url = page.split("curl --fail -o neurons.tif &#34;")[-1]
+    url = url.split("&#34;")[0].replace("&amp;", "&").removeprefix("http://test")
     assert call.get(url).headers["content-type"] == "image/tiff"
 
 
@@ -206,3 +219,28 @@ def test_an_empty_store_has_an_empty_page(
     assert "microtome ingest SOURCE ROOT --as collection/dataset/layer" in page
     assert "microtome ingest" not in call.get("/?q=brain").text
     assert call.get("/api/datasets").json()["datasets"] == []
+
+
+def test_a_dataset_with_nothing_in_it_is_not_cited(
+    service_store: Store, connect: Callable[..., Any]
+) -> None:
+    """What is only begun leads to the jobs."""
+    ensure_groups(service_store, DatasetId("demo", "begun"))
+    page = connect(service_store).get("/demo/begun").text
+    assert "BibTeX" not in page
+    assert "Nothing is here yet" in page
+
+
+def test_a_plane_has_one_side(
+    service_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    """What has no depth is not said to be shown from three sides; its dyes are told."""
+    dye = {"indicator": "EYFP", "emission_wavelength_in_nm": 527.0}
+    record = {"channels": [{"name": "yellow", **dye}]}
+    plane = np.ones((8, 8), "uint8")
+    make_builder(service_store).layer("demo/brain/flat", "yx", plane, record=record)
+    call = connect(service_store)
+    assert "three sides" not in call.get("/demo/brain").text
+    layer = call.get("/demo/brain/flat").text
+    assert "<td>EYFP</td>" in layer
+    assert "<td>527 nm</td>" in layer

@@ -307,7 +307,7 @@ def test_without_pyarrow_arrow_is_406_and_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     answer = made[0].get(f"{RECORDING}/trials?format=arrow")
     assert answer.status_code == 406
-    assert "microtome[arrow]" in answer.json()["detail"]
+    assert "the extra 'arrow' of microtome" in answer.json()["detail"]
     assert made[0].get(f"{RECORDING}/trials").status_code == 200
 
 

@@ -1,6 +1,7 @@
 """Browsers sign in with a key: what the cookie opens, and what it never does."""
 
 from collections.abc import Callable, Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,21 @@ def test_signing_in_is_offered_where_something_is_private(
         records.set_visibility(connection, "closed", None)
     url = f"sqlite:///{lab.database.file}"
     assert "/sign-in" not in connect(disk_store, database_url=url).get("/").text
+
+
+def test_lines_that_open_what_is_private_send_a_key(lab: Lab) -> None:
+    """It comes from `MICROTOME_TOKEN`; programs that cannot send one are not offered."""
+    page = unescape(lab.call.get(PAGE, headers=lab.cookie()).text)
+    assert 'curl --fail -H "Authorization: Bearer $MICROTOME_TOKEN" -o neurons.tif' in page
+    assert 'INTERN_TOKEN=os.environ["MICROTOME_TOKEN"]' in page
+    assert "microtome token create" in page
+    assert "use-zarr" in page
+    assert "use-napari" not in page
+
+
+def test_a_page_that_is_not_found_leads_to_the_sign_in(lab: Lab) -> None:
+    """Of what is private and of what is absent alike."""
+    for page in (PAGE, "/closed/brain/none"):
+        answer = lab.call.get(page, headers={"Accept": "text/html"})
+        assert answer.status_code == 404
+        assert "shown to those who" in answer.text

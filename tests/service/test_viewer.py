@@ -2,12 +2,19 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from microtome_core.names import DatasetId
+from microtome_core.store.layer import ensure_groups
 from microtome_core.store.location import Store
+from microtome_core.wire import Channel, LayerInfo, LevelInfo
+from microtome_service.pages import Pages
+from microtome_service.routes import viewer
+from microtome_service.scene import is_measured, shader
 
 EVIL = 'dye"); } // </script>\n#uicontrol float x slider'
 
@@ -69,11 +76,46 @@ def test_a_time_point_is_another_view(call: Any) -> None:  # noqa: ANN401
     assert found["dyes"]["source"].endswith("/precomputed/demo/brain/dyes")
 
 
+def test_an_unknown_unit_is_told() -> None:
+    """The viewer knows nanometres alone, so its page says where they are none."""
+    level = LevelInfo((4, 8, 8), (4, 8, 8), (4, 8, 8), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    raw = LayerInfo("a/b/raw", "image", "zyx", (None,) * 3, "uint8", (level,), (), "", {})
+    told = {
+        "title": "", "base": "", "name": "a/b/raw", "page": "", "scene": "", "links": False,
+        "build": {"digest": ""}, "t": 0, "times": 1, "measured": is_measured(raw),
+    }  # fmt: skip
+    page = bytes(Pages("Brains").page("viewer.html", told).body).decode()
+    assert "Nobody knows the size of these voxels" in page
+    assert is_measured(replace(raw, units=("micrometer",) * 3))
+
+
+def test_every_time_point_can_be_reached(
+    call: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,  # noqa: ANN401
+) -> None:
+    """The viewer's page has a form for them, and opens on the one that is asked for."""
+    built = tmp_path / "build.json"
+    built.write_text(json.dumps({"neuroglancer": "2", "digest": "abc123"}))
+    monkeypatch.setattr(viewer, "BUILT", built)
+    page = call.get("/view/demo/brain/film?t=2").text
+    assert 'name="t" type="number" min="0" max="2" value="2"' in page
+    assert "layer=film&amp;t=2" in page
+    assert 'name="t"' not in call.get("/view/demo/brain/dyes").text
+
+
+def test_a_dataset_without_pictures_has_no_viewer(
+    disk_store: Store, connect: Callable[..., Any]
+) -> None:
+    """Its address says so, and leads to the page of the dataset."""
+    ensure_groups(disk_store, DatasetId("demo", "words"))
+    answer = connect(disk_store).get("/view/demo/words")
+    assert answer.status_code == 404
+    assert '<a href="/demo/words">' in answer.text
+
+
 def test_names_of_channels_stay_within_their_line() -> None:
     """A name is a comment and cannot end it."""
-    from microtome_core.wire import Channel
-    from microtome_service.scene import shader
-
     lines = shader([Channel(EVIL, "FFFFFF", (0, 1))]).splitlines()
     assert sum("uicontrol" in line and not line.startswith("//") for line in lines) == 2
     assert shader([Channel("dye\\", "FFFFFF", (0, 1))]).splitlines()[0] == "// dye/"
@@ -99,8 +141,6 @@ def test_without_a_build_the_page_says_how_to_make_one(
     tmp_path: Any,  # noqa: ANN401
 ) -> None:
     """The page names the command to run."""
-    from microtome_service.routes import viewer
-
     monkeypatch.setattr(viewer, "BUILT", tmp_path / "build.json")
     answer = call.get("/view/demo/brain")
     assert answer.status_code == 200
@@ -113,15 +153,13 @@ def test_the_page_starts_what_was_built_under_a_strict_policy(
     tmp_path: Any,  # noqa: ANN401
 ) -> None:
     """Scripts come from this host alone, none of them inline."""
-    from microtome_service.routes import viewer
-
     built = tmp_path / "build.json"
     built.write_text(json.dumps({"neuroglancer": "2", "digest": "abc123"}))
     monkeypatch.setattr(viewer, "BUILT", built)
     answer = call.get("/view/demo/brain/dyes")
     assert answer.status_code == 200
     assert "main.bundle.js?abc123" in answer.text
-    assert "/api/scenes/demo/brain?layer=dyes" in answer.text
+    assert "/api/scenes/demo/brain?layer=dyes&amp;t=0" in answer.text
     policy = answer.headers["content-security-policy"]
     assert "script-src 'self' 'wasm-unsafe-eval';" in policy
     assert "unsafe-inline" not in policy

@@ -251,7 +251,8 @@ def _needs(module: str, ending: str, extra: str) -> Any:  # noqa: ANN401 - a mod
         return import_module(module)
     except ModuleNotFoundError as error:
         raise MicrotomeError(
-            f"{ending} needs {error.name}: pip install 'microtome[{extra}]'; .npy and .nrrd do not"
+            f"{ending} needs {error.name}: install the extra '{extra}' of microtome; "
+            ".npy and .nrrd do not"
         ) from error
 
 

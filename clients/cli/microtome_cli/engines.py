@@ -99,7 +99,7 @@ def choose_engine(
         clusters = import_module("microtome_cli.clusters")
     except ModuleNotFoundError as error:
         raise MicrotomeError(
-            f"--workers and --scheduler need {error.name}: pip install 'microtome[dask]'"
+            f"--workers and --scheduler need {error.name}: install the extra 'dask' of microtome"
         ) from error
     return cast(Engine, clusters.cluster_engine(arguments, options, resolution, observer))
 

@@ -48,4 +48,4 @@ def _text(rows: list[dict[str, Any]]) -> str:
 def _state(row: dict[str, Any]) -> str:
     if row["ready"]:
         return "ready"
-    return f"pip install 'microtome[{row['extra']}]'"
+    return f"install the extra '{row['extra']}' of microtome"

@@ -99,7 +99,7 @@ def _load(name: str) -> Command:
         return cast(Command, import_module(f"microtome_cli.{entry.module}"))
     except ModuleNotFoundError as error:
         raise MicrotomeError(
-            f"'microtome {name}' needs {error.name}: pip install 'microtome[{entry.extra}]'"
+            f"'microtome {name}' needs {error.name}: install the extra '{entry.extra}' of microtome"
         ) from error
 
 

@@ -29,5 +29,5 @@ def library(name: str, extra: str, purpose: str) -> Any:  # noqa: ANN401 - any m
         if (error.name or "").partition(".")[0] != name.partition(".")[0]:
             raise
         raise MissingLibrary(
-            f"{purpose} needs {name.partition('.')[0]}: pip install 'microtome[{extra}]'"
+            f"{purpose} needs {name.partition('.')[0]}: install the extra '{extra}' of microtome"
         ) from error

@@ -45,7 +45,7 @@ def _libraries() -> tuple[Any, Any, Any]:
         from dask.delayed import delayed  # noqa: PLC0415
     except ImportError as error:
         raise ImportError(
-            f"to_xarray needs {error.name}: pip install 'microtome[xarray]'"
+            f"to_xarray needs {error.name}: install the extra 'xarray' of microtome"
         ) from error
     return xr, da, delayed
 

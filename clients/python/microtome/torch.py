@@ -30,7 +30,9 @@ try:
     import torch
     from torch.utils.data import Dataset, IterableDataset, get_worker_info
 except ModuleNotFoundError as error:
-    raise MissingLibrary("microtome.torch needs torch: pip install 'microtome[torch]'") from error
+    raise MissingLibrary(
+        "microtome.torch needs torch: install the extra 'torch' of microtome"
+    ) from error
 
 __all__ = ["CropDataset", "CropStream", "tensors"]
 

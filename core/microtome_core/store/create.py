@@ -15,7 +15,7 @@ from microtome_core.errors import Conflict, InputError, StorageError
 from microtome_core.grid import Grid
 from microtome_core.layout import choose_layout
 from microtome_core.levels import Level, pyramid
-from microtome_core.names import LayerId
+from microtome_core.names import LayerId, numbered_channel
 from microtome_core.store.annotations import FOLDER as ANNOTATIONS
 from microtome_core.store.array import ArraySpec, Codec, create_array, level_array
 from microtome_core.store.empty import NAME, pack_empty
@@ -270,7 +270,7 @@ def _limits(dtype: str) -> tuple[float, float]:
 
 def _channel_names(new: NewLayer) -> list[str]:
     count = dict(zip(new.axes, new.shape, strict=True)).get("c", 1)
-    return list(new.channels) or [f"channel-{i}" for i in range(count)]
+    return list(new.channels) or [numbered_channel(i) for i in range(count)]
 
 
 def _units(new: NewLayer) -> tuple[str | None, ...]:

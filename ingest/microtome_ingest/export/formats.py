@@ -63,7 +63,8 @@ class Format:
             return import_module(f"microtome_ingest.export.{word}")
         except ModuleNotFoundError as error:
             raise MicrotomeError(
-                f"export {self.name} needs {error.name}: pip install 'microtome[{self.extra}]'"
+                f"export {self.name} needs {error.name}: "
+                f"install the extra '{self.extra}' of microtome"
             ) from error
 
     def check_name(self, name: str) -> None:

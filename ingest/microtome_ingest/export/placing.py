@@ -99,7 +99,7 @@ def _nrrd(cut: Cut, told: Mapping[str, Any]) -> Placing | None:
     except ModuleNotFoundError as error:
         raise MicrotomeError(
             f"{cut.info.id}: its space, as NRRD tells it, needs {error.name}: "
-            "pip install 'microtome[nrrd]'"
+            "install the extra 'nrrd' of microtome"
         ) from error
     header = told_header(told)
     space = steps(header)

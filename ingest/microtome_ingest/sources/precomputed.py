@@ -63,7 +63,7 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
     if _COMPRESSO.missing:
         raise InputError(
             f"{_NAME} with encoding compresso needs compresso, which is not installed: "
-            "pip install 'microtome[compresso]'"
+            "install the extra 'compresso' of microtome"
         )
     return Isolated(_COMPRESSO, path, scene, files.options)
 

@@ -244,7 +244,7 @@ def _engine(url: URL) -> Engine:
                 url, connect_args=options, pool_size=2, pool_timeout=_SECONDS, pool_pre_ping=True
             )
         except ModuleNotFoundError as error:
-            raise InputError("PostgreSQL needs: pip install 'microtome[postgresql]'") from error
+            raise InputError("PostgreSQL needs the extra 'postgresql' of microtome") from error
     # mode=rw: a look at a file that is not there must not make it.
     file = f"file:{quote(url.database or '')}?mode=rw&uri=true"
     engine = create_engine(

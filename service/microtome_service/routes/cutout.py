@@ -1,5 +1,6 @@
 """Any cutout of any layer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import NAMESPACE_URL, uuid5
@@ -49,6 +50,9 @@ def _range(what: str, example: str) -> Any:  # noqa: ANN401 - a FastAPI marker
     return Query(description=text, examples=[example], json_schema_extra=_FORM)
 
 
+_CHANNELS: Any = Query(description=f"Channels: {_RANGE}; or the name of one.", examples=["0:2"])
+
+
 @dataclass(frozen=True, slots=True)
 class CutoutQuery:
     """Which voxels, and in which form."""
@@ -57,7 +61,7 @@ class CutoutQuery:
         int, Query(ge=0, le=63, description="Level of the pyramid; 0 is the finest.", examples=[0])
     ] = 0
     t: Annotated[str | None, _range("Time points", "0")] = None
-    c: Annotated[str | None, _range("Channels", "0:2")] = None
+    c: Annotated[str | None, _CHANNELS] = None
     z: Annotated[str | None, _range("In voxels of the level", "10:74")] = None
     y: Annotated[str | None, _range("In voxels of the level", "0:512")] = None
     x: Annotated[str | None, _range("In voxels of the level", "0:512")] = None
@@ -80,6 +84,18 @@ class CutoutQuery:
         return {axis: word for axis, word in given.items() if word is not None}
 
 
+def numbered(info: LayerInfo, words: Mapping[str, str]) -> dict[str, str]:
+    """Return what was said of each axis, with the number of a channel in place of its name.
+
+    A name of digits alone is a number; of a name that is there twice the first is meant.
+    """
+    names = [channel.name for channel in info.channels]
+    word = words.get("c", "")
+    if word.isdigit() or word not in names:
+        return dict(words)
+    return {**words, "c": str(names.index(word))}
+
+
 async def get_cutout(
     request: Request,
     path: LayerPathDep,
@@ -95,9 +111,8 @@ async def get_cutout(
     media_type = choose_media_type(query.format, request.headers.get("accept"))
     view = await service.view(request)
     layer = await view.layer(path.id)
-    selection = Selection.parse(
-        layer.info.axes, find_level(layer.info, query.level).shape, query.words
-    )
+    shape = find_level(layer.info, query.level).shape
+    selection = Selection.parse(layer.info.axes, shape, numbered(layer.info, query.words))
     check_version(layer.info, query.version)
     check_encodable(selection.shape, layer.info.dtype, selection.axes, media_type)
     cost = _check_cost(service, layer.info, query.level, selection, media_type)

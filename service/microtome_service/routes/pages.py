@@ -38,6 +38,7 @@ from microtome_service.routes.parameters import (
     only,
 )
 from microtome_service.routes.showing import host_of, show
+from microtome_service.snippets import curl
 from microtome_service.view import View
 
 _LOG = logging.getLogger(__name__)
@@ -97,7 +98,8 @@ async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDe
     named = (each.record for each in recordings if isinstance(each, Recording))
     record = main.info.attrs if main else next(named, {})
     host = host_of(request, service)
-    values = dataset_values(base, host, document, layers, record, service.limits)
+    private = not view.rules.is_public(path.id)
+    values = dataset_values(base, host, document, layers, record, service.limits, private=private)
     return show(request, service, view, "dataset.html", values)
 
 
@@ -112,16 +114,20 @@ async def get_layer(
     view = await service.view(request)
     layer = await view.entry(path.id)
     base, host = request.scope.get("root_path", ""), host_of(request, service)
+    private = not view.rules.is_public(path.id.parent)
     if not isinstance(layer, Layer):
         page = await service.compute(
             recording_page, base, host, layer, query.tier, query.offset, query.trial
         )
+        page |= {"private": private, "curl": curl(private=private)}
         page |= record_values(str(path.id), f"{host}/{path.id}", layer.record)
         return show(request, service, view, "recording.html", page)
     given = {name: request.query_params.getlist(name) for name in REPEATED}
     where = (query.index, query.t)
     values = {
-        **layer_values(base, host, layer, service.limits, query.plane, where, given),
+        **layer_values(
+            base, host, layer, service.limits, query.plane, where, given, private=private
+        ),
         **record_values(str(path.id), f"{host}/{path.id}", layer.info.attrs),
         **relatives(layer, await view.layers(path.id.parent)),
     }
@@ -150,7 +156,8 @@ async def get_docs(request: Request, service: ServiceDep) -> HTMLResponse:
     Examples are about what anybody may see, whoever asks.
     """
     app: FastAPI = request.app
-    everybody = View(service.catalog, ANONYMOUS, await service.access.rules())
+    view = await service.view(request)
+    everybody = View(service.catalog, ANONYMOUS, view.rules)
     example = await _example(everybody)
     base, document = request.scope.get("root_path", ""), app.openapi()
     values = {
@@ -158,7 +165,7 @@ async def get_docs(request: Request, service: ServiceDep) -> HTMLResponse:
         "example": example,
         "operations": operations(document, base, example),
     }
-    return show(request, service, everybody, "docs.html", values)
+    return show(request, service, view, "docs.html", values)
 
 
 async def _example(view: View) -> Example | None:

@@ -1,6 +1,7 @@
 """Neuroglancer, opened on a dataset or a layer, and the scene that it opens with."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ from microtome_service.routes.parameters import (
     only,
 )
 from microtome_service.routes.showing import host_of, show
-from microtome_service.scene import scene
+from microtome_service.scene import is_measured, scene, times_of
 from microtome_service.state import Service
 from microtome_service.view import View
 
@@ -46,6 +47,7 @@ class LinkQuery:
     """What the viewer opens with."""
 
     link: Annotated[str | None, Query(description="Name of a short link.", max_length=64)] = None
+    t: Annotated[int, Query(ge=0, le=10**18, description="Time point.")] = 0
 
 
 async def get_scene(
@@ -77,8 +79,13 @@ async def show_dataset(
 ) -> Response:
     """Open the viewer on a dataset."""
     view = await service.view(request)
-    await view.layers(path.id)
-    return _page(request, service, view, str(path.id), _scene_of(query, f"/api/scenes/{path.id}"))
+    found = [each.info for each in await view.layers(path.id) if isinstance(each, Layer)]
+    if not found and not await view.skeletons(path.id):
+        base = request.scope.get("root_path", "")
+        values = {"name": str(path.id), "page": f"{base}/{path.id}"}
+        return show(request, service, view, "unviewable.html", values, 404)
+    scene_of = _scene_of(query, f"/api/scenes/{path.id}?t={query.t}")
+    return _page(request, service, view, str(path.id), scene_of, query, found)
 
 
 async def show_layer(
@@ -90,15 +97,23 @@ async def show_layer(
     """Open the viewer on a layer."""
     view = await service.view(request)
     info: LayerInfo = (await view.layer(path.id)).info
-    scene_of = f"/api/scenes/{path.id.parent}?layer={path.layer}"
-    return _page(request, service, view, info.id, _scene_of(query, scene_of))
+    scene_of = _scene_of(query, f"/api/scenes/{path.id.parent}?layer={path.layer}&t={query.t}")
+    return _page(request, service, view, info.id, scene_of, query, [info])
 
 
 def _scene_of(query: LinkQuery, otherwise: str) -> str:
     return f"/api/links/{quote(query.link, safe='')}" if query.link else otherwise
 
 
-def _page(request: Request, service: Service, view: View, name: str, scene_of: str) -> Response:
+def _page(
+    request: Request,
+    service: Service,
+    view: View,
+    name: str,
+    scene_of: str,
+    query: LinkQuery,
+    layers: Sequence[LayerInfo],
+) -> Response:
     base = request.scope.get("root_path", "")
     values: dict[str, Any] = {"name": name, "page": f"{base}/{name}"}
     if not BUILT.exists():
@@ -107,6 +122,9 @@ def _page(request: Request, service: Service, view: View, name: str, scene_of: s
         "scene": base + scene_of,
         "build": json.loads(BUILT.read_text()),
         "links": service.links.kept,
+        "t": query.t,
+        "measured": all(map(is_measured, layers)),
+        "times": 1 if query.link else max(map(times_of, layers), default=1),
     }
     return show(request, service, view, "viewer.html", values, policy=VIEWER_POLICY)
 

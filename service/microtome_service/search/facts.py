@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from microtome_core.names import is_numbered_channel
 from microtome_core.store.layer import Layer
 from microtome_core.store.recording import Recording
 from microtome_core.subjects import SEXES, SPECIES, TAXA
@@ -81,7 +82,8 @@ def record_values(
 ) -> dict[str, tuple[str, ...]]:
     """Return the values of `FIELDS` that a record holds; `channels` are known from elsewhere."""
     found = {name: _distinct(_at(record, p) for p in paths) for name, paths in _PLACES.items()}
-    found["channel"] = _distinct([*channels, *_channels(record)])[:_MOST_CHANNELS]
+    named = (name for name in (*channels, *_channels(record)) if not _is_numbered(name))
+    found["channel"] = _distinct(named)[:_MOST_CHANNELS]
     return {name: found[name] for name in FIELDS if found[name]}
 
 
@@ -137,6 +139,11 @@ def _channels(record: Mapping[str, Any]) -> Iterator[object]:
             indicator = _at(channel, ("indicator",))
             yield _at(indicator, ("name",)) if isinstance(indicator, dict) else indicator
     yield _at(record, ("imaging_plane", "indicator"))
+
+
+def _is_numbered(name: object) -> bool:
+    """Tell whether a name is none that somebody would look for."""
+    return isinstance(name, str) and is_numbered_channel(name)
 
 
 def _texts(value: object, depth: int = 0) -> Iterator[str]:
