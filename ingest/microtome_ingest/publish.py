@@ -33,7 +33,6 @@ def publish(run: Run, manifest: Manifest) -> None:
     count = sum(int(level.sum()) for level in empty)
     if count:
         write_empty(store, place.folder, empty)
-    carry_history(store, visible_place(store, place.layer), place, manifest.carried)
     attributes = {
         **_described(run, manifest),
         "microtome": {"version": place.prefix.rstrip("/"), "empty_shards": count},
@@ -44,6 +43,9 @@ def publish(run: Run, manifest: Manifest) -> None:
 
 def finish(run: Run, manifest: Manifest, grace: float | None) -> None:
     """Show a version, and remove those that it replaces `grace` seconds later; None: it is new."""
+    if grace is not None:
+        visible = visible_place(run.store, run.place.layer)
+        carry_history(run.store, visible, run.place, manifest.carried)
     publish(run, manifest)
     if grace is not None:
         # Those who have opened the old version are still reading it.
