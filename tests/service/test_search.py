@@ -20,7 +20,6 @@ from microtome_service.catalog import Catalog
 from microtome_service.principal import Principal
 from microtome_service.search import kept
 from microtome_service.search.asked import Asked
-from microtome_service.search.facts import record_values
 from microtome_service.search.held import Held
 from microtome_service.search.index import Index
 from microtome_service.search.question import search
@@ -425,9 +424,3 @@ def test_without_the_database_names_are_listed(
     listed = call.get(LIST)
     assert (_ids(listed), listed.json()["complete"]) == (FOUND[""], False)
     assert call.get(f"{LIST}?species=mouse").status_code == 503
-
-
-def test_numbers_that_stand_in_for_names_are_no_channels_to_look_for() -> None:
-    """Names and dyes that somebody gave are; `channel-0` is none, wherever it stands."""
-    record = {"channels": [{"name": "channel-0", "indicator": "EGFP"}, {"name": "DAPI"}]}
-    assert record_values(record, ["channel-0", "DAPI"]) == {"channel": ("DAPI", "EGFP")}
