@@ -40,6 +40,7 @@ def finish(*processes: "subprocess.Popen[str]") -> None:
         assert process.returncode == 0, told
 
 
+@pytest.mark.slow
 def test_four_processes_at_once_and_commit_write_what_one_writes(tmp_path: Path) -> None:
     """Byte for byte, whole trees; commit refuses with 75 and the missing part's number while one
     is not done, and once more finds nothing to do.

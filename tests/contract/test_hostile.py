@@ -313,6 +313,7 @@ def test_requests_that_are_none(server: Server, unharmed: list[str]) -> None:
         unharmed += server.wrong(line)
 
 
+@pytest.mark.slow
 def test_bodies(server: Server, unharmed: list[str]) -> None:
     """Bodies that are cut, swollen, deep, of objects or of wrong sizes, to all that takes one."""
     taking = [o for o in server.found if o.method in ("PUT", "PATCH", "POST")]

@@ -72,6 +72,7 @@ def test_no_damage_does_harm(samples: Path, trials: Trials, name: str, expected:
     assert not found, f"{len(found)} faults of {name}:\n" + "\n".join(found[:5])
 
 
+@pytest.mark.slow
 def test_a_few_of_every_format(samples: Path, trials: Trials) -> None:
     """The same for one sample of each format, with other seeds for each."""
     formats: dict[str, str] = {}

@@ -237,6 +237,7 @@ def test_only_those_who_may_write_do(make_world: Callable[[], World]) -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_those_who_may_write_are_not_turned_away(make_world: Callable[[], World]) -> None:
     """A writer, or an administrator where only these may, gets past all checks of rights."""
     wrong = []

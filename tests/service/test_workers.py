@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
+import pytest
 
 from microtome_core.store.location import Store
 from microtome_service.settings import Settings
@@ -21,6 +22,7 @@ def number(text: str, name: str, words: str = "") -> float:
     return sum(float(line.split()[-1]) for line in lines if words in line)
 
 
+@pytest.mark.slow
 def test_numbers_of_all_workers_are_added_up(
     disk_store: Store, make_builder: Callable[..., Any]
 ) -> None:
