@@ -42,7 +42,7 @@ demo: $(READY) ## make a sample brain, ingest, serve and cut it (ONCE=1 stops; S
 	  else echo "npm is not installed: the demo comes without its 3-D viewer"; fi
 	@$(BIN)/microtome demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: $(READY) ## run the tests (under 15 minutes)
+test: $(READY) ## run the tests that are not slow
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not exhaustive' $(ARGS)
 
 test-all: $(READY) ## run the tests, the slow and the exhaustive ones too

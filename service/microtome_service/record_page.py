@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from microtome_core.subjects import SEXES
+from microtome_service.nested import value_at
 
 _MOST = 12
 _LONGEST = 600
@@ -79,7 +80,7 @@ def parts_of(record: Mapping[str, Any]) -> tuple[Part, ...]:
 
 def _rows(record: Mapping[str, Any], paths: Mapping[str, Path]) -> Iterable[Row]:
     for label, path in paths.items():
-        text = _text(_at(record, path))
+        text = _text(value_at(record, path))
         if text:
             yield Row(label, _SEXES.get(text, text) if label == "Sex" else text, _link(label, text))
 
@@ -91,12 +92,6 @@ def _link(label: str, text: str) -> str:
     # Of the identifiers of SPDX each is a page there.
     spdx = label == "Licence" and text.replace("-", "").replace(".", "").isalnum()
     return f"https://spdx.org/licenses/{text}.html" if spdx and text.isascii() else ""
-
-
-def _at(record: object, path: Path) -> object:
-    for key in path:
-        record = record.get(key) if isinstance(record, Mapping) else None
-    return record
 
 
 def _text(value: object) -> str:
@@ -142,7 +137,7 @@ def lead_of(record: Mapping[str, Any]) -> str:
 
 def whole_of(record: Mapping[str, Any]) -> str:
     """Return all that a record says of the whole."""
-    told = _at(record, ("session_description",))
+    told = value_at(record, ("session_description",))
     return told.replace("\0", "").strip()[:_WHOLE] if isinstance(told, str) else ""
 
 
@@ -164,13 +159,13 @@ def light_of(record: Mapping[str, Any], count: int) -> tuple[Light, ...]:
     told = record.get("channels")
     known = told if isinstance(told, list) and len(told) == count else [{}] * count
     return tuple(
-        Light(_text(_at(each, ("indicator",))), *(_wavelength(each, name) for name in _WAVES))
+        Light(_text(value_at(each, ("indicator",))), *(_wavelength(each, name) for name in _WAVES))
         for each in known
     )
 
 
 def _wavelength(channel: object, name: str) -> str:
-    text = _text(_at(channel, (f"{name}_wavelength_in_nm",)))
+    text = _text(value_at(channel, (f"{name}_wavelength_in_nm",)))
     return f"{text} nm" if text else ""
 
 
@@ -197,9 +192,9 @@ def citation(name: str, url: str, record: Mapping[str, Any]) -> Citation:
     authors = _authors(record)
     year = _year(record)
     title = lead_of(record) or name
-    doi = _text(_at(record, ("doi",))).removeprefix("doi:")
+    doi = _text(value_at(record, ("doi",))).removeprefix("doi:")
     where = f"{_DOI}{doi}" if doi.startswith("10.") else url
-    publisher = _text(_at(record, ("institution",)))
+    publisher = _text(value_at(record, ("institution",)))
     # Names are often told as "Ramón y Cajal, Santiago".
     names = ("; " if any("," in a for a in authors) else ", ").join(authors)
     parts = [f"{names or 'Unknown authors'}{f' ({year})' if year else ''}", title, publisher, where]
@@ -215,7 +210,7 @@ def citation(name: str, url: str, record: Mapping[str, Any]) -> Citation:
 
 def _authors(record: Mapping[str, Any]) -> list[str]:
     told = record.get("contributors")
-    named = [_text(_at(each, ("name",))) for each in told] if isinstance(told, list) else []
+    named = [_text(value_at(each, ("name",))) for each in told] if isinstance(told, list) else []
     people = record.get("experimenter")
     listed = people if isinstance(people, list) else [people]
     found = list(filter(None, named)) or list(filter(None, map(_text, listed)))

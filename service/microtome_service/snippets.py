@@ -22,8 +22,6 @@ class Snippet:
     id : str
         A word for addresses within a page.
     name : str
-    language : str
-        ``python``, ``shell``, or ``address``: what is put into a program's own form.
     needs : str
         What to install, or where in the program to put an address.
     text : str
@@ -33,7 +31,6 @@ class Snippet:
 
     id: str
     name: str
-    language: str
     needs: str
     text: str
     ours: bool = False
@@ -78,7 +75,7 @@ def snippets(
 
 def _keyless(host: str, info: LayerInfo, zarr: str) -> tuple[Snippet, ...]:
     """Return the programs that send no key."""
-    fiji = Snippet("fiji", "Fiji", "address", _FIJI, zarr)
+    fiji = Snippet("fiji", "Fiji", _FIJI, zarr)
     return _napari(zarr), _neuroglancer(host, info), fiji
 
 
@@ -92,7 +89,7 @@ def _python(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippe
         f'volume = microtome.open("{host}/{info.id}")  # {info.axes}\n'
         f"block = volume[{_index(region)}]  # a NumPy array"
     )
-    return Snippet("python", "Python", "python", _CLIENT, text, ours=True)
+    return Snippet("python", "Python", _CLIENT, text, ours=True)
 
 
 def _xarray(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippet:
@@ -104,7 +101,7 @@ def _xarray(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippe
         f"block = data.isel({chosen}).values"
     )
     needs = f"{_CLIENT} with its extra 'xarray'"
-    return Snippet("xarray", "xarray", "python", needs, text, ours=True)
+    return Snippet("xarray", "xarray", needs, text, ours=True)
 
 
 def _zarr_python(zarr: str, region: Ranges, private: bool) -> Snippet:
@@ -116,7 +113,7 @@ def _zarr_python(zarr: str, region: Ranges, private: bool) -> Snippet:
         f'array = zarr.open_group("{zarr}", mode="r"{sent * private})["0"]\n'
         f"block = array[{_index(region)}]"
     )
-    return Snippet("zarr", "zarr", "python", "pip install 'zarr>=3' aiohttp fsspec", text)
+    return Snippet("zarr", "zarr", "pip install 'zarr>=3' aiohttp fsspec", text)
 
 
 def _curl(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippet:
@@ -124,7 +121,7 @@ def _curl(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippet:
     name = info.id.rpartition("/")[2]
     url = f"{host}/api/datasets/{info.id}/cutout?level=0{ranges}&format=tiff"
     text = f'{curl(private=private)} -o {name}.tif "{url}"'
-    return Snippet("curl", "curl", "shell", "an OME-TIFF", text)
+    return Snippet("curl", "curl", "an OME-TIFF", text)
 
 
 def curl(*, private: bool) -> str:
@@ -144,13 +141,13 @@ def _napari(zarr: str) -> Snippet:
         '    getattr(viewer, f"add_{kind}")(data, **options)\n'
         "napari.run()"
     )
-    return Snippet("napari", "napari", "python", "pip install 'napari[all]' napari-ome-zarr", text)
+    return Snippet("napari", "napari", "pip install 'napari[all]' napari-ome-zarr", text)
 
 
 def _neuroglancer(host: str, info: LayerInfo) -> Snippet:
     needs = "as the source of a layer, in any Neuroglancer"
     address = f"precomputed://{host}/precomputed/{info.id}"
-    return Snippet("neuroglancer", "Neuroglancer", "address", needs, address)
+    return Snippet("neuroglancer", "Neuroglancer", needs, address)
 
 
 def _intern(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippet | None:
@@ -170,7 +167,7 @@ def _intern(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippe
         f'remote = intern.array("bossdb://{info.id}{channel}")\n'
         f"block = remote[{index}]  # z y x"
     )
-    return Snippet("intern", "intern", "python", "pip install intern", text)
+    return Snippet("intern", "intern", "pip install intern", text)
 
 
 def _speaks_boss(info: LayerInfo) -> bool:

@@ -15,6 +15,7 @@ from microtome_core.store.recording import Recording
 from microtome_core.subjects import SEXES, SPECIES, TAXA
 from microtome_core.trials import RECORDING
 from microtome_core.wire import LayerInfo
+from microtome_service.nested import value_at
 from microtome_service.search.words import gathered, term
 
 FIELDS = ("species", "sex", "technique", "license", "channel")
@@ -81,7 +82,7 @@ def record_values(
     record: Mapping[str, Any], channels: Iterable[str] = ()
 ) -> dict[str, tuple[str, ...]]:
     """Return the values of `FIELDS` that a record holds; `channels` are known from elsewhere."""
-    found = {name: _distinct(_at(record, p) for p in paths) for name, paths in _PLACES.items()}
+    found = {name: _distinct(value_at(record, p) for p in paths) for name, paths in _PLACES.items()}
     named = (name for name in (*channels, *_channels(record)) if not _is_numbered(name))
     found["channel"] = _distinct(named)[:_MOST_CHANNELS]
     return {name: found[name] for name in FIELDS if found[name]}
@@ -112,12 +113,6 @@ def _common_names(values: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
     yield from (common for common, binomial in SPECIES.items() if binomial.lower() in species)
 
 
-def _at(record: Any, path: tuple[str, ...]) -> object:  # noqa: ANN401 - a JSON value is anything
-    for key in path:
-        record = record.get(key) if isinstance(record, Mapping) else None
-    return record
-
-
 def _distinct(found: Iterable[object]) -> tuple[str, ...]:
     """Return the texts among values and lists of them, each once however it is spelt."""
     kept: dict[str, str] = {}
@@ -135,10 +130,10 @@ def _channels(record: Mapping[str, Any]) -> Iterator[object]:
     for key in ("channels", "indicators"):
         told = record.get(key)
         for channel in told if isinstance(told, list) else []:
-            yield _at(channel, ("name",))
-            indicator = _at(channel, ("indicator",))
-            yield _at(indicator, ("name",)) if isinstance(indicator, dict) else indicator
-    yield _at(record, ("imaging_plane", "indicator"))
+            yield value_at(channel, ("name",))
+            indicator = value_at(channel, ("indicator",))
+            yield value_at(indicator, ("name",)) if isinstance(indicator, dict) else indicator
+    yield value_at(record, ("imaging_plane", "indicator"))
 
 
 def _is_numbered(name: object) -> bool:
@@ -161,7 +156,9 @@ def _texts(value: object, depth: int = 0) -> Iterator[str]:
 
 def _changed(record: Mapping[str, Any]) -> str:
     history = record.get("conversion_history")
-    times = [_at(step, ("timestamp",)) for step in history] if isinstance(history, list) else []
+    times = (
+        [value_at(step, ("timestamp",)) for step in history] if isinstance(history, list) else []
+    )
     return max(
         (time for time in times if isinstance(time, str) and _TIME.fullmatch(time)), default=""
     )
