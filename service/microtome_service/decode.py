@@ -4,7 +4,6 @@ The formats are those of answers (see `encode`) that are exact and of any number
 """
 
 import struct
-import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,16 +16,11 @@ from numpy.typing import NDArray
 
 from microtome_core.dtypes import little_endian
 from microtome_core.errors import InputError, TooLarge
+from microtome_core.npy import MOST_HEAD, read_head
 from microtome_service.encode import FORMATS
 from microtome_service.errors import Unsupported
 
 READABLE: Mapping[str, str] = {name: FORMATS[name] for name in ("npy", "raw", "blosc", "zstd")}
-# A header of .npy is some hundred bytes; NumPy itself refuses longer ones.
-_NPY_HEADER = 10_000
-# What NumPy and the parser behind it raise at text that is no header.
-_NO_HEADER = (
-    ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError,
-)  # fmt: skip
 _ZSTD_MAGIC = 0xFD2FB528
 _ZSTD_SIZES = {0: (0, "", 0), 1: (2, "<H", 256), 2: (4, "<I", 0), 3: (8, "<Q", 0)}
 
@@ -62,7 +56,7 @@ class Expected:
         if self.media_type == READABLE["raw"]:
             return self.nbytes
         if self.media_type == READABLE["npy"]:
-            return self.nbytes + _NPY_HEADER
+            return self.nbytes + MOST_HEAD
         # What cannot be compressed grows: by a block's header each 128 KiB, or by 16 bytes.
         return self.nbytes + self.nbytes // 256 + 1024
 
@@ -106,30 +100,17 @@ def decode(body: bytes | bytearray, expected: Expected) -> NDArray[Any]:
 
 
 def _decode_npy(body: bytes | bytearray, expected: Expected) -> NDArray[Any]:
-    head = BytesIO(bytes(body[: _NPY_HEADER + 12]))
-    shape, fortran, dtype = _npy_header(head)
-    if dtype.hasobject or dtype.newbyteorder("=") != np.dtype(expected.dtype):
-        raise InputError(f"dtype {str(dtype)[:40]}: expected {expected.dtype}")
-    if tuple(shape) != expected.shape:
-        raise InputError(f"shape {_words(shape)}: expected {_words(expected.shape)}")
-    start = head.tell()
-    _check_size(len(body) - start, expected)
-    flat = np.frombuffer(body, dtype, offset=start)
-    turned = flat.reshape(expected.shape[::-1]).T if fortran else flat.reshape(expected.shape)
-    return _native(turned)
-
-
-def _npy_header(head: BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
-        version = np.lib.format.read_magic(head)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(head, _NPY_HEADER)
-    except _NO_HEADER as error:
+        head = read_head(BytesIO(bytes(body[: MOST_HEAD + 12])))
+    except ValueError as error:
         raise InputError("the body is no .npy file of version 1 or 2") from error
-    return header
+    if head.dtype.hasobject or head.dtype.newbyteorder("=") != np.dtype(expected.dtype):
+        raise InputError(f"dtype {str(head.dtype)[:40]}: expected {expected.dtype}")
+    if head.shape != expected.shape:
+        raise InputError(f"shape {_words(head.shape)}: expected {_words(expected.shape)}")
+    _check_size(len(body) - head.start, expected)
+    flat = np.frombuffer(body, head.dtype, offset=head.start)
+    return _native(flat.reshape(head.shape, order="F" if head.fortran else "C"))
 
 
 def _decompressed(

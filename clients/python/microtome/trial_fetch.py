@@ -8,6 +8,7 @@ from functools import partial
 from io import BytesIO
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from microtome.body import Body
 from microtome.errors import LayerChanged, WrongAnswer
 from microtome.fetch import check_version, in_parallel, pour
 from microtome.transport import Transport
+from microtome_core import npy
 from microtome_core.bundle import LENGTH_BYTES, MEDIA_TYPE, Item, data_bytes, parse_header
 from microtome_core.dtypes import little_endian
 from microtome_core.errors import InputError
@@ -109,7 +111,7 @@ class Source:
     def statistic(self, path: str, source: str | None) -> NDArray[Any]:
         """Return a statistic, ``variable/group/name``."""
         query = f"?source={source}" if source else ""
-        return self._file(f"{self.api}/statistics/{quote(path)}{query}", _array)
+        return self._file(f"{self.api}/statistics/{quote(path)}{query}", npy.load)
 
     def _file(self, url: str, read: Callable[[bytes], T]) -> T:
         """Return what `read` makes of a file of NumPy's."""
@@ -235,11 +237,6 @@ def _grouped(wanted: Sequence[Wanted], width: int) -> list[list[Wanted]]:
     return groups
 
 
-def _array(data: bytes) -> NDArray[Any]:
-    found: NDArray[Any] = np.load(BytesIO(data), allow_pickle=False)
-    return found
-
-
 def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
-    with np.load(BytesIO(data), allow_pickle=False) as file:
-        return {name: file[name] for name in ("values", "trials", "bounds")}
+    with ZipFile(BytesIO(data)) as file:
+        return {name: npy.load(file.read(f"{name}.npy")) for name in ("values", "trials", "bounds")}

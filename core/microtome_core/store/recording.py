@@ -3,7 +3,6 @@
 Values are read by `read` where there is an event loop, by `load` where there is none.
 """
 
-import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import tensorstore as ts
 import xxhash
 from numpy.typing import NDArray
 
+from microtome_core import npy
 from microtome_core.errors import InputError, NotFound, RegionError, StorageError, Withheld
 from microtome_core.names import LayerId
 from microtome_core.store.location import Store, storage_errors
@@ -276,8 +276,7 @@ class Recording:
 
     def read_array(self, path: str) -> NDArray[Any]:
         """Return the array of a kept or computed NPY file; raises as `read_file`. Blocks."""
-        found: NDArray[Any] = np.load(io.BytesIO(self.read_file(path)), allow_pickle=False)
-        return found
+        return npy.load(self.read_file(path))
 
     def _file(self, path: str) -> KeptFile:
         for kept in (*self.facts.files, *self.facts.computed):

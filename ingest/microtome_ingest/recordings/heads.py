@@ -9,10 +9,10 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from microtome_core.errors import SourceError
+from microtome_core.npy import read_head
 from microtome_ingest.sources.damage import strict
 
 # NumPy writes heads of 128 bytes and refuses much longer ones.
@@ -66,11 +66,7 @@ def parse_head(begin: bytes, where: str) -> Head:
     """
     with strict(where):
         stream = io.BytesIO(begin)
-        version = npy_format.read_magic(stream)
-        read = npy_format.read_array_header_1_0
-        shape, fortran, dtype = (read if version == (1, 0) else npy_format.read_array_header_2_0)(
-            stream
-        )
-    if dtype.hasobject:
+        head = read_head(stream)
+    if head.dtype.hasobject:
         raise SourceError(where, "holds pickled objects: refused")
-    return Head(begin[: stream.tell()], tuple(map(int, shape)), bool(fortran), dtype)
+    return Head(begin[: head.start], head.shape, head.fortran, head.dtype)

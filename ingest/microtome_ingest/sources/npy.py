@@ -4,23 +4,21 @@ Source of the format: NumPy, numpy.lib.format. It has no axes, so every axis sta
 """
 
 import io
-import re
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from io import BytesIO
 from math import prod
 from typing import IO, Any
 
 import numpy as np
-from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from microtome_core.dtypes import check_dtype
 from microtome_core.errors import InputError, SourceError
+from microtome_core.npy import read_head
 from microtome_core.region import Region, check_region
 from microtome_ingest.files import Bytes, Files, Stamp
 from microtome_ingest.meter import Meter
@@ -35,10 +33,7 @@ from microtome_ingest.stream import told
 # What each method of zip can expand at most.
 _MOST_RATIO = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_RATIO}
 _OTHER_RATIO = 100_000
-# numpy refuses longer headers.
-_MOST_HEADER = 10_000
 _MOST_NOTES = 5
-_LONG = re.compile(rb"(\d)L\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,30 +250,12 @@ def _member(
 
 
 def _header(stream: IO[bytes], where: str, size: int) -> _Header:
-    version = npy_format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        # Version 3 only adds names outside of Latin-1 to structured types.
-        raise SourceError(where, f"NPY version {version}: expected 1.0 or 2.0")
-    shape, fortran, dtype = _fields(stream, version)
-    _check_image(where, shape, dtype)
-    needed = stream.tell() + prod(shape) * dtype.itemsize
+    head = read_head(stream)
+    _check_image(where, head.shape, head.dtype)
+    needed = head.start + head.nbytes
     if needed > size:
         raise SourceError(where, f"its header claims {needed} bytes, but it has {size}: truncated")
-    return _Header(shape, fortran, dtype, stream.tell())
-
-
-def _fields(
-    stream: IO[bytes], version: tuple[int, int]
-) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, order and type; extents as Python 2 wrote them, ``(3L, 4L)``, are numbers."""
-    first = version == (1, 0)
-    count = stream.read(2 if first else 4)
-    text = stream.read(min(int.from_bytes(count, "little"), _MOST_HEADER))
-    read = npy_format.read_array_header_1_0 if first else npy_format.read_array_header_2_0
-    found: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(
-        BytesIO(count + _LONG.sub(rb"\1 ", text))
-    )
-    return found
+    return _Header(head.shape, head.fortran, head.dtype, head.start)
 
 
 def _check_image(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.lib import format as npy_format
 
+from microtome_core import npy
 from microtome_core.errors import SourceError
 from microtome_ingest.files import Files, is_remote, name_of
 from microtome_ingest.sources.damage import strict
@@ -318,11 +318,8 @@ def header_of(tree: Tree, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """
     where = f"{tree.path}/{name}"
     with strict(where):
-        stream = io.BytesIO(tree.read(name, _HEAD))
-        version = npy_format.read_magic(stream)
-        read = npy_format.read_array_header_1_0
-        shape, _, dtype = (read if version == (1, 0) else npy_format.read_array_header_2_0)(stream)
-    return tuple(map(int, shape)), dtype
+        head = npy.read_head(io.BytesIO(tree.read(name, _HEAD)))
+    return head.shape, head.dtype
 
 
 def array_of(tree: Tree, name: str) -> np.ndarray[Any, Any]:
@@ -338,5 +335,4 @@ def array_of(tree: Tree, name: str) -> np.ndarray[Any, Any]:
     if len(content) > MOST_META:
         raise SourceError(where, f"holds more than {MOST_META} bytes: no metadata")
     with strict(where):
-        found: np.ndarray[Any, Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    return found
+        return npy.load(content)

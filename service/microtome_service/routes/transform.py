@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from microtome_core import npy
 from microtome_core.axes import spatial
 from microtome_core.coordinates import transform_points
 from microtome_core.errors import InputError, NotFound, StorageError
@@ -139,7 +140,7 @@ def _moved(
 def _points(body: bytes, kind: str) -> NDArray[Any]:
     try:
         if kind == _NPY:
-            return np.asarray(np.load(BytesIO(body), allow_pickle=False), "float64")
+            return np.asarray(npy.load(body), "float64")
         told = json.loads(body)
         points = told["points"] if isinstance(told, dict) else None
         return np.asarray(points, "float64")
