@@ -122,6 +122,11 @@ def s3_store(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Store:
 @pytest.fixture(params=["file", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Return an empty store of each kind in turn."""
+    return empty_store(request, tmp_path)
+
+
+def empty_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """Return an empty store of the kind that a parameter says."""
     if request.param == "s3":
         bucket: Store = request.getfixturevalue("s3_store")
         return bucket

@@ -251,6 +251,7 @@ def test_waiting_requests_do_not_wait_for_each_other(target: Target) -> None:
     assert answers == [(200, BODY)] * 16
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_faults_again(target: Target) -> None:
     """The same seed breaks the same requests, another seed others, each about as often as asked."""
     rates = dict.fromkeys(["slow_down", "reset", "truncated", "lost_reply"], 0.1)

@@ -71,6 +71,7 @@ def test_a_stopped_ingest_goes_on_where_it_was(tmp_path: Path, number: int, code
     assert tree(Store(str(root))) == tree(Store(str(tmp_path / "calm")))
 
 
+@pytest.mark.slow
 def test_a_second_ingest_of_the_same_layer_is_told(tmp_path: Path) -> None:
     """While one process writes a layer another one is refused and names the first."""
     root = tmp_path / "root"

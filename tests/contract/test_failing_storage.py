@@ -369,7 +369,7 @@ def check_all_refused(address: str, log: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    ["gone", *(pytest.param(fault, marks=pytest.mark.slow) for fault in S3_FAULTS)],
+    [pytest.param(fault, marks=pytest.mark.slow) for fault in ("gone", *S3_FAULTS)],
 )
 def test_a_bucket_that_fails_is_no_answer(
     fault: str,

@@ -46,7 +46,9 @@ def root(
         yield tmp_path / "root"
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint64"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param("uint8", marks=pytest.mark.slow), "uint16", "uint64"]
+)
 def test_an_array_that_is_created_and_written_is_read_back(root: Path, dtype: str) -> None:
     """Collection, frame, experiment and channel in one call; zarr-python sees the same voxels."""
     array = intern.array(
@@ -71,6 +73,7 @@ def test_an_array_that_is_created_and_written_is_read_back(root: Path, dtype: st
         assert coarse[0:z, 0:y, 0:x].shape == (z, y, x)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("root")
 def test_a_large_array_is_written_in_blocks() -> None:
     """Over 67 million voxels intern sends 1024 × 1024 × 32 each, and leaves blocks of 0 out."""

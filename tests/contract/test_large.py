@@ -55,6 +55,7 @@ def peak(root: Path, shape: str, *options: str) -> float:
     return ingest(LABELS[0] + shape, root, *LABELS[1:], "--memory", f"{BOUND_GIB}GiB", *more)
 
 
+@pytest.mark.slow
 def test_two_gibibytes_take_no_more_than_they_may(tmp_path: Path) -> None:
     """An ingest of 2 GiB that is allowed one takes less than one."""
     assert peak(tmp_path, "256,2048,2048") < BOUND_GIB

@@ -118,6 +118,7 @@ def test_a_cutout_of_many_times_the_memory_is_exact(large: Path) -> None:
     assert peak.most - peak.before < (32 + 96 + 200) * MIB
 
 
+@pytest.mark.slow
 def test_many_callers_together_stay_within_the_bound(large: Path) -> None:
     """Twenty-four callers of boxes that touch many chunks: all right or refused, none too much."""
 

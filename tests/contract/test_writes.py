@@ -183,6 +183,7 @@ def test_disjoint_writes_by_many_threads_are_what_a_serial_model_makes(
     assert np.array_equal(in_zarr_python(root), model)
 
 
+@pytest.mark.slow
 def test_overlapping_writes_leave_each_shard_as_some_order_of_them_does(
     root: Store, unused_port: Callable[[], int]
 ) -> None:
@@ -254,6 +255,7 @@ def is_some_order(final: NDArray[Any], shard: Region, writes: list[tuple[Region,
     return bool(np.isin(left, (0, -1)).all())
 
 
+@pytest.mark.slow
 def test_of_many_who_hold_the_same_tag_one_writes(
     root: Store, unused_port: Callable[[], int]
 ) -> None:

@@ -171,6 +171,7 @@ def test_ome_zarr_py_finds_images_and_labels(served: Served) -> None:
             equal(cells.data[0].compute(), served.sources["zarr/brain/image/labels/cells/0"])
 
 
+@pytest.mark.slow
 def test_ngff_zarr_reads_layers(served: Served) -> None:
     """Its own backend for addresses reads voxels, scales and units."""
     pytest.importorskip("obstore")
@@ -196,6 +197,7 @@ for url in urls:
 """
 
 
+@pytest.mark.slow
 def test_napari_reads_images_with_channels_and_labels(served: Served, tmp_path: Path) -> None:
     """Its OME-Zarr reader, in a process without a display, gives layers of the same voxels."""
     urls = [f"{served.url}/zarr/brain/{name}" for name in ("multi", "image", "again")]

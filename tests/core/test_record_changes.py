@@ -182,6 +182,9 @@ def test_all_faults_are_told_at_once(record: dict[str, Any]) -> None:
     assert "subject.age: '90 days' is no ISO 8601 duration; write P90D" in faults
 
 
+@pytest.mark.parametrize(
+    "store", ["file", "memory", pytest.param("s3", marks=pytest.mark.slow)], indirect=True
+)
 def test_who_says_at_once_does_not_lose_what_others_say(made: Store) -> None:
     """Eight writers of eight fields, and the notes are one chain."""
     fields = ("lab", "notes", "protocol", "surgery", "virus", "slices", "institution", "session_id")

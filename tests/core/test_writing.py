@@ -223,6 +223,9 @@ def test_processes_that_write_one_shard_lose_nothing(shared: tuple[Store, str]) 
         assert (voxels[plane % 8, plane // 8] == plane + 1).all(), plane
 
 
+@pytest.mark.parametrize(
+    "shared", ["file", pytest.param("s3", marks=pytest.mark.slow)], indirect=True
+)
 def test_a_shard_is_never_seen_half_written(shared: tuple[Store, str]) -> None:
     """While four processes replace the whole of one shard, each read finds it of one value."""
     store, endpoint = shared

@@ -33,6 +33,7 @@ def run(words: list[str], environment: dict[str, str]) -> "subprocess.CompletedP
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_adds_a_format(tmp_path: Path, environment: dict[str, str]) -> None:
     """The format is listed; its files are told by content, ingested as they are, and refused where
     they are cut off.

@@ -32,7 +32,11 @@ def blocks(language: str) -> list[object]:
     found = []
     for page in PAGES:
         texts = [text for kind, text in BLOCK.findall(page.read_text()) if kind == language]
-        found += [pytest.param(text, id=f"{page.stem}-{n}") for n, text in enumerate(texts)]
+        # Pages that follow the README take minutes together.
+        marks = [pytest.mark.slow] if language == "console" and page.stem != "README" else []
+        found += [
+            pytest.param(text, id=f"{page.stem}-{n}", marks=marks) for n, text in enumerate(texts)
+        ]
     return found
 
 

@@ -21,6 +21,7 @@ def command() -> str:
     return found
 
 
+@pytest.mark.slow
 def test_dandi_validates_the_folder(tmp_path: Path) -> None:
     """A dandiset with its file under the subject's name, without an error."""
     made = make(tmp_path / "root")

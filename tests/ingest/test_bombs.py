@@ -192,6 +192,7 @@ def test_zeros_that_inflate_to_much_take_no_memory(trials: Trials, tmp_path: Pat
     assert (outcome.kind, outcome.peak < MOST_MEMORY) == ("read", True), outcome
 
 
+@pytest.mark.slow
 def test_a_million_pages_are_refused(trials: Trials, tmp_path: Path) -> None:
     """Nobody waits, or runs out of memory, for more pages than any camera leaves."""
     data = tiff(page(4, 4), bytes(16), 1_000_000)

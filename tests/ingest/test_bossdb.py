@@ -256,6 +256,7 @@ def test_info_and_ingest(
     assert len(boss.cutouts()) == asked
 
 
+@pytest.mark.slow
 def test_an_ingest_that_was_ended_goes_on(boss: Boss, tmp_path: Path) -> None:
     """A second run asks only for what the first one, ended midway, had not stored."""
     voxels = noise((128, 128, 128), "uint8")

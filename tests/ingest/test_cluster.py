@@ -138,6 +138,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path: Path, stack: P
     assert "lost" in watcher.events
 
 
+@pytest.mark.slow
 def test_what_was_told_before_a_job_stopped_is_not_done_again(tmp_path: Path, stack: Path) -> None:
     """A shard counts as soon as it is done, though its unit is not; the next run does the rest."""
 
@@ -234,6 +235,7 @@ def cluster(
         yield RemoteWorkers(f"tcp://127.0.0.1:{port}", 2**31)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_runs_is_used_and_left_running(
     cluster: Workers, tmp_path: Path, stack: Path
 ) -> None:
@@ -245,6 +247,7 @@ def test_a_cluster_that_runs_is_used_and_left_running(
         assert tree(store) == expected(stack)
 
 
+@pytest.mark.slow
 def test_a_job_whose_leader_is_killed_is_gone_on_with(
     cluster: RemoteWorkers, tmp_path: Path, stack: Path
 ) -> None:
@@ -304,6 +307,7 @@ def test_a_worker_that_sees_another_root_is_named(
     assert not [key for key in tree(store) if "/c/" in key]
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_version_is_named(
     unused_port: Callable[[], int], tmp_path: Path, stack: Path
 ) -> None:
@@ -319,6 +323,7 @@ def test_a_worker_of_another_version_is_named(
             run(stack, Store(str(tmp_path / "root")), workers)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_restarted_is_found_again(
     unused_port: Callable[[], int], tmp_path: Path, stack: Path
 ) -> None:

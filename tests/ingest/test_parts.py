@@ -70,7 +70,7 @@ def whole(do: Do, name: str = "memory://whole") -> dict[str, bytes]:
     return tree(store)
 
 
-@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize("count", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 7))])
 def test_parts_and_commit_write_what_one_process_writes(store: Store, do: Do, count: int) -> None:
     """Byte for byte, in whatever order the parts come; nothing is visible before commit."""
     for index in reversed(range(count)):

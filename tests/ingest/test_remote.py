@@ -285,6 +285,7 @@ def test_what_passes_is_tried_again(bucket: Bucket, fault: str) -> None:
         assert proxy.faults[fault] > 0
 
 
+@pytest.mark.slow
 def test_a_body_that_always_breaks_off_is_an_error(bucket: Bucket) -> None:
     """Half of a body is never filled up: storage failed, and the command line says try again."""
     url = bucket.put("a.tif", FILES["strips.tif"]())

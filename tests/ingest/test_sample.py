@@ -69,7 +69,10 @@ def test_a_sample_that_is_there_is_reused(files: SampleFiles) -> None:
     assert told[-1] == (4 * 36, 4 * 36)
 
 
-@pytest.mark.parametrize("damage", ["other seed", "cut short", "no TIFF"])
+@pytest.mark.parametrize(
+    "damage",
+    ["other seed", *(pytest.param(d, marks=pytest.mark.slow) for d in ("cut short", "no TIFF"))],
+)
 def test_a_file_that_differs_is_written_anew(tmp_path: Path, damage: str) -> None:
     """Other settings, a file cut short or one that is no TIFF never pass for the sample."""
     files = write_sample(tmp_path, (4, 32, 32), seed=1 if damage == "other seed" else 2)

@@ -32,7 +32,7 @@ def download(address: str, received: bytearray, begun: threading.Event) -> None:
                 time.sleep(0.02)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_slow_download_is_finished(
     workers: int, disk_store: Store, make_builder: Callable[..., Any]
 ) -> None:
@@ -73,6 +73,7 @@ def test_who_takes_too_long_is_ended(disk_store: Store, make_builder: Callable[.
         assert child.wait(15) in (0, -signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_who_asks_twice_waits_for_nothing(
     disk_store: Store, make_builder: Callable[..., Any]
 ) -> None:

@@ -70,7 +70,7 @@ def test_serve_says_its_address_serves_and_ends_on_sigint(
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="an option of Linux")
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_callers_who_take_nothing_are_cut_off(
     workers: int, disk_store: Store, make_builder: Callable[..., Any]
 ) -> None:
