@@ -123,7 +123,7 @@ class Index:
         while True:
             if monotonic() >= self._until:
                 with suppress(StorageError):  # the log tells of it
-                    await asyncio.shield(asyncio.wrap_future(self._begin()))
+                    await asyncio.shield(_seen(self._begin()))
             await asyncio.sleep(max(self._until - monotonic(), self._seconds))
 
     def rebuild(self, told: Callable[[int, int], None] = lambda done, count: None) -> Looked:
@@ -156,7 +156,7 @@ class Index:
         if self._looked is None or _is_small(self._looked):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_FIRST if self._looked is None else None):
-                    await asyncio.shield(asyncio.wrap_future(flight))
+                    await asyncio.shield(_seen(flight))
 
     def _begin(self) -> "Future[None]":
         """Return the look that is under way, or begin one."""
@@ -167,16 +167,10 @@ class Index:
 
     def _renew(self) -> None:
         """Look through the store, unless another process has just done so."""
-        theirs = self._read_looked()
-        forgotten, self._forgotten = self._forgotten, False
-        if theirs is not None and not forgotten and not self._due(theirs):
-            self._looked = theirs
-            self._prepare(theirs)
-            self._until = monotonic() + self._rest(theirs) - (time() - theirs.at)
-            return
         try:
-            self._looked = self._look_through()
-            self._prepare(self._looked)
+            looked = self._theirs() or self._look_through()
+            self._looked = looked
+            self._prepare(looked)
         except StorageError as error:
             _LOG.warning("the index of search was not renewed: %s", error)
             self._until = self._again()
@@ -187,7 +181,15 @@ class Index:
             self._until = self._again()
             raise StorageError("the index of search was not renewed") from error
         else:
-            self._until = monotonic() + self._rest(self._looked)
+            # A look is believed from its end on, whoever looked.
+            age = time() - looked.at - looked.seconds
+            self._until = monotonic() + self._rest(looked) - max(0.0, age)
+
+    def _theirs(self) -> Looked | None:
+        """Return the look of another process that is still believed."""
+        theirs = self._read_looked()
+        forgotten, self._forgotten = self._forgotten, False
+        return None if theirs is None or forgotten or self._due(theirs) else theirs
 
     def _again(self) -> float:
         """Return when to look after a failure: at a small store before any further answer."""
@@ -288,6 +290,13 @@ class Index:
         database = Database(f"sqlite:///{folder}/index.sqlite")
         database.upgrade()
         return database
+
+
+def _seen(flight: "Future[None]") -> "asyncio.Future[None]":
+    """Return a look to wait for; if nobody does any more, its failure is in the log only."""
+    waiting = asyncio.wrap_future(flight)
+    waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return waiting
 
 
 def _is_small(looked: Looked) -> bool:
