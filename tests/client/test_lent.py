@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed, see .ci/packages")
-import torch.multiprocessing  # noqa: E402 - teaches the pickler about tensors
 
 from microtome.lent import Segments  # noqa: E402
 
