@@ -56,7 +56,10 @@ class Grid:
 
     def count_touched(self, region: Region) -> int:
         """Return how many cells `region` touches, without listing them."""
-        return prod(len(r) for r in self._ranges(region))
+        count = 1
+        for low, high, width in zip(region.start, region.stop, self.cell, strict=True):
+            count *= -(-high // width) - low // width
+        return count
 
     def slices(self, region: Region) -> tuple[slice, ...]:
         """Return the cells that `region` touches as slices of an array of one element a cell."""

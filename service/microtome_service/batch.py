@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass as checked
 from microtome_core.errors import InputError, RegionError, TooLarge
 from microtome_core.region import Region, check_inside
 from microtome_core.wire import LayerInfo
-from microtome_service.reader import Cost, Limits, check_cost, cost_of, find_level
+from microtome_service.reader import Cost, Limits, cost_of, find_level, refuse_beyond
 from microtome_service.slabs import slabs
 from microtome_service.streaming import Piece, Plan, check_answer, plan_slabs, slab_sizes
 
@@ -114,23 +114,23 @@ def plan_boxes(info: LayerInfo, level: int, regions: Sequence[Region], limits: L
     TooLarge
         More voxels than any answer may have, or a box that touches too many chunks; names it.
     """
-    nbytes = cost_of(info, level, regions).voxels
-    check_answer(nbytes, limits)
-    parts = list(_parts(info, level, regions, limits))
+    costs = [cost_of(info, level, [region]) for region in regions]
+    whole = sum(costs, Cost(0, 0, 0))
+    check_answer(whole.voxels, limits)
+    parts = list(_parts(info, level, zip(regions, costs, strict=True), limits))
     pieces = chain.from_iterable(part.pieces for part in parts)
     slab, transient = max(p.slab for p in parts), max(p.transient for p in parts)
-    return Plan(pieces, nbytes, slab, transient)
+    return Plan(pieces, whole, slab, transient)
 
 
 def _parts(
-    info: LayerInfo, level: int, regions: Sequence[Region], limits: Limits
+    info: LayerInfo, level: int, boxes: Iterable[tuple[Region, Cost]], limits: Limits
 ) -> Iterator[_Part]:
     room = slab_sizes(limits)[0]
     group: list[tuple[str, Region]] = []
     voxels = decoded = 0
-    for number, region in enumerate(regions):
+    for number, (region, cost) in enumerate(boxes):
         name = f"box {number}: "
-        cost = cost_of(info, level, [region])
         fits = cost.voxels <= room
         if group and (not fits or voxels + cost.voxels > room or decoded + cost.decoded > 2 * room):
             yield _Part([group], voxels, decoded)
@@ -138,16 +138,16 @@ def _parts(
         if not fits:
             yield _cut(info, level, name, region, limits)
             continue
-        cost = _checked(info, level, name, region, limits)
+        _check(cost, level, name, region, limits)
         group.append((name, region))
         voxels, decoded = voxels + cost.voxels, decoded + cost.held - cost.voxels
     if group:
         yield _Part([group], voxels, decoded)
 
 
-def _checked(info: LayerInfo, level: int, name: str, region: Region, limits: Limits) -> Cost:
+def _check(cost: Cost, level: int, name: str, region: Region, limits: Limits) -> None:
     try:
-        return check_cost(info, level, [region], limits)
+        refuse_beyond(cost, level, [region], limits)
     except TooLarge as error:
         raise TooLarge(f"{name}{error}") from error
 

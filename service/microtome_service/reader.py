@@ -70,6 +70,10 @@ class Cost:
     decoded: int
     chunks: int
 
+    def __add__(self, other: "Cost") -> "Cost":
+        decoded, chunks = self.decoded + other.decoded, self.chunks + other.chunks
+        return Cost(self.voxels + other.voxels, decoded, chunks)
+
     @property
     def held(self) -> int:
         """Bytes in memory while this is read, and the voxels alone afterwards."""

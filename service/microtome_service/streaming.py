@@ -20,7 +20,7 @@ from microtome_service.admission import Lease
 from microtome_service.encode import FORMATS, PLAIN, Parts, flat
 from microtome_service.errors import Interrupted, Unreadable
 from microtome_service.exchange import span
-from microtome_service.reader import Limits, check_cost, cost_of, find_level, read
+from microtome_service.reader import Cost, Limits, check_cost, cost_of, find_level, read
 from microtome_service.slabs import largest, slabs
 from microtome_service.state import Service
 from microtome_service.together import together
@@ -43,8 +43,8 @@ class Plan:
     Parameters
     ----------
     pieces : iterator of pieces
-    nbytes : int
-        Bytes of all voxels.
+    cost : Cost
+        Of all of them.
     slab : int
         Bytes of the voxels of the largest piece.
     transient : int
@@ -52,9 +52,14 @@ class Plan:
     """
 
     pieces: Iterator[Piece]
-    nbytes: int
+    cost: Cost
     slab: int
     transient: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all voxels."""
+        return self.cost.voxels
 
     def held(self, media_type: str) -> int:
         """Return the bytes in memory at one time: a piece that is sent, one that is read."""
@@ -82,13 +87,13 @@ def plan_slabs(info: LayerInfo, level: int, region: Region, limits: Limits) -> P
     TooLarge
         More voxels than any answer may have, or a slab that touches too many chunks.
     """
-    nbytes = cost_of(info, level, [region]).voxels
-    check_answer(nbytes, limits)
+    whole = cost_of(info, level, [region])
+    check_answer(whole.voxels, limits)
     chunk, itemsize = find_level(info, level).chunk, np.dtype(info.dtype).itemsize
     sizes = slab_sizes(limits)
     cost = check_cost(info, level, [largest(region, chunk, itemsize, *sizes)], limits)
     parts = slabs(region, chunk, itemsize, *sizes)
-    return Plan(([("", part)] for part in parts), nbytes, cost.voxels, cost.held - cost.voxels)
+    return Plan(([("", part)] for part in parts), whole, cost.voxels, cost.held - cost.voxels)
 
 
 def check_answer(nbytes: int, limits: Limits) -> None:

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed, see .ci/pac
 from torch.utils.data import DataLoader  # noqa: E402
 
 from microtome import torch as torch_module  # noqa: E402
+from microtome.lent import Segments  # noqa: E402
 from microtome.torch import CropDataset, CropStream, tensors  # noqa: E402
 
 # Workers are forked while the test's own service runs in threads.
@@ -78,19 +79,29 @@ def test_a_stream_shares_out_over_workers_and_ranks(crops: Crops) -> None:
     assert sorted(found) == list(range(20))
 
 
-def test_batches_are_received_in_shared_memory(crops: Crops) -> None:
-    """Of what torch computes with, without a copy, in a worker where the parent finds it."""
-    transformed = Crops(crops.volumes, crops.boxes, transform=lambda sample, _: sample)
-    for given in (crops, transformed):
-        for workers in (0, 1):
-            loader = DataLoader(CropStream(given, 20), batch_size=None, num_workers=workers)
-            batch = next(iter(loader))
-            assert batch["image"].is_shared() == (workers == 1)
-            assert check(crops, batch) == list(range(20))
+@pytest.mark.parametrize("transform", [None, lambda sample, _: sample])
+@pytest.mark.parametrize("keep", [True, False])
+def test_workers_fill_memory_again_that_nobody_has(
+    crops: Crops,
+    keep: bool,
+    transform: Any,  # noqa: ANN401
+) -> None:
+    """Batches that are kept stay as they are, and those that go make room."""
+    boxes = [crops.boxes.box(i % 20) for i in range(80)]
+    listed = ListedBoxes(boxes, [{"number": i % 20} for i in range(80)])
+    given = Crops(crops.volumes, listed, transform=transform)
+    kept = []
+    for batch in DataLoader(CropStream(given, 2), batch_size=None, num_workers=2):
+        kept.append(batch)
+        if not keep:
+            check(crops, kept.pop())
+    assert len(kept) == (40 if keep else 0)
+    for batch in kept:
+        check(crops, batch)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "int64", "float32"])
-@pytest.mark.parametrize("make", [torch_module._room, torch_module._shared_room])
+@pytest.mark.parametrize("make", [torch_module._room, Segments().room])
 def test_rooms_become_tensors_as_they_are(make: Any, dtype: str) -> None:  # noqa: ANN401
     """Nothing is copied; what no tensor can hold is refused all the same."""
     room = make((2, 3), np.dtype(dtype))
@@ -98,7 +109,6 @@ def test_rooms_become_tensors_as_they_are(make: Any, dtype: str) -> None:  # noq
     tensor = tensors({"a": room})["a"]
     assert tensor.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert tensor.data_ptr() == room.ctypes.data
-    assert tensor.is_shared() == (make is torch_module._shared_room)
     if dtype == "uint64":
         room[1, 1] = 2**63
         with pytest.raises(InputError, match="9223372036854775808 is more"):

@@ -17,7 +17,6 @@ samples come however many workers there are.
 
 import os
 from collections.abc import Iterator, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -34,10 +33,9 @@ except ModuleNotFoundError as error:
         "microtome.torch needs torch: install the extra 'torch' of microtome"
     ) from error
 
-__all__ = ["CropDataset", "CropStream", "tensors"]
+from microtome.lent import WIDER, Segments, as_array
 
-# What torch computes with: it can hold unsigned types of more than 8 bits, but hardly use them.
-_WIDER = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}
+__all__ = ["CropDataset", "CropStream", "tensors"]
 
 
 class CropDataset(Dataset):  # type: ignore[misc]  # torch has no types here
@@ -75,7 +73,7 @@ class CropStream(IterableDataset):  # type: ignore[misc]  # torch has no types h
     """Batches of crops, one after another; for ``DataLoader(stream, batch_size=None)``.
 
     The samples of an epoch are shared out over all workers of all ranks: none comes twice, none is
-    lost. Each worker reads ahead.
+    lost. Each worker reads ahead, in memory that it fills again once a batch is gone.
 
     Parameters
     ----------
@@ -113,6 +111,7 @@ class CropStream(IterableDataset):  # type: ignore[misc]  # torch has no types h
         rank, world = self.place
         worker = get_worker_info()
         number, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        segments = Segments()
         batches = self.crops.batches(
             self.batch_size,
             epoch=int(self._epoch),
@@ -120,9 +119,10 @@ class CropStream(IterableDataset):  # type: ignore[misc]  # torch has no types h
             shard=(rank * count + number, world * count),
             drop_last=self.drop_last,
             prefetch=self.prefetch,
-            room=_room if worker is None else _shared_room,
+            room=_room if worker is None else segments.room,
         )
-        return map(tensors, batches)
+        made = map(tensors, batches)
+        return made if worker is None else map(segments.lend, made)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -157,7 +157,7 @@ def _tensor(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever a transfor
         value = value.item()
     if not isinstance(value, np.ndarray):
         return value
-    wider = _WIDER.get(value.dtype.name)
+    wider = WIDER.get(value.dtype.name)
     if value.dtype == np.uint64 and value.size and value.max() > np.iinfo(np.int64).max:
         raise InputError(f"{name}: {value.max()} is more than a tensor can hold")
     made = _made_by_torch(value)
@@ -179,25 +179,8 @@ def _made_by_torch(array: NDArray[Any]) -> Any:  # noqa: ANN401 - a tensor, if i
 
 def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Make the array of a batch, in a type that torch computes with."""
-    return _as_array(torch.empty(shape, dtype=_torch_type(dtype)), dtype)
-
-
-def _shared_room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Make the array of a batch where the process that asks finds it, as PyTorch's collate does."""
-    own = torch.empty(0, dtype=_torch_type(dtype))
-    nbytes = prod(shape) * own.element_size()
-    storage = own.untyped_storage()._new_shared(nbytes)
-    return _as_array(own.set_(storage, 0, shape), dtype)
-
-
-def _torch_type(dtype: np.dtype[Any]) -> Any:  # noqa: ANN401 - torch has no types here
-    return getattr(torch, _WIDER.get(dtype.name, dtype.name))
-
-
-def _as_array(tensor: Any, dtype: np.dtype[Any]) -> NDArray[Any]:  # noqa: ANN401
-    array: NDArray[Any] = tensor.numpy()
-    # NumPy would not put these into a signed type; the bits are the same.
-    return array.view(np.uint64) if dtype == np.uint64 else array
+    name = WIDER.get(dtype.name, dtype.name)
+    return as_array(torch.empty(shape, dtype=getattr(torch, name)), dtype)
 
 
 def _shared(value: int) -> Any:  # noqa: ANN401 - torch has no types here

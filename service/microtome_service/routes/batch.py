@@ -10,7 +10,7 @@ from microtome_core.errors import InputError
 from microtome_service.batch import LISTED, check_same_shape, parse, plan_boxes, same_shape
 from microtome_service.encode import FORMATS, choose_media_type, describe, npy_header
 from microtome_service.problems import responses
-from microtome_service.reader import cost_of, find_level
+from microtome_service.reader import find_level
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, grouped
 from microtome_service.streaming import BATCHED, stream
@@ -70,7 +70,7 @@ async def post_cutouts(
         "Cache-Control": "no-store",
         "X-Microtome-Version": info.version,
         "X-Microtome-Boxes": str(len(regions)),
-        **cost_of(info, query.level, regions).headers,
+        **plan.cost.headers,
         **describe(same_shape(regions) or (), info.dtype, info.axes),
     }
     return await stream(service, view, layer, query.level, plan, media_type, headers, prefix)
