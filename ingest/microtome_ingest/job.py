@@ -29,7 +29,7 @@ from microtome_ingest.manifest import Manifest, read_manifest, write_manifest
 from microtome_ingest.observer import Observer
 from microtome_ingest.options import IngestOptions
 from microtome_ingest.origin import changed_files
-from microtome_ingest.parts import write_part
+from microtome_ingest.parts import note_ended, write_part
 from microtome_ingest.place import Place, abandon, next_place, older, sweep
 from microtome_ingest.publish import finish, tidy
 from microtome_ingest.resolve import Resolution
@@ -180,6 +180,7 @@ class _Job:
                 hashes.result()
             check_unchanged(self.source.stamps, self.store.options)
         if self.part.count > 1:
+            note_ended(self.store, place.folder, self.part)
             return Outcome(None, written=True)
         claim.confirm()
         if visible and self.options.grace:

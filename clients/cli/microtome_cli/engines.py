@@ -43,6 +43,11 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I/N",
         help="only every N-th unit from I on, 0 to N-1; 'microtome commit' joins them",
     )
+    group.add_argument(
+        "--commit",
+        action="store_true",
+        help="with --array-index: the part that ends last joins them all",
+    )
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +96,8 @@ def choose_engine(
     chosen = [arguments.workers is not None, bool(arguments.scheduler), bool(arguments.array_index)]
     if sum(chosen) > 1:
         raise InputError("--workers, --scheduler and --array-index: expected one of them at most")
+    if arguments.commit and not arguments.array_index:
+        raise InputError("--commit: of parts; expected --array-index I/N with it")
     if arguments.workers is not None and arguments.workers < 1:
         raise InputError(f"--workers {arguments.workers}: expected at least 1")
     if arguments.workers is None and not arguments.scheduler:

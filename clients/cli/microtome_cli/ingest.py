@@ -2,8 +2,9 @@
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from microtome_cli import recordings
@@ -26,7 +27,7 @@ from microtome_cli.options import (
 from microtome_cli.progress import ProgressObserver
 from microtome_cli.skeletons import keep, skeletons_of
 from microtome_core.axes import SPATIAL
-from microtome_core.errors import InputError
+from microtome_core.errors import InputError, InUse
 from microtome_core.names import LayerId
 from microtome_core.store.array import Codec
 from microtome_core.store.layer import read_layer
@@ -38,14 +39,23 @@ from microtome_ingest.describe import misfits
 from microtome_ingest.extents import Extents
 from microtome_ingest.formats import open_source, scenes
 from microtome_ingest.job import Outcome, ingest
+from microtome_ingest.join import commit_last, is_ended
 from microtome_ingest.metadata_file import read_metadata
 from microtome_ingest.options import IngestOptions
 from microtome_ingest.resolve import overruled, resolve
 from microtome_ingest.source import Source
 
+_COMMIT = "when all are, run microtome commit"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
+    add_layer_arguments(parser, all_scenes=True)
+    add_engine_arguments(parser)
+
+
+def add_layer_arguments(parser: argparse.ArgumentParser, *, all_scenes: bool) -> None:
+    """Describe a source, the layer to be made of it, and how it is stored."""
     parser.add_argument("source", help="file, folder or synthetic:// to convert")
     parser.add_argument("root", help="folder, file:///… or s3://bucket/… to write below")
     parser.add_argument(
@@ -55,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COLLECTION/DATASET/LAYER",
         help="the layer to make; of trials COLLECTION/DATASET means its layer recording",
     )
-    add_source_arguments(parser, all_scenes=True)
+    add_source_arguments(parser, all_scenes=all_scenes)
     parser.add_argument(
         "--metadata",
         metavar="FILE",
@@ -94,7 +104,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long the voxels of a replaced layer are kept (default 10)",
     )
     add_host_argument(parser)
-    add_engine_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -140,16 +149,12 @@ def _ingest(arguments: argparse.Namespace) -> None:
         ProgressObserver(str(layer_id), view(arguments, str(layer_id))) as observer,
     ):
         resolution = resolve(source.description, source_options(arguments))
-        outcome = ingest(
-            source,
-            resolution,
-            store,
-            layer_id,
-            options,
-            observer,
-            choose_engine(arguments, options, resolution, observer),
-            part,
-        )
+        engine = choose_engine(arguments, options, resolution, observer)
+
+        def write() -> Outcome:
+            return ingest(source, resolution, store, layer_id, options, observer, engine, part)
+
+        outcome = write() if part.count == 1 else _part(arguments, write, store, layer_id, observer)
         if outcome.layer is not None and not outcome.written and options.metadata:
             tell_anew(store, layer_id, options.metadata, observer)
             outcome = Outcome(read_layer(store, layer_id).info, written=False)
@@ -157,7 +162,29 @@ def _ingest(arguments: argparse.Namespace) -> None:
             observer.result("note", f"note: {note}")
         if outcome.layer is not None and outcome.written:
             _tell_misfits(store, outcome.layer, observer)
-        say_outcome(observer, outcome, part, store.url)
+        then = "the last of them joins them" if arguments.commit else _COMMIT
+        say_outcome(observer, outcome, part, store.url, then)
+
+
+def _part(
+    arguments: argparse.Namespace,
+    write: Callable[[], Outcome],
+    store: Store,
+    layer_id: LayerId,
+    observer: ProgressObserver,
+) -> Outcome:
+    """Write a part and, with ``--commit``, join all if it was the last to end."""
+    options, part = _options(arguments), parse_part(arguments.array_index)
+    try:
+        outcome = write()
+    except InUse:
+        # Begun again after it had ended: another part may be joining them all by now.
+        if not (arguments.commit and is_ended(store, layer_id, part)):
+            raise
+        outcome = Outcome(None, written=True)
+    if outcome.layer is None and arguments.commit:
+        return commit_last(store, layer_id, part, options, observer) or outcome
+    return outcome
 
 
 def _tell_misfits(store: Store, image: LayerInfo, observer: ProgressObserver) -> None:
@@ -168,6 +195,18 @@ def _tell_misfits(store: Store, image: LayerInfo, observer: ProgressObserver) ->
 
 
 def _options(arguments: argparse.Namespace) -> IngestOptions:
+    metadata = read_metadata(arguments.metadata) if arguments.metadata else None
+    return replace(
+        layer_options(arguments),
+        memory=memory(arguments),
+        threads=arguments.threads,
+        metadata=metadata,
+        started=started(os.environ),
+    )
+
+
+def layer_options(arguments: argparse.Namespace) -> IngestOptions:
+    """Return how a layer is stored, by `add_layer_arguments`."""
     return IngestOptions(
         kind=arguments.kind or "image",
         labels_of=arguments.labels_of,
@@ -175,13 +214,9 @@ def _options(arguments: argparse.Namespace) -> IngestOptions:
         shard=Extents.parse(arguments.shard) if arguments.shard else None,
         codec=Codec.parse(arguments.codec) if arguments.codec else Codec(),
         levels=arguments.levels,
-        memory=memory(arguments),
-        threads=arguments.threads,
         restart=arguments.restart,
         grace=arguments.grace,
         scene=arguments.scene,
-        metadata=read_metadata(arguments.metadata) if arguments.metadata else None,
-        started=started(os.environ),
     )
 
 
@@ -195,10 +230,12 @@ def started(environment: Mapping[str, str]) -> str | None:
     return datetime.fromtimestamp(int(seconds), UTC).isoformat(timespec="seconds")
 
 
-def say_outcome(observer: ProgressObserver, outcome: Outcome, part: Part, root: str) -> None:
+def say_outcome(
+    observer: ProgressObserver, outcome: Outcome, part: Part, root: str, then: str = _COMMIT
+) -> None:
     """Print what became of it."""
     if outcome.layer is None:
-        text = f"part {part} is done; when all are, run microtome commit"
+        text = f"part {part} is done; {then}"
         observer.result("part", text, index=part.index, count=part.count)
         return
     facts = {"written": outcome.written, "info": outcome.layer.to_json()}

@@ -61,6 +61,7 @@ _COMMANDS = {
     "get": _Entry("get", "client", "fetch a region of a layer into a file"),
     "formats": _Entry("formats", "ingest", "list what can be read, by what, and what to install"),
     "ingest": _Entry("ingest", "ingest", "convert a source into a layer"),
+    "submit": _Entry("submit", "ingest", "an ingest as a Job of Kubernetes, or as a DaskJob"),
     "commit": _Entry("commit", "ingest", "join the parts of an ingest by --array-index"),
     "verify": _Entry("verify", "ingest", "compare a layer with its ledger, and with its source"),
     "register": _Entry("register", "ingest", "say how a layer lies in a named space or atlas"),
