@@ -29,15 +29,7 @@ _PART = re.compile(r"(\d{1,6})/(\d{1,6})")
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add memory, threads, workers, scheduler, part and the form of progress."""
     add_work_arguments(parser)
-    group = parser.add_argument_group("who does the work")
-    group.add_argument(
-        "--workers", type=int, metavar="N", help="so many processes of this machine (Dask)"
-    )
-    group.add_argument(
-        "--scheduler",
-        metavar="tcp://HOST:PORT",
-        help="the workers of a Dask cluster; --memory bounds each of them",
-    )
+    group = add_cluster_arguments(parser)
     group.add_argument(
         "--array-index",
         metavar="I/N",
@@ -48,6 +40,20 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --array-index: the part that ends last joins them all",
     )
+
+
+def add_cluster_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add workers and scheduler; return their group."""
+    group = parser.add_argument_group("who does the work")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="so many processes of this machine (Dask)"
+    )
+    group.add_argument(
+        "--scheduler",
+        metavar="tcp://HOST:PORT",
+        help="the workers of a Dask cluster; --memory bounds each of them",
+    )
+    return group
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:

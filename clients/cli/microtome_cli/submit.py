@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from microtome_cli import recordings
-from microtome_cli.ingest import add_layer_arguments, layer_options
 from microtome_cli.kubernetes import Order, dask_job, indexed_job, metadata_path
+from microtome_cli.layer_arguments import add_layer_arguments, layer_options
 from microtome_cli.options import absolute, parse_bytes, source_options, storage_options
 from microtome_core import __version__
 from microtome_core.errors import InputError, MicrotomeError, StorageError
