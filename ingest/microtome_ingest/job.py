@@ -29,7 +29,7 @@ from microtome_ingest.manifest import Manifest, read_manifest, write_manifest
 from microtome_ingest.observer import Observer
 from microtome_ingest.options import IngestOptions
 from microtome_ingest.origin import changed_files
-from microtome_ingest.parts import write_part
+from microtome_ingest.parts import note_ended, write_part
 from microtome_ingest.place import Place, abandon, next_place, older, sweep
 from microtome_ingest.publish import finish, tidy
 from microtome_ingest.resolve import Resolution
@@ -92,14 +92,10 @@ def ingest(
         Reading or writing failed on the way; nothing new is visible, what was stays, and what was
         done is kept for the next run.
     """
-    path = layer_path(store, layer_id, resolution.spec, options)
-    _check_place(store, layer_id, path)
-    manifest = describe(source, resolution, store, layer_id, options)
     engine, part = engine or Threads(), part or Part()
-    budget = engine.budget(options.memory, options.threads, shard_bytes(manifest.plan()))
-    job = _Job(source, resolution, store, layer_id, path, options, observer, manifest, budget, part)
+    job = _prepare(source, resolution, store, layer_id, options, observer, engine, part)
     while True:
-        place, visible = next_place(store, path)
+        place, visible = next_place(store, job.path)
         if visible is not None and (there := job.compare(visible)) is not None:
             return there
         ensure_groups(store, layer_id.parent)
@@ -107,10 +103,50 @@ def ingest(
             ensure_group(store, place.folder)
         with Claim(store, place.folder, part) as claim:
             # Another process may just have finished what this one was about to begin.
-            if next_place(store, path) == (place, visible):
+            if next_place(store, job.path) == (place, visible):
                 outcome = job.run(place, visible, claim, engine)
                 if outcome is not None:
                     return outcome
+
+
+def check_ingest(
+    source: Source,
+    resolution: Resolution,
+    store: Store,
+    layer_id: LayerId,
+    options: IngestOptions,
+    engine: Engine | None = None,
+) -> None:
+    """Raise what `ingest` would before it begins to write.
+
+    Raises
+    ------
+    InputError, Conflict, StorageError
+    """
+    engine = engine or Threads()
+    job = _prepare(source, resolution, store, layer_id, options, Observer(), engine, Part())
+    place, visible = next_place(store, job.path)
+    if visible is None or job.compare(visible) is None:
+        job.compare_begun(place)
+
+
+def _prepare(
+    source: Source,
+    resolution: Resolution,
+    store: Store,
+    layer_id: LayerId,
+    options: IngestOptions,
+    observer: Observer,
+    engine: Engine,
+    part: Part,
+) -> "_Job":
+    path = layer_path(store, layer_id, resolution.spec, options)
+    _check_place(store, layer_id, path)
+    manifest = describe(source, resolution, store, layer_id, options)
+    budget = engine.budget(options.memory, options.threads, shard_bytes(manifest.plan()))
+    return _Job(
+        source, resolution, store, layer_id, path, options, observer, manifest, budget, part
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +216,7 @@ class _Job:
                 hashes.result()
             check_unchanged(self.source.stamps, self.store.options)
         if self.part.count > 1:
+            note_ended(self.store, place.folder, self.part)
             return Outcome(None, written=True)
         claim.confirm()
         if visible and self.options.grace:
@@ -228,6 +265,23 @@ class _Job:
 
     def _resume(self, place: Place, there: Manifest) -> Ledger | None:
         """Return what was done of an unfinished ingest, or None where it is to be given up."""
+        alone = self.part.count == 1
+        ledger = self._known(place, there)
+        if ledger is None:
+            return None
+        self.store.sweep(place.folder)
+        lost = reconcile(self.store, place.folder, ledger) if alone else 0
+        self.observer.resume(ledger, lost)
+        return ledger
+
+    def compare_begun(self, place: Place) -> None:
+        """Raise Conflict if an unfinished ingest is of something else, as `run` would."""
+        there = None if self.options.restart else read_manifest(self.store, place.folder)
+        if there is not None:
+            self._known(place, there)
+
+    def _known(self, place: Place, there: Manifest) -> Ledger | None:
+        """Return what an unfinished ingest has noted, None where it is to be given up."""
         ledger, alone = Ledger(there.plan().grids), self.part.count == 1
         load_journal(self.store, place.folder, ledger)
         faults = self._faults(there, ledger.files)
@@ -239,9 +293,6 @@ class _Job:
                 f"an unfinished ingest of {self.layer_id} was begun from another source or with "
                 f"other settings ({'; '.join(faults)}): go on with those, or begin anew with {how}"
             )
-        self.store.sweep(place.folder)
-        lost = reconcile(self.store, place.folder, ledger) if alone else 0
-        self.observer.resume(ledger, lost)
         return ledger
 
     def _faults(self, there: Manifest, hashes: dict[int, str]) -> list[str]:

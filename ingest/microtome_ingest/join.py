@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from microtome_core.errors import NotFound, StorageError
+from microtome_core.errors import InUse, NotFound, StorageError
 from microtome_core.names import LayerId
 from microtome_core.store.layer import find_layer, labels_path, read_layer
 from microtome_core.store.ledger import Journal, Ledger, journal_folder, load_journal
@@ -14,7 +14,7 @@ from microtome_ingest.job import Outcome, noting, tidy_up
 from microtome_ingest.manifest import Manifest, read_manifest
 from microtome_ingest.observer import Observer
 from microtome_ingest.options import IngestOptions
-from microtome_ingest.parts import divisions, unfinished
+from microtome_ingest.parts import all_ended, divisions, unfinished
 from microtome_ingest.place import Place, next_place
 from microtome_ingest.publish import finish
 from microtome_ingest.run import Run
@@ -51,6 +51,34 @@ def commit(store: Store, layer_id: LayerId, options: IngestOptions, observer: Ob
             if next_place(store, place.layer) == (place, visible):
                 _join(store, place, manifest, options, observer, claim, replaces=bool(visible))
                 return Outcome(read_layer(store, layer_id).info, written=True)
+
+
+def commit_last(
+    store: Store, layer_id: LayerId, part: Part, options: IngestOptions, observer: Observer
+) -> Outcome | None:
+    """Make the layer if `part` was the last of all to end; None while others are at work.
+
+    Each part calls it when it has ended: the last to do so finds all the others noted. Of several
+    that end at once one joins them; if that one dies, it is begun again as its part is.
+
+    Raises
+    ------
+    StorageError
+        As `commit`.
+    """
+    found = _unfinished_place(store, layer_id)
+    if found is not None and not all_ended(store, found[0].folder, part.count):
+        return None
+    try:
+        return commit(store, layer_id, options, observer)
+    except InUse:
+        return None
+
+
+def is_ended(store: Store, layer_id: LayerId, part: Part) -> bool:
+    """Tell whether all parts of a layer have ended, so that `part` has nothing left to write."""
+    found = _unfinished_place(store, layer_id)
+    return found is not None and all_ended(store, found[0].folder, part.count)
 
 
 def _join(

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from microtome_core.errors import StorageError
-from microtome_core.store.ledger import journal_folder
+from microtome_core.store.ledger import FOLDER, journal_folder
 from microtome_core.store.location import Store
 from microtome_ingest.budget import fit_budget, shard_bytes
 from microtome_ingest.claim import Part
@@ -68,6 +68,22 @@ def write_part(run: Run, source: Readable, part: Part, memory: int, threads: int
     mine = islice(division.units(run.plan), part.index, None, part.count)
     for unit in pending(run.plan, run.ledger, mine):
         run.write(unit, source, budget.threads)
+
+
+def note_ended(store: Store, folder: str, part: Part) -> None:
+    """Note that a part has done all that was its own."""
+    store.write(f"{ended_folder(folder)}/{part}.json", b"{}")
+
+
+def all_ended(store: Store, folder: str, count: int) -> bool:
+    """Tell whether each of so many parts has been noted; one listing, whatever the volume."""
+    found = {key.rpartition("/")[2] for key, _ in store.sizes(ended_folder(folder))}
+    return all(f"{Part(index, count)}.json" in found for index in range(count))
+
+
+def ended_folder(folder: str) -> str:
+    """Return where the parts of a version that have ended are noted."""
+    return f"{folder}/{FOLDER}/ended"
 
 
 def divisions(store: Store, folder: str) -> list[Division]:

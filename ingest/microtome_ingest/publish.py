@@ -15,6 +15,7 @@ from microtome_core.store.record_changes import replayed
 from microtome_ingest.attributes import ome_attributes, record, shown_channels
 from microtome_ingest.carried import carry_history
 from microtome_ingest.manifest import Manifest
+from microtome_ingest.parts import ended_folder
 from microtome_ingest.place import Place, sweep, visible_place
 from microtome_ingest.run import Run
 
@@ -56,6 +57,7 @@ def finish(run: Run, manifest: Manifest, grace: float | None) -> None:
 def tidy(store: Store, place: Place) -> None:
     """Remove what only an unfinished version needs."""
     forget_journal(store, place.folder)
+    store.delete(ended_folder(place.folder))
     store.sweep(place.layer)
 
 

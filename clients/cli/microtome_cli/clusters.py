@@ -1,9 +1,8 @@
 """Engines of many processes, from arguments; loaded only where they are asked for."""
 
 import argparse
-from pathlib import Path
 
-from microtome_cli.options import storage_options
+from microtome_cli.options import absolute, storage_options
 from microtome_ingest.cluster import Cluster
 from microtome_ingest.observer import Observer
 from microtome_ingest.options import IngestOptions
@@ -30,12 +29,3 @@ def cluster_engine(
     if arguments.scheduler:
         return Cluster(RemoteWorkers(arguments.scheduler, options.memory), source, observer)
     return Cluster(LocalWorkers(arguments.workers), source, observer)
-
-
-def absolute(path: str) -> str:
-    """Return a source's path for processes that work in another folder.
-
-    >>> absolute("s3://bucket/a.tif")
-    's3://bucket/a.tif'
-    """
-    return path if "://" in path else str(Path(path).absolute())

@@ -3,8 +3,8 @@
 import argparse
 import os
 
+from microtome_cli.convert import say_outcome
 from microtome_cli.engines import add_work_arguments, memory, stoppable, view
-from microtome_cli.ingest import say_outcome
 from microtome_cli.progress import ProgressObserver
 from microtome_core.names import LayerId
 from microtome_core.store.location import StorageOptions, Store

@@ -29,6 +29,21 @@ _PART = re.compile(r"(\d{1,6})/(\d{1,6})")
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add memory, threads, workers, scheduler, part and the form of progress."""
     add_work_arguments(parser)
+    group = add_cluster_arguments(parser)
+    group.add_argument(
+        "--array-index",
+        metavar="I/N",
+        help="only every N-th unit from I on, 0 to N-1; 'microtome commit' joins them",
+    )
+    group.add_argument(
+        "--commit",
+        action="store_true",
+        help="with --array-index: the part that ends last joins them all",
+    )
+
+
+def add_cluster_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add workers and scheduler; return their group."""
     group = parser.add_argument_group("who does the work")
     group.add_argument(
         "--workers", type=int, metavar="N", help="so many processes of this machine (Dask)"
@@ -38,11 +53,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="tcp://HOST:PORT",
         help="the workers of a Dask cluster; --memory bounds each of them",
     )
-    group.add_argument(
-        "--array-index",
-        metavar="I/N",
-        help="only every N-th unit from I on, 0 to N-1; 'microtome commit' joins them",
-    )
+    return group
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +102,8 @@ def choose_engine(
     chosen = [arguments.workers is not None, bool(arguments.scheduler), bool(arguments.array_index)]
     if sum(chosen) > 1:
         raise InputError("--workers, --scheduler and --array-index: expected one of them at most")
+    if arguments.commit and not arguments.array_index:
+        raise InputError("--commit: of parts; expected --array-index I/N with it")
     if arguments.workers is not None and arguments.workers < 1:
         raise InputError(f"--workers {arguments.workers}: expected at least 1")
     if arguments.workers is None and not arguments.scheduler:

@@ -61,6 +61,8 @@ _COMMANDS = {
     "get": _Entry("get", "client", "fetch a region of a layer into a file"),
     "formats": _Entry("formats", "ingest", "list what can be read, by what, and what to install"),
     "ingest": _Entry("ingest", "ingest", "convert a source into a layer"),
+    "ingest-table": _Entry("ingest_table", "ingest", "convert every source of a table (CSV)"),
+    "submit": _Entry("submit", "ingest", "an ingest as a Job of Kubernetes, or as a DaskJob"),
     "commit": _Entry("commit", "ingest", "join the parts of an ingest by --array-index"),
     "verify": _Entry("verify", "ingest", "compare a layer with its ledger, and with its source"),
     "register": _Entry("register", "ingest", "say how a layer lies in a named space or atlas"),
@@ -86,7 +88,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return cast(Command, arguments.command).run(arguments)
     except MicrotomeError as error:
         print(f"microtome: {error}", file=sys.stderr)
-        return _code(error)
+        return code_of(error)
     except KeyboardInterrupt:
         return _stop("interrupted", INTERRUPTED)
     except Terminated:
@@ -133,7 +135,7 @@ def _parser(called: str, command: Command | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _code(error: MicrotomeError) -> int:
+def code_of(error: MicrotomeError) -> int:
     """Return the exit code of an error of any room; the client's own are not imported here."""
     if isinstance(error, AccessDenied | PermissionError):
         return NO_PERMISSION

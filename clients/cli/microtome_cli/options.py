@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 from microtome_core.errors import InputError
 from microtome_core.store.location import StorageOptions
@@ -87,6 +88,15 @@ def parse_bytes(text: str) -> int:
     if not match:
         raise InputError(f"{text[:40]!r}: expected a number of bytes such as 512MiB or 4GiB")
     return int(float(match[1]) * 2 ** _SIZES[match[2].upper()])
+
+
+def absolute(path: str) -> str:
+    """Return a path for processes that work in another folder; addresses stay as they are.
+
+    >>> absolute("s3://bucket/a.tif")
+    's3://bucket/a.tif'
+    """
+    return path if "://" in path else str(Path(path).absolute())
 
 
 def _words(text: str | None) -> tuple[str, ...]:

@@ -74,13 +74,19 @@ def layer_of(text: str) -> LayerId:
     return LayerId.parse(text)
 
 
-def make(arguments: argparse.Namespace, started: str | None) -> None:
-    """Make a recording, and print what came of it."""
+def check(arguments: argparse.Namespace) -> Survey:
+    """Look at all trials without reading values; raises InputError for what they cannot be."""
     if given := [name for name in _FOREIGN if getattr(arguments, name, None) is not None]:
         raise InputError(f"--{given[0].replace('_', '-')}: a recording of trials has no such thing")
+    layer_of(arguments.layer)
+    return _survey(arguments, storage_options(arguments))
+
+
+def make(arguments: argparse.Namespace, started: str | None) -> tuple[bool, str]:
+    """Make a recording, and print what came of it; return whether it is new, and what it is."""
+    found = check(arguments)
     layer_id, options = layer_of(arguments.layer), storage_options(arguments)
     store = Store(arguments.root, options)
-    found = _survey(arguments, options)
     metadata = read_metadata(arguments.metadata) if arguments.metadata else None
     with ProgressObserver(str(layer_id), view(arguments, str(layer_id))) as observer:
         outcome = ingest_recording(
@@ -106,6 +112,7 @@ def make(arguments: argparse.Namespace, started: str | None) -> None:
         verb = "wrote" if outcome.written else "nothing to do, the same is there:"
         text = f"{verb} {layer_id}: {summary(facts)}, below {store.url}"
         observer.result("done", text, written=outcome.written, info=told(facts))
+    return outcome.written, summary(facts)
 
 
 def _survey(arguments: argparse.Namespace, options: StorageOptions) -> Survey:

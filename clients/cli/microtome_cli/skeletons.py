@@ -39,8 +39,10 @@ def skeletons_of(path: str, options: StorageOptions) -> tuple[str, ...]:
     return skeletons(plain(path), Files(options))
 
 
-def keep(arguments: argparse.Namespace, paths: Sequence[str], started: str | None) -> None:
-    """Check all skeletons, then store each and say so.
+def keep(
+    arguments: argparse.Namespace, paths: Sequence[str], started: str | None
+) -> list[tuple[str, bool]]:
+    """Check all skeletons, then store each and say so; return their names, and which are new.
 
     Raises
     ------
@@ -49,23 +51,32 @@ def keep(arguments: argparse.Namespace, paths: Sequence[str], started: str | Non
     Conflict
         Another one is there.
     """
+    found = checked(arguments, paths, started)
+    store, kept = Store(arguments.root, storage_options(arguments)), []
+    for target, content, info in found:
+        new = write_annotation(store, target, content, info, replace=arguments.restart)
+        with ProgressObserver(str(target), view(arguments, str(target))) as observer:
+            _say(observer, target, info, store.url, new=new)
+        kept.append((str(target), new))
+    return kept
+
+
+def checked(
+    arguments: argparse.Namespace, paths: Sequence[str], started: str | None
+) -> list[tuple[LayerId, bytes, Annotation]]:
+    """Return each skeleton with its name and what is said of it; raises InputError as `keep`."""
     _check_options(arguments, paths[0])
     root = LayerId.parse(arguments.layer)
     folder = len(paths) > 1 or not name_of(plain(arguments.source)).lower().endswith(ENDING)
     names = _names(root, paths) if folder else [root]
-    options = storage_options(arguments)
-    files = Files(options)
+    files = Files(storage_options(arguments))
     created = started or datetime.now(UTC).isoformat(timespec="seconds")
-    checked = []
-    for path in paths:
+    found = []
+    for target, path in zip(names, paths, strict=True):
         content = content_of(path, files)
-        found = parse(content, path)
-        checked.append((content, annotation(content, found, path, arguments.unit, created)))
-    store = Store(arguments.root, options)
-    for target, (content, info) in zip(names, checked, strict=True):
-        new = write_annotation(store, target, content, info, replace=arguments.restart)
-        with ProgressObserver(str(target), view(arguments, str(target))) as observer:
-            _say(observer, target, info, store.url, new=new)
+        info = annotation(content, parse(content, path), path, arguments.unit, created)
+        found.append((target, content, info))
+    return found
 
 
 def _check_options(arguments: argparse.Namespace, path: str) -> None:

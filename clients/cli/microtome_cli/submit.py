@@ -1,0 +1,244 @@
+"""``microtome submit SOURCE ROOT --as …``: an ingest for a Kubernetes cluster, as manifests."""
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from microtome_cli import recordings
+from microtome_cli.kubernetes import Order, dask_job, indexed_job, metadata_path
+from microtome_cli.layer_arguments import add_layer_arguments, layer_options
+from microtome_cli.options import absolute, parse_bytes, source_options, storage_options
+from microtome_core import __version__
+from microtome_core.errors import InputError, MicrotomeError, StorageError
+from microtome_core.names import LayerId
+from microtome_core.units import bytes_text
+from microtome_ingest.budget import choose_budget, shard_bytes
+from microtome_ingest.describe import plan_ingest
+from microtome_ingest.engine import divided
+from microtome_ingest.formats import open_source
+from microtome_ingest.metadata_file import read_metadata
+from microtome_ingest.options import IngestOptions
+from microtome_ingest.resolve import resolve
+from microtome_ingest.units import count_units
+
+ENGINES = {"job": indexed_job, "dask": dask_job}
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|ACCESS_KEY|CREDENTIAL", re.IGNORECASE)
+# Options that are handed on as they were given.
+_HANDED_ON = (
+    "axes", "voxel_size", "unit", "time_step", "channels", "colors", "scene", "kind", "labels_of",
+    "chunk", "shard", "codec", "levels", "grace",
+)  # fmt: skip
+_DEFAULTS = {"grace": IngestOptions().grace}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    add_layer_arguments(parser, all_scenes=False)
+    group = parser.add_argument_group("the cluster")
+    group.add_argument("--engine", choices=tuple(ENGINES), default="job", help="an indexed Job of "
+                       "Kubernetes, or Dask workers by Dask's operator (default job)")  # fmt: skip
+    group.add_argument("--parallelism", type=int, default=16, metavar="N", help="pods at once")
+    group.add_argument(
+        "--parts", type=int, metavar="N", help="parts of the Job (default: as many as pods)"
+    )
+    group.add_argument(
+        "--image", default=f"microtome-ingest:{__version__}", help="default %(default)s"
+    )
+    group.add_argument(
+        "--memory",
+        default="3GiB",
+        metavar="BYTES",
+        help="bound of each process; its pod gets 5/4 of it and 256 MiB (default 3GiB)",
+    )
+    group.add_argument("--cpus", type=int, default=2, metavar="N", help="of each pod (default 2)")
+    group.add_argument("--name", help="of the Job (default: made of the layer's)")
+    group.add_argument("--namespace", help="default: that of kubectl")
+    group.add_argument(
+        "--env", action="append", default=[], metavar="NAME=VALUE", help="a variable of the pods"
+    )
+    group.add_argument(
+        "--secret", action="append", default=[], metavar="NAME", help="a Secret whose keys become "
+        "variables of the pods, such as AWS_SECRET_ACCESS_KEY"
+    )  # fmt: skip
+    group.add_argument("--service-account", default="", metavar="NAME", help="for cloud identities")
+    group.add_argument(
+        "--volume",
+        action="append",
+        default=[],
+        metavar="CLAIM:/PATH",
+        help="a PersistentVolumeClaim, and where the pods see it",
+    )
+    group = parser.add_argument_group("what becomes of it")
+    out = group.add_mutually_exclusive_group()
+    out.add_argument("--out", metavar="FILE", help="default: standard output")
+    out.add_argument("--apply", action="store_true", help="hand it to kubectl")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check what can be checked from here, and print, write or apply the manifests."""
+    order = order_of(arguments)
+    _tell(check(arguments, order))
+    text = yaml.safe_dump_all(ENGINES[arguments.engine](order), sort_keys=False, width=100)
+    if arguments.apply:
+        _apply(text, order.namespace)
+    elif arguments.out:
+        Path(arguments.out).write_text(text)
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def order_of(arguments: argparse.Namespace) -> Order:
+    """Return what is asked for.
+
+    Raises
+    ------
+    InputError
+        Names that Kubernetes refuses, numbers that cannot be, secrets in the open, or files that
+        pods cannot see.
+    """
+    claims = dict(_pair(text, ":", "--volume CLAIM:/PATH") for text in arguments.volume)
+    metadata = _metadata(arguments)
+    for name in ("parallelism", "parts", "cpus"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} {value}: expected at least 1")
+    for name in filter(None, (arguments.name, arguments.namespace, *claims, *arguments.secret)):
+        if not _NAME.fullmatch(name):
+            raise InputError(f"{name[:80]!r}: expected up to 52 of a-z, 0-9 and '-', as Kubernetes")
+    source, root = absolute(arguments.source), absolute(arguments.root)
+    for path in (source, root):
+        _check_seen(path, list(claims.values()))
+    return Order(
+        layer=LayerId.parse(arguments.layer),
+        words=_words(arguments, source, root),
+        parallelism=arguments.parallelism,
+        parts=arguments.parts or arguments.parallelism,
+        image=arguments.image,
+        memory=parse_bytes(arguments.memory),
+        cpus=arguments.cpus,
+        name=arguments.name or "",
+        namespace=arguments.namespace or "",
+        environment=dict(_variable(text) for text in arguments.env),
+        secrets=tuple(arguments.secret),
+        service_account=arguments.service_account,
+        claims=claims,
+        metadata=metadata,
+    )
+
+
+def check(arguments: argparse.Namespace, order: Order) -> list[str]:
+    """Open the source as the pods will, and return what the user should know.
+
+    Raises
+    ------
+    InputError
+        The source, an option or the memory is at fault: every pod would say so.
+    """
+    path = Path(arguments.source)
+    if "://" not in arguments.source and not path.exists():
+        return [f"{arguments.source} is not seen from here: not checked"]
+    try:
+        if recordings.wanted(arguments):
+            raise InputError(
+                f"{arguments.source}: a recording of trials is made by one process: run "
+                "microtome ingest"
+            )
+        with closing(
+            open_source(arguments.source, arguments.scene, storage_options(arguments))
+        ) as source:
+            spec = resolve(source.description, source_options(arguments)).spec
+    except StorageError as error:
+        return [f"{error}: not checked, since it cannot be read from here"]
+    plan = plan_ingest(spec, layer_options(arguments))
+    choose_budget(order.memory, order.cpus + 1, shard_bytes(plan))
+    shape = "×".join(map(str, spec.shape))
+    told = [f"{spec.axes} {shape} {spec.dtype}, {bytes_text(plan.nbytes)} with coarser levels"]
+    writers = order.parts if arguments.engine == "job" else order.parallelism
+    units = count_units(plan, divided(plan, writers)[0])
+    if units < writers:
+        told.append(f"there is work for {units} of {writers} at once")
+    return told
+
+
+def _words(arguments: argparse.Namespace, source: str, root: str) -> tuple[str, ...]:
+    words = ["ingest", source, root, "--as", arguments.layer]
+    for name in _HANDED_ON:
+        value = getattr(arguments, name)
+        if value is not None and value != _DEFAULTS.get(name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    for host in arguments.allow_host:
+        words += ["--allow-host", host]
+    if arguments.restart:
+        words.append("--restart")
+    if arguments.metadata:
+        words += ["--metadata", metadata_path(arguments.metadata)]
+    # A dollar and a bracket would be taken for a variable.
+    return (*(word.replace("$(", "$$(") for word in words), "--memory", arguments.memory, "--json")
+
+
+def _metadata(arguments: argparse.Namespace) -> str:
+    if not arguments.metadata:
+        return ""
+    read_metadata(arguments.metadata)
+    return Path(arguments.metadata).read_text(encoding="utf-8")
+
+
+def _check_seen(path: str, mounts: Sequence[str]) -> None:
+    scheme, _, rest = path.rpartition("://")
+    if scheme == "memory":
+        raise InputError(f"{path}: pods cannot see it; expected s3:// or a folder of a --volume")
+    if scheme not in ("", "file"):
+        return
+    if not any(PurePosixPath(rest).is_relative_to(mount) for mount in mounts):
+        raise InputError(
+            f"{path}: pods do not see this machine's files; give an address such as s3://, or "
+            "--volume CLAIM:/PATH with a PATH that holds it"
+        )
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, value = _pair(text, "=", "--env NAME=VALUE")
+    if not _VARIABLE.fullmatch(name):
+        raise InputError(f"--env {name[:80]!r}: expected the name of a variable")
+    if _SECRET.search(name):
+        raise InputError(
+            f"--env {name}: whoever may read the Job could read it; put it into a Secret and name "
+            "that by --secret"
+        )
+    return name, value
+
+
+def _pair(text: str, mark: str, expected: str) -> tuple[str, str]:
+    name, found, value = text.partition(mark)
+    if not (name and found and value):
+        raise InputError(f"{text[:80]!r}: expected {expected}")
+    return name, value
+
+
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"microtome: {note}", file=sys.stderr)
+
+
+def _apply(text: str, namespace: str) -> None:
+    where = ["--namespace", namespace] if namespace else []
+    try:
+        subprocess.run(  # noqa: S603 - the user's own kubectl, by its name
+            ["kubectl", "apply", *where, "-f", "-"],  # noqa: S607
+            input=text, text=True, check=True,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise MicrotomeError("--apply needs kubectl, which is not here") from error
+    except subprocess.CalledProcessError as error:
+        raise MicrotomeError(f"kubectl ended with {error.returncode}: nothing more is done") from (
+            error
+        )
