@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Request, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Draws by software, asks nobody on the network.
@@ -32,21 +32,32 @@ def program() -> str | None:
     return next(filter(None, map(shutil.which, _NAMES)), None)
 
 
-@dataclass(slots=True)
+# Without slots: Playwright keeps what it calls in attributes of its own.
+@dataclass
 class Trouble:
-    """What went wrong in a page, and which other hosts it asked."""
+    """What went wrong in a page, and which other hosts it asked.
+
+    `given_up` are requests that the browser itself took back, as it does with all that are under
+    way when a page is left: they are no fault of the service, and none of a page that stays.
+    """
 
     said: list[str] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
 
     def watch(self, page: Page) -> None:
         """Note errors of a page and all that it asks for."""
         page.on("console", lambda m: self._note(m.type in {"error", "warning"}, m.text))
         page.on("pageerror", lambda error: self._note(True, str(error)))
-        # The viewer itself gives up what has left its view.
-        page.on("requestfailed", lambda r: self._note(r.failure != "net::ERR_ABORTED", r.url))
+        page.on("requestfailed", self._failed)
         page.on("response", lambda r: self._note(r.status >= 400, f"{r.status} {r.url}"))
         page.on("request", lambda r: self.hosts.add(urlsplit(r.url).netloc))
+
+    def _failed(self, request: Request) -> None:
+        if request.failure == "net::ERR_ABORTED":
+            self.given_up.append(request.url)
+        else:
+            self._note(True, f"{request.failure} {request.url}")
 
     def _note(self, wrong: bool, text: str) -> None:
         # Chromium's own advice about drawing by software.

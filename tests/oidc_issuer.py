@@ -1,19 +1,25 @@
-"""A small OpenID Connect issuer on a real socket: it shows its keys and signs."""
+"""A small OpenID Connect issuer on a real socket: it shows its keys, signs, and signs people in."""
 
+import base64
+import hashlib
 import json
+import secrets
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 AUDIENCE = "microtome-tests"
+CLIENT = "microtome-pages"
 _WELL_KNOWN = "/.well-known/openid-configuration"
 
 
@@ -34,6 +40,12 @@ class OidcIssuer:
         Seconds before every answer.
     asked : list of str
         The paths that were asked for.
+    secret : str
+        Of its one client; a public client has none.
+    signs : dict
+        What the ID token says otherwise than it should; None omits a claim.
+    codes : dict
+        What was asked for, by the codes that were given out and not used.
     """
 
     url: str
@@ -42,6 +54,9 @@ class OidcIssuer:
     status: int = 200
     delay: float = 0.0
     asked: list[str] = field(default_factory=list)
+    secret: str = ""
+    signs: dict[str, Any] = field(default_factory=dict)
+    codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def add_key(self, kid: str, algorithm: str = "RS256") -> None:
         """Make a key and show it."""
@@ -61,8 +76,46 @@ class OidcIssuer:
     def document(self, path: str) -> Any:  # noqa: ANN401 - a JSON value
         """Return what lies at a path."""
         if path == _WELL_KNOWN:
-            return {"issuer": self.url, "jwks_uri": f"{self.url}/keys"} | self.said
+            told = {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
+            told |= {"authorization_endpoint": f"{self.url}/authorize"}
+            return told | {"token_endpoint": f"{self.url}/token"} | self.said
         return {"keys": [public(kid, *key) for kid, key in self.keys.items()]}
+
+    def approve(self, address: str) -> str:
+        """Return where a browser is sent that came to `address` and let alice be signed in."""
+        asked = dict(parse_qsl(urlsplit(address).query))
+        assert asked["response_type"] == "code"
+        assert asked["client_id"] == CLIENT
+        assert asked["code_challenge_method"] == "S256"
+        assert "openid" in asked["scope"].split()
+        code = secrets.token_urlsafe(8)
+        self.codes[code] = asked
+        words = urlencode({"code": code, "state": asked["state"], "session_state": "x.y"})
+        return f"{asked['redirect_uri']}?{words}"
+
+    def exchange(self, form: dict[str, str], authorization: str) -> tuple[int, dict[str, Any]]:
+        """Return status and answer of the token endpoint: each code is good once."""
+        if not self._knows(form, authorization):
+            return 401, {"error": "invalid_client"}
+        asked = self.codes.pop(form.get("code", ""), {})
+        proof = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        challenge = base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
+        kept = (asked.get("code_challenge"), asked.get("redirect_uri"))
+        if form.get("grant_type") != "authorization_code" or kept != (
+            challenge,
+            form.get("redirect_uri"),
+        ):
+            return 400, {"error": "invalid_grant", "error_description": "no such code"}
+        claims = {"aud": CLIENT, "nonce": asked["nonce"], "groups": ["lab"], **self.signs}
+        return 200, {"token_type": "Bearer", "id_token": self.token(**claims)}
+
+    def _knows(self, form: dict[str, str], authorization: str) -> bool:
+        if not self.secret:
+            return form.get("client_id") == CLIENT and not authorization
+        if self.said.get("token_endpoint_auth_methods_supported") == ["client_secret_post"]:
+            return (form.get("client_id"), form.get("client_secret")) == (CLIENT, self.secret)
+        pair = base64.b64decode(authorization.removeprefix("Basic ")).decode()
+        return [unquote_plus(word) for word in pair.split(":")] == [CLIENT, self.secret]
 
 
 def make_key(algorithm: str) -> Any:  # noqa: ANN401 - one of three kinds
@@ -103,8 +156,25 @@ class _Handler(BaseHTTPRequestHandler):
         issuer: OidcIssuer = self.server.issuer  # type: ignore[attr-defined]
         issuer.asked.append(self.path)
         time.sleep(issuer.delay)
-        body = json.dumps(issuer.document(self.path)).encode()
-        self.send_response(issuer.status)
+        if self.path.startswith("/authorize?"):
+            back = escape(issuer.approve(self.path))
+            self._answer(issuer.status, f"<title>x</title><a href='{back}'>Continue</a>".encode())
+            return
+        self._answer(issuer.status, json.dumps(issuer.document(self.path)).encode())
+
+    def do_POST(self) -> None:
+        issuer: OidcIssuer = self.server.issuer  # type: ignore[attr-defined]
+        issuer.asked.append(self.path)
+        time.sleep(issuer.delay)
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        sent = self.headers.get("Authorization", "")
+        status, told = issuer.exchange(dict(parse_qsl(body)), sent)
+        self._answer(status if issuer.status == 200 else issuer.status, json.dumps(told).encode())
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        kind = "application/json" if body[:1] == b"{" else "text/html"
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from microtome_core.errors import InUse, StorageError
-from microtome_core.store.jobs import DEAD
+from microtome_core.errors import Conflict, InUse, StorageError
+from microtome_core.store.jobs import DEAD, failure_of, failure_path
 from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
 
@@ -161,7 +161,23 @@ class Claim:
         self._stop.set()
         self._heart.join()
         if not self._lost.is_set():
+            self._note_end(error)
             self._release()
+
+    def _note_end(self, error: BaseException | None) -> None:
+        """Keep for others why it ended; what went wrong before is settled once it ends well."""
+        folder, part = self._folder.removesuffix(f"/{FOLDER}/claims"), str(self._part)
+        stopped = error is not None and not isinstance(error, Exception)
+        if stopped or isinstance(error, Conflict):
+            return  # by whoever runs it; or refused before anything was done
+        try:
+            if error is None:
+                self._store.remove(failure_path(folder, part))
+            else:
+                self._store.write(*failure_of(error, folder, part))
+        except StorageError:
+            # What failed first is what the user must know.
+            _LOG.warning("%s: how it ended could not be noted", folder, exc_info=True)
 
     def _acquire(self) -> None:
         while True:

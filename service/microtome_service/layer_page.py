@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from microtome_core.store.layer import Layer
+from microtome_service.bossdb.frames import experiment_of
 from microtome_service.catalog import Damaged
 from microtome_service.catalog_page import cover
 from microtome_service.documents import DatasetDocument, LayerSummary, layer_links
@@ -21,6 +22,7 @@ def layer_values(
     base: str,
     host: str,
     layer: Layer,
+    layers: Iterable[Layer | Damaged],
     limits: Limits,
     plane: PlaneName = "xy",
     where: tuple[int | None, int | None] = (None, None),
@@ -28,7 +30,7 @@ def layer_values(
     *,
     private: bool = False,
 ) -> dict[str, Any]:
-    """Return what templates show of one layer; `where` is index and time point.
+    """Return what templates show of one of a dataset's layers; `where` is index and time point.
 
     Raises
     ------
@@ -36,13 +38,14 @@ def layer_values(
         A number among `given` that cannot be read.
     """
     info, links = layer.info, layer_links(base, layer)
+    experiment = experiment_of(layer, [each for each in layers if isinstance(each, Layer)])
     return {
         "info": info,
         "links": links,
         "host": host,
         "light": light_of(info.attrs, len(info.channels)),
         "preview": preview(info, links.self, plane, *where, given or {}),
-        "snippets": snippets(host, info, layer.path, private=private),
+        "snippets": snippets(host, info, layer.path, experiment, private=private),
         "private": private,
         **box_values(base, layer, limits, 0, "tiff", {}),
     }
@@ -102,7 +105,7 @@ def dataset_values(
     summaries = [each for each in dataset.layers if isinstance(each, LayerSummary)]
     return {
         "dataset": dataset,
-        "main": None if main is None else layer_values(base, host, main, limits, private=private),
+        "main": main and layer_values(base, host, main, layers, limits, private=private),
         "cover": cover(summaries, _COVER),
         **record_values(dataset.id, f"{host}/{dataset.id}", record),
     }

@@ -81,6 +81,11 @@ class Settings:
         Whose signed tokens are accepted, and the name by which they must mean this service.
     oidc_name_claim, oidc_groups_claim : str
         Where a token says who it is for, and which groups they are in.
+    oidc_client_id, oidc_client_secret : str
+        By which the issuer knows this service; with the first, people sign in by browser. The
+        second is empty for a public client.
+    oidc_scopes : tuple of str
+        What the issuer is asked to say of them.
     log_format : str
         ``plain`` lines for people, or ``json``, one object a line.
     otlp_endpoint : str, optional
@@ -135,6 +140,9 @@ class Settings:
     oidc_audience: str = ""
     oidc_name_claim: str = "sub"
     oidc_groups_claim: str = "groups"
+    oidc_client_id: str = ""
+    oidc_client_secret: str = field(default="", repr=False)
+    oidc_scopes: tuple[str, ...] = ("openid", "profile", "email")
     log_format: str = "plain"
     otlp_endpoint: str = ""
     grace_seconds: float = 30.0
@@ -164,11 +172,15 @@ class Settings:
 
     def _check_issuer(self) -> None:
         if not self.oidc_issuer:
+            if self.oidc_client_id:
+                raise InputError("oidc_issuer is empty: needed with oidc_client_id")
             return
         check_issuer_url("oidc_issuer", self.oidc_issuer)
         for name in ("oidc_audience", "oidc_name_claim"):
             if not getattr(self, name):
                 raise InputError(f"{name} is empty: needed with oidc_issuer")
+        if self.oidc_client_id and "openid" not in self.oidc_scopes:
+            raise InputError(f"oidc_scopes = {self.oidc_scopes}: expected openid among them")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":

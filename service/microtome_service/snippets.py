@@ -46,7 +46,7 @@ def example_region(info: LayerInfo) -> dict[str, tuple[int, int]]:
 
 
 def snippets(
-    host: str, info: LayerInfo, path: str, *, private: bool = False
+    host: str, info: LayerInfo, path: str, experiment: str, *, private: bool = False
 ) -> tuple[Snippet, ...]:
     """Return how each program opens a layer.
 
@@ -57,6 +57,8 @@ def snippets(
     info : LayerInfo
     path : str
         Of its folder below the root of the store.
+    experiment : str
+        Of BossDB's API, in which it is a channel.
     private : bool
         Whether a key is needed, which the lines take from `MICROTOME_TOKEN`; programs that have
         no place for one are left out.
@@ -69,7 +71,7 @@ def snippets(
         _zarr_python(zarr, region, private),
         _curl(host, info, region, private),
     ]
-    intern = _intern(host, info, region, private)
+    intern = _intern(host, info, experiment, region, private)
     return (*found, *([intern] if intern else []), *(() if private else _keyless(host, info, zarr)))
 
 
@@ -150,21 +152,24 @@ def _neuroglancer(host: str, info: LayerInfo) -> Snippet:
     return Snippet("neuroglancer", "Neuroglancer", needs, address)
 
 
-def _intern(host: str, info: LayerInfo, region: Ranges, private: bool) -> Snippet | None:
+def _intern(
+    host: str, info: LayerInfo, experiment: str, region: Ranges, private: bool
+) -> Snippet | None:
     """Return the lines for intern; None for types and axes that BossDB's API cannot hold."""
     if not _speaks_boss(info):
         return None
-    scheme, _, place = host.partition("://")
+    scheme, _, address = host.partition("://")
     several = dict(zip(info.axes, info.shape, strict=True)).get("c", 1) > 1
-    channel = "--c0" if several else ""
+    place = info.layer_id
+    channel = f"{place.layer}--c0" if several else place.layer
     token = 'os.environ["MICROTOME_TOKEN"]' if private else '"public"'
     index = ", ".join("{}:{}".format(*region.get(axis, (0, 1))) for axis in "zyx")
     text = (
         "import os\n\n"
-        f'os.environ.update(INTERN_PROTOCOL="{scheme}", INTERN_HOST="{place}", '
+        f'os.environ.update(INTERN_PROTOCOL="{scheme}", INTERN_HOST="{address}", '
         f"INTERN_TOKEN={token})\n"
         "import intern\n\n"
-        f'remote = intern.array("bossdb://{info.id}{channel}")\n'
+        f'remote = intern.array("bossdb://{place.collection}/{experiment}/{channel}")\n'
         f"block = remote[{index}]  # z y x"
     )
     return Snippet("intern", "intern", "pip install intern", text)

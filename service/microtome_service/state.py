@@ -22,6 +22,7 @@ from microtome_service.metrics import Metrics
 from microtome_service.objects import Objects
 from microtome_service.reader import Limits
 from microtome_service.search.index import Index
+from microtome_service.seen_jobs import SeenJobs
 from microtome_service.settings import Settings
 from microtome_service.shards import Indexes
 from microtome_service.tracing import open_tracing
@@ -83,6 +84,7 @@ class Service:
         self.hierarchy = Hierarchy(self.objects)
         self.indexes = Indexes(self.objects, _INDEX_BYTES)
         self.pictures = KeptPictures(_PICTURE_BYTES)
+        self.jobs = SeenJobs(store, settings.recheck_seconds)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encode")
 
     async def view(self, request: Request) -> View:
@@ -126,6 +128,7 @@ class Service:
         self.catalog.close()
         self.access.close()
         self.objects.close()
+        self.jobs.close()
         self.writes.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self.tracing is not None:

@@ -1,6 +1,7 @@
 """Neuroglancer in a real browser, before the real service: the voxels that it draws."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -133,11 +134,31 @@ def test_each_label_has_a_colour_of_its_own(seen: Seen, plane: str) -> None:
 
 
 def test_the_viewer_opens_from_the_page_of_a_dataset(seen: Seen) -> None:
-    """One click leads from a dataset to its scene; no error, no other host, under the policy."""
+    """One click leads to its scene; no error, no failed request, no other host, by the policy."""
+    seen.page.goto("about:blank")
     seen.page.goto(f"{seen.url}/look/pattern")
+    seen.page.wait_for_load_state("networkidle")
+    seen.trouble.given_up.clear()
     seen.page.get_by_text("Open in the viewer").click()
     seen.page.wait_for_function(READY, timeout=120_000)
+    seen.page.wait_for_load_state("networkidle")
+    assert seen.trouble.given_up == []
     names = seen.page.evaluate("viewer.layerManager.managedLayers.map((layer) => layer.name)")
     assert names == ["grey", "ids"]
     assert seen.trouble.said == []
     assert seen.trouble.hosts <= {seen.url.removeprefix("http://"), ""}
+
+
+def test_a_request_that_fails_would_be_seen(seen: Seen) -> None:
+    """One that breaks off is told from one that the browser takes back as its page is left."""
+    chunks = re.compile(r"/precomputed/.*/\d+-\d+_")
+    seen.page.goto("about:blank")
+    seen.trouble.said.clear()
+    seen.page.context.route(chunks, lambda route: route.abort("connectionreset"))
+    seen.page.goto(f"{seen.url}/view/look/pattern")
+    seen.page.wait_for_function("() => window.viewer", timeout=120_000)
+    seen.page.wait_for_timeout(2000)
+    seen.page.context.unroute(chunks)
+    assert any("net::ERR_CONNECTION_RESET" in each for each in seen.trouble.said)
+    seen.page.goto("about:blank")
+    seen.trouble.said.clear()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from microtome_cli.main import main
+from microtome_core.errors import Conflict, StorageError
 from microtome_core.names import DatasetId
 from microtome_core.store import jobs
 from microtome_core.store.jobs import find_jobs
@@ -14,6 +15,7 @@ from microtome_core.store.ledger import Entry, Journal, Ledger
 from microtome_core.store.location import Store
 from microtome_ingest.claim import Claim, Part
 from microtome_ingest.manifest import read_manifest
+from tests.sensorium_folders import Mouse, write_folder
 
 DATASET = DatasetId("demo", "brain")
 FOLDER = "demo/brain/neurons"
@@ -109,3 +111,51 @@ def test_labels_and_new_versions_are_found(
     found = {job.layer: job for job in find_jobs(store, DATASET, time.time())}
     assert set(found) == {FOLDER, "demo/brain/cells"}
     assert found[FOLDER].sources == ("b.npy",)
+
+
+def test_one_that_failed_says_why(store: Store) -> None:
+    """In the words of its error, without the places of files; what ends well clears it."""
+    begin(store, 4)
+    with pytest.raises(StorageError), Claim(store, FOLDER, Part()):
+        raise StorageError("/secret/place/a.tif: cut short; s3://bucket/key/b.tif: gone")
+    (job,) = find_jobs(store, DATASET, time.time())
+    assert (job.state, job.done) == ("failed", 4)
+    assert job.trouble == "a.tif: cut short; b.tif: gone"
+    with pytest.raises(Conflict), Claim(store, FOLDER, Part()):
+        raise Conflict("begun from another source")
+    with pytest.raises(KeyboardInterrupt), Claim(store, FOLDER, Part()):
+        raise KeyboardInterrupt
+    assert find_jobs(store, DATASET, time.time())[0].trouble == job.trouble
+    with Claim(store, FOLDER, Part()):
+        assert find_jobs(store, DATASET, time.time())[0].state == "running"
+    assert [job.state for job in find_jobs(store, DATASET, time.time())] == ["stopped"]
+
+
+def test_a_note_of_failure_that_cannot_be_read_damages_no_other(store: Store) -> None:
+    """The ingest is told as damaged."""
+    begin(store, 4)
+    store.write(f"{FOLDER}/0/ledger/failed-0-of-1.json", b"[]")
+    assert [job.state for job in find_jobs(store, DATASET, time.time())] == ["damaged"]
+
+
+def test_a_recording_says_how_many_units_are_done(tmp_path: Path) -> None:
+    """Of all that are planned; once whole all are, and its size is that of its files."""
+    write_folder(tmp_path / "mouse", Mouse(neurons=10, trials=6, height=9, width=16))
+    root = str(tmp_path / "root")
+    assert main(["ingest", str(tmp_path / "mouse"), root, "--as", "demo/brain/trials"]) == 0
+    store = Store(root)
+    (job,) = find_jobs(store, DATASET, time.time())
+    assert (job.layer, job.state, job.recording) == ("demo/brain/trials", "done", True)
+    assert job.sources == ("mouse",)
+    files = [each for each in (tmp_path / "mouse").rglob("*") if each.is_file()]
+    assert job.nbytes == sum(each.stat().st_size for each in files)
+    assert job.done == job.total > 2
+    ledger = "demo/brain/trials/0/ledger"
+    store.remove(f"{ledger}/objects.json")
+    store.write(f"{ledger}/done/a.json", b"{}")
+    with Claim(store, "demo/brain/trials", Part()):
+        (running,) = find_jobs(store, DATASET, time.time())
+    assert (running.state, running.done, running.total) == ("running", 1, job.total)
+    assert running.left is None or running.left > 0
+    store.remove(f"{ledger}/units.json")
+    assert find_jobs(store, DATASET, time.time())[0].state == "stopped"

@@ -4,9 +4,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from microtome_core.errors import StorageError
 from microtome_core.names import DatasetId
+from microtome_core.store.jobs import Job, find_jobs
 from microtome_core.store.layer import ensure_groups
 from microtome_core.store.location import Store
+from microtome_service import seen_jobs
 
 MANIFEST = {
     "started": "2026-01-01T00:00:00+00:00",
@@ -46,3 +51,60 @@ def test_one_ingest_that_cannot_be_read_hides_no_other(
     page = connect(disk_store).get("/jobs").text
     assert "damaged" in page
     assert "0 of 16 shards" in page
+
+
+def test_a_dataset_that_cannot_be_read_has_a_line_of_its_own(
+    disk_store: Store, connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are told in full."""
+    for name in ("brain", "ill"):
+        ensure_groups(disk_store, DatasetId("demo", name))
+        data = json.dumps({"manifest": MANIFEST}).encode()
+        disk_store.write(f"demo/{name}/a/0/ledger/job.json", data)
+
+    def find(store: Store, dataset: DatasetId, now: float) -> list[Job]:
+        if dataset.dataset == "ill":
+            raise StorageError("/secret/place: cable out")
+        return find_jobs(store, dataset, now)
+
+    call = connect(disk_store)
+    monkeypatch.setattr(seen_jobs, "find_jobs", find)
+    answer = call.get("/jobs")
+    assert answer.status_code == 200
+    assert "1 dataset could not be looked at, as storage failed: demo/ill" in answer.text
+    assert "0 of 16 shards" in answer.text
+    assert "/secret" not in answer.text
+
+
+def test_what_was_seen_is_not_looked_at_again_at_once(
+    disk_store: Store, connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many who look on make no more looks at storage than one; nothing is believed for ever."""
+    looks: list[DatasetId] = []
+
+    def find(store: Store, dataset: DatasetId, now: float) -> list[Job]:
+        looks.append(dataset)
+        return find_jobs(store, dataset, now)
+
+    monkeypatch.setattr(seen_jobs, "find_jobs", find)
+    ensure_groups(disk_store, DatasetId("demo", "brain"))
+    call = connect(disk_store, recheck_seconds=600.0)
+    assert {call.get("/jobs").status_code for _ in range(3)} == {200}
+    assert looks == [DatasetId("demo", "brain")]
+    call = connect(disk_store)
+    assert {call.get("/jobs").status_code for _ in range(3)} == {200}
+    assert len(looks) == 4
+
+
+def test_why_an_ingest_failed_is_told_as_words(
+    disk_store: Store, connect: Callable[..., Any]
+) -> None:
+    """Never as markup."""
+    ensure_groups(disk_store, DatasetId("demo", "brain"))
+    folder = "demo/brain/a/0/ledger"
+    disk_store.write(f"{folder}/job.json", json.dumps({"manifest": MANIFEST}).encode())
+    told = {"error": "SourceError", "reason": "/secret/a.tif: <script>no</script>"}
+    disk_store.write(f"{folder}/failed-0-of-1.json", json.dumps(told).encode())
+    page = connect(disk_store).get("/jobs").text
+    assert "It failed: a.tif: &lt;script&gt;no&lt;" in page
+    assert "/secret/" not in page

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from microtome_core.errors import InputError
 from microtome_core.store.location import Store
-from microtome_service.auth import oidc, records
+from microtome_service.auth import issuer_documents, oidc, records
 from microtome_service.auth.database import Database
 from microtome_service.auth.roles import Role
 from microtome_service.auth.rules import SIGNED_IN, Subject
@@ -219,7 +219,7 @@ def test_an_issuer_that_fails_is_503_for_its_users_alone(
 ) -> None:
     """Keys go on, and so do tokens once the issuer is well again."""
     monkeypatch.setattr(oidc, "_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(oidc, "_FETCH_SECONDS", 0.3)
+    monkeypatch.setattr(issuer_documents, "_SECONDS", 0.3)
     desk.call = desk.connect()
     issuer = desk.issuer
     if fault == "status":

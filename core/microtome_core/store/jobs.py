@@ -1,7 +1,8 @@
 """Ingests under way and done, as their ledgers tell: who wants to look on need not ask a process.
 
 What an ingest keeps is said in `ledger`: ``0/ledger/job.json`` says what is made of what, journals
-note each shard, claims are rewritten by a heartbeat while somebody works.
+note each shard, claims are rewritten by a heartbeat while somebody works. That of a recording has
+notes of units in place of journals. ``0/ledger/failed-PART.json`` says why a part of it ended.
 """
 
 import json
@@ -18,11 +19,15 @@ from microtome_core.names import DatasetId
 from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
 
-State = Literal["running", "stopped", "done", "damaged"]
+State = Literal["running", "stopped", "failed", "done", "damaged"]
 # Without a heartbeat for so long a process counts as dead, as among ingests themselves.
 DEAD = 30.0
 _VERSION = re.compile(r"v[1-9][0-9]{0,5}")
 _SHARD = b'{"shard": "0/c'
+_FAILED = re.compile(r"/ledger/failed-[0-9]+-of-[0-9]+\.json$")
+# Folders within words, of which pages tell no stranger.
+_PLACES = re.compile(r"(?:[a-z][a-z0-9+]*://|/)(?:[^\s/:'\",;]+/)+")
+_LONGEST = 1000
 # Of more parts of a journal the lines are reckoned from their bytes.
 _MOST_PARTS = 64
 
@@ -36,20 +41,23 @@ class Job:
     layer : str
         ``collection/dataset/layer``.
     state : str
-        ``running`` if a heart has beaten within half a minute, else ``stopped``; ``done`` once the
-        ledger is sealed; ``damaged`` where it cannot be read.
+        ``running`` if a heart has beaten within half a minute, else ``failed`` if it said why it
+        ended, else ``stopped``; ``done`` once the ledger is sealed; ``damaged`` where it cannot be
+        read.
     sources : tuple of str
         Names of the files, without where they lie.
     started, seen : float or None
         Seconds since 1970: when it was begun, and when it last wrote something.
     shape, dtype
-        Of the finest level.
+        Of the finest level; empty for a recording.
     done, total : int
-        Shards of the finest level that are written, and all of them.
+        Shards of the finest level that are written, and all of them; of a recording units of work,
+        and 0 of 0 before they are planned.
     nbytes : int
-        Of the voxels of the finest level.
+        Of the voxels of the finest level, or of the files that a recording is made of.
     trouble : str
-        What is wrong with its ledger, if anything.
+        Why it failed, or what is wrong with its ledger, without the places of files.
+    recording : bool
     """
 
     layer: str
@@ -64,6 +72,7 @@ class Job:
     total: int = 0
     nbytes: int = 0
     trouble: str = ""
+    recording: bool = False
 
     @property
     def part(self) -> float:
@@ -123,43 +132,73 @@ def _number(version: str) -> int:
     return int(version[1:])
 
 
-def _told(store: Store, folder: str, name: str, data: bytes, now: float) -> Job | None:
+def _told(store: Store, folder: str, name: str, data: bytes, now: float) -> Job:
     try:
         document = json.loads(data)
+        ledger = sorted(store.sizes(f"{folder}/{FOLDER}"))
         if "body" in document:
-            return None  # of trials, which have no shards of voxels
-        manifest = document["manifest"]
-        return _of_manifest(store, folder, name, manifest, now)
+            return _of_recording(store, name, json.loads(document["body"]), ledger, now)
+        return _of_layer(store, name, document["manifest"], ledger, now)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         trouble = f"its manifest cannot be read: {type(error).__name__}"
         return Job(name, "damaged", trouble=trouble)
 
 
-def _of_manifest(
-    store: Store, folder: str, name: str, manifest: Mapping[str, Any], now: float
+Keys = list[tuple[str, int]]
+
+
+def _of_layer(
+    store: Store, name: str, manifest: Mapping[str, Any], ledger: Keys, now: float
 ) -> Job:
     spec, source = manifest["spec"], manifest["source"]
     shape, shard = tuple(map(int, spec["shape"])), tuple(map(int, manifest["shard"]))
     total = prod(-(-n // s) for n, s in zip(shape, shard, strict=True))
-    ledger = sorted(store.sizes(f"{folder}/{FOLDER}"))
     sealed = [key for key, _ in ledger if key.endswith("/shards-00000.jsonl")]
     journal = [(key, size) for key, size in ledger if "/ledger/journal/" in key]
-    claims = [key for key, _ in ledger if "/ledger/claims/" in key]
-    seen = max(filter(None, (_modified(store, k) for k in _last(sealed, journal))), default=None)
-    beat = max(filter(None, (_modified(store, key) for key in claims)), default=None)
+    whole = bool(sealed and not journal)
+    state, _, trouble = _state(store, ledger, now, whole=whole)
     return Job(
         name,
-        "done" if sealed and not journal else _state(claims, beat, now),
+        state,
         str(source["format"]),
-        tuple(str(file["name"]).replace("\\", "/").rpartition("/")[2] for file in source["files"]),
+        tuple(_file(file["name"]) for file in source["files"]),
         datetime.fromisoformat(manifest["started"]).timestamp(),
-        seen,
+        max(filter(None, (_modified(store, k) for k in _last(sealed, journal))), default=None),
         shape,
         str(spec["dtype"]),
-        total if sealed and not journal else min(total, _count(store, journal)),
+        total if whole else min(total, _count(store, journal)),
         total,
         prod(shape) * np.dtype(str(spec["dtype"])).itemsize,
+        trouble,
     )
+
+
+def _of_recording(
+    store: Store, name: str, manifest: Mapping[str, Any], ledger: Keys, now: float
+) -> Job:
+    sealed = [key for key, _ in ledger if key.endswith("/ledger/objects.json")]
+    units = [key for key, _ in ledger if "/ledger/done/" in key]
+    whole = bool(sealed and not units)
+    state, beat, trouble = _state(store, ledger, now, whole=whole)
+    planned = next((key for key, _ in ledger if key.endswith("/ledger/units.json")), "")
+    total = int(json.loads(store.read(planned) or b"{}").get("units", 0)) if planned else 0
+    return Job(
+        name,
+        state,
+        "trials",
+        (_file(manifest["source"]),),
+        datetime.fromisoformat(manifest["started"]).timestamp(),
+        _modified(store, sealed[0]) if sealed else beat,
+        done=total if whole else len(units),
+        total=max(total, len(units)),
+        nbytes=sum(map(int, manifest["files"].values())),
+        trouble=trouble,
+        recording=True,
+    )
+
+
+def _file(path: object) -> str:
+    return str(path).replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
 def _last(sealed: list[str], journal: list[tuple[str, int]]) -> list[str]:
@@ -171,10 +210,46 @@ def _last(sealed: list[str], journal: list[tuple[str, int]]) -> list[str]:
     return [*sealed, *newest.values()]
 
 
-def _state(claims: list[str], beat: float | None, now: float) -> State:
+def _state(
+    store: Store, ledger: Keys, now: float, *, whole: bool
+) -> tuple[State, float | None, str]:
+    """Return how an ingest stands, when its heart beat last, and why it failed."""
+    claims = [key for key, _ in ledger if "/ledger/claims/" in key]
+    beat = max(filter(None, (_modified(store, key) for key in claims)), default=None)
+    if whole:
+        return "done", beat, ""
     # Memory knows no times: there a claim is enough.
-    alive = bool(claims) and (beat is None or now - beat < DEAD)
-    return "running" if alive else "stopped"
+    if claims and (beat is None or now - beat < DEAD):
+        return "running", beat, ""
+    failed = (_reason(store.read(key)) for key, _ in ledger if _FAILED.search(key))
+    trouble = "; ".join(filter(None, failed))
+    return ("failed" if trouble else "stopped"), beat, trouble
+
+
+def failure_of(error: BaseException, folder: str, part: str) -> tuple[str, bytes]:
+    """Return what is noted of a part that ended by an error, and where below the root.
+
+    Parameters
+    ----------
+    folder : str
+        Of the layer's version.
+    part : str
+        As ``0-of-1``.
+    """
+    told = {"error": type(error).__name__, "reason": str(error)[:_LONGEST]}
+    return failure_path(folder, part), json.dumps(told).encode()
+
+
+def failure_path(folder: str, part: str) -> str:
+    """Return where a part says why it ended."""
+    return f"{folder}/{FOLDER}/failed-{part}.json"
+
+
+def _reason(data: bytes | None) -> str:
+    if data is None:
+        return ""
+    told = json.loads(data)
+    return _PLACES.sub("", str(told["reason"]))[:_LONGEST] or str(told["error"])
 
 
 def _modified(store: Store, path: str) -> float | None:

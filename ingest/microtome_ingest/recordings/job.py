@@ -44,6 +44,7 @@ from microtome_ingest.recordings.ledger import (
     forget_done,
     load_done,
     note,
+    note_units,
     object_digest,
     seal,
 )
@@ -288,17 +289,18 @@ class _Job:
         steps = [
             (unit.name, partial(writer.write, data, unit)) for data in every for unit in data.units
         ]
-        finished = self._do(place, steps, done, claim, "from the source", _needs(every))
-        pieces: dict[str, dict[int, Kept]] = {group: {} for group in arrays}
-        for data in every:
-            for unit in data.units:
-                pieces[data.group] |= kept_of(finished[unit.name].facts)
         turns = [
             (turned_name(data, *at), partial(writer.turn, data, data.turned, *at))
             for data in every
             if data.turned is not None
             for at in turned_units(data.turned)
         ]
+        note_units(store, folder, len(steps) + len(turns))
+        finished = self._do(place, steps, done, claim, "from the source", _needs(every))
+        pieces: dict[str, dict[int, Kept]] = {group: {} for group in arrays}
+        for data in every:
+            for unit in data.units:
+                pieces[data.group] |= kept_of(finished[unit.name].facts)
         finished |= self._do(place, turns, done, claim, "by rows", self.options.memory)
         files = keep_files(store, folder, survey)
         extras = [files, write_neurons(store, folder, survey, self.options.codec or Codec())]

@@ -3,6 +3,7 @@
 ::
 
     layer/0/ledger/job.json         what is made of what, since before the first shard
+    layer/0/ledger/units.json       how many units there are, for those who look on
     layer/0/ledger/done/NAME.json   while it is made: a unit that is done, its objects and facts
     layer/0/ledger/objects.json     once it is whole: all objects, their lengths and digests
 """
@@ -82,6 +83,11 @@ def unsealed_json(data: bytes, where: str) -> Any:  # noqa: ANN401 - JSON of any
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise StorageError(f"{where}: damaged: {error}") from error
     raise StorageError(f"{where}: damaged: its digest does not match")
+
+
+def note_units(store: Store, folder: str, count: int) -> None:
+    """Note how many units there are in all."""
+    store.write(f"{folder}/{FOLDER}/units.json", json.dumps({"units": count}).encode())
 
 
 def note(store: Store, folder: str, done: Done) -> None:

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
@@ -15,15 +15,17 @@ from sqlalchemy import Connection
 
 from microtome_core.errors import StorageError
 from microtome_service.auth import records
+from microtome_service.auth.code_flow import CodeFlow
 from microtome_service.auth.current import Current, Seen
 from microtome_service.auth.database import Database, default_url
 from microtome_service.auth.keys import Key, digest, split
 from microtome_service.auth.oidc import Issuer, looks_like_jwt
 from microtome_service.auth.rules import Rules
 from microtome_service.auth.sessions import (
+    Bearer,
+    bearer_of,
     create_session,
     end_session,
-    key_of_session,
     read_sessions,
 )
 from microtome_service.errors import Unauthenticated, Unreadable
@@ -47,7 +49,7 @@ class Known:
 
     rules: Rules
     keys: dict[str, Key] = field(default_factory=dict)
-    sessions: dict[str, str] = field(default_factory=dict)
+    sessions: dict[str, Bearer] = field(default_factory=dict)
 
 
 class Access:
@@ -68,12 +70,18 @@ class Access:
         self._pool = ThreadPoolExecutor(2, "access")
         seconds = min(settings.recheck_seconds, _LONGEST_BELIEF)
         self._known = Current(self._load, self._pool, seconds, _PATIENCE)
+        self._issuer_url = settings.oidc_issuer
         self._issuer = Issuer(settings) if settings.oidc_issuer else None
+        self.code_flow = None
+        if self._issuer is not None and self.database is not None and settings.oidc_client_id:
+            self.code_flow = CodeFlow(settings, self._issuer)
         self._noted: dict[str, int] = {}
 
     def close(self) -> None:
         """Let threads and connections go; what a thread does with the database is waited for."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if self.code_flow is not None:
+            self.code_flow.close()
         if self._issuer is not None:
             self._issuer.close()
         if self.database is not None:
@@ -155,7 +163,15 @@ class Access:
         parts = split(secret)
         if parts is None or principal.anonymous:
             raise Unauthenticated("expected an API key, which begins with mt_", invalid=True)
-        return await self._run(lambda connection: create_session(connection, parts[0]))
+        return await self._run(lambda connection: create_session(connection, Bearer(parts[0])))
+
+    async def sign_in_user(self, user: Principal) -> str:
+        """Return the token of a new session for whom the issuer vouches; raises Unreadable."""
+        bearer = Bearer("", self._issuer_url, user.name, user.groups)
+        token = await self._run(lambda connection: create_session(connection, bearer), _making)
+        # The database may be a new one, of which nothing is known.
+        self._known.forget()
+        return token
 
     async def sign_out(self, token: str) -> None:
         """End a session; raises Unreadable."""
@@ -177,15 +193,17 @@ class Access:
             raise Unreadable("the database of keys and grants cannot be used") from error
 
     async def _visitor(self, session: str | None, known: Seen[Known]) -> Principal:
-        if session is None or self.database is None or not known.value.keys:
+        if session is None or self.database is None or not self._needed:
             return ANONYMOUS
         if known.outdated:
             raise Unreadable("the database of keys and grants cannot be read")
-        key_id = known.value.sessions.get(digest(session))
-        if key_id is None:
+        bearer = known.value.sessions.get(digest(session))
+        if bearer is None:
             # It may have begun after the last look.
-            key_id = await self._run(lambda c: key_of_session(c, session), Database.read)
-        key = known.value.keys.get(key_id or "")
+            bearer = await self._run(lambda c: bearer_of(c, session), Database.read)
+        if bearer is not None and bearer.user and bearer.issuer == self._issuer_url:
+            return Principal(bearer.user, bearer.groups, signed_in=True)
+        key = known.value.keys.get(bearer.key_id) if bearer is not None else None
         if key is None or not key.holds(time()):
             return ANONYMOUS
         return Principal(f"{KEY_PREFIX}{key.name}", own={key.place: key.role})
@@ -235,6 +253,14 @@ def _secret(credentials: Sequence[str]) -> str:
     if scheme.lower() not in _SCHEMES or not secret.strip():
         raise Unauthenticated("expected Authorization: Bearer … or Token …", invalid=True)
     return secret.strip()
+
+
+@contextmanager
+def _making(database: Database) -> Iterator[Connection]:
+    """Yield what `Database.write` does, of a database that is made where there never was one."""
+    database.make()
+    with database.write() as connection:
+        yield connection
 
 
 def _writable(database: Database) -> bool:

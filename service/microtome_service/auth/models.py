@@ -54,6 +54,10 @@ SESSIONS = Table(
     Column("key_id", String(16), nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),
+    # Of users; empty for those of keys, whose id is empty for users.
+    Column("issuer", Text, nullable=False, server_default=""),
+    Column("subject", String(200), nullable=False, server_default=""),
+    Column("subject_groups", Text, nullable=False, server_default=""),
 )
 
 LINKS = Table(

@@ -4,19 +4,18 @@ Source: OpenID Connect Discovery 1.0, section 4; RFC 7519 (JWT), RFC 8725 (best 
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hmac import compare_digest
 from time import monotonic
 from typing import Any
 
 import jwt
-import urllib3
 
 from microtome_core.errors import InputError, StorageError
-from microtome_service.auth.addresses import check_issuer_url
+from microtome_service.auth.issuer_documents import Discovery, IssuerDocuments
 from microtome_service.auth.rules import check_name_of
 from microtome_service.errors import Unauthenticated, Unreadable
 from microtome_service.principal import Principal, check_free
@@ -31,15 +30,17 @@ _FAMILIES: Mapping[str, str] = {
 _LEEWAY = 30
 _KEYS_SECONDS = 600.0
 _RETRY_SECONDS = 10.0
-_FETCH_SECONDS = 5.0
-_LARGEST = 1 << 20
 _LONGEST_TOKEN = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class _KeySet:
-    keys: Mapping[str | None, jwt.PyJWK]
+class _Told:
+    discovery: Discovery
     until: float
+
+    @property
+    def keys(self) -> Mapping[str | None, jwt.PyJWK]:
+        return self.discovery.keys
 
 
 class Issuer:
@@ -54,10 +55,8 @@ class Issuer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool = ThreadPoolExecutor(1, "oidc")
-        self._http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(_FETCH_SECONDS), retries=False, maxsize=1
-        )
-        self._set = _KeySet({}, 0.0)
+        self.documents = IssuerDocuments(settings.oidc_issuer)
+        self._set = _Told(Discovery(), 0.0)
         self._next_fetch = 0.0
         self._failure: StorageError | None = None
         self._flight: asyncio.Task[None] | None = None
@@ -76,24 +75,54 @@ class Issuer:
         Unreadable
             The issuer does not tell its keys.
         """
+        return self._principal(await self._claims(token, self._settings.oidc_audience))
+
+    async def identify_by_id_token(self, token: str, nonce: str) -> Principal:
+        """Return whom an ID token names that was asked for with `nonce`; raises as `identify`.
+
+        Source: OpenID Connect Core 1.0, section 3.1.3.7.
+        """
+        client = self._settings.oidc_client_id
+        claims = await self._claims(token, client)
+        several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+        if claims.get("azp", None if several else client) != client:
+            raise _refusal("it is for another service")
+        said = claims.get("nonce")
+        if not (isinstance(said, str) and compare_digest(said.encode(), nonce.encode())):
+            raise _refusal("it was not asked for by this browser")
+        return self._principal(claims)
+
+    async def discover(self) -> Discovery:
+        """Return what the issuer says of itself, at most ten minutes old.
+
+        Raises
+        ------
+        Unreadable
+            It does not answer.
+        """
+        if monotonic() >= self._set.until:
+            await self._fetch_once()
+        return self._set.discovery
+
+    async def _claims(self, token: str, audience: str) -> dict[str, Any]:
         try:
             header = jwt.get_unverified_header(token)
             algorithm, kid = str(header.get("alg")), header.get("kid")
             if algorithm not in _FAMILIES:
                 raise _refusal("its algorithm is not accepted")
             key = _usable(await self._key(kid), algorithm)
-            claims = jwt.decode(
+            claims: dict[str, Any] = jwt.decode(
                 token,
                 key.key,
                 algorithms=[algorithm],
-                audience=self._settings.oidc_audience,
+                audience=audience,
                 issuer=self._settings.oidc_issuer,
                 leeway=_LEEWAY,
                 options={"require": ["exp", "iss", "aud"]},
             )
         except jwt.PyJWTError as error:
             raise _refusal(_reason(error)) from error
-        return self._principal(claims)
+        return claims
 
     def _principal(self, claims: Mapping[str, Any]) -> Principal:
         name = _claim(claims, self._settings.oidc_name_claim)
@@ -141,43 +170,14 @@ class Issuer:
     async def _fetch(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            keys = await loop.run_in_executor(self._pool, self._load)
+            told = await loop.run_in_executor(self._pool, self.documents.discover)
         except StorageError as error:
             self._failure = error
             _LOG.error("%s", error)
         else:
             self._failure = None
-            self._set = _KeySet(keys, monotonic() + _KEYS_SECONDS)
+            self._set = _Told(told, monotonic() + _KEYS_SECONDS)
         self._next_fetch = monotonic() + _RETRY_SECONDS
-
-    def _load(self) -> Mapping[str | None, jwt.PyJWK]:
-        issuer = self._settings.oidc_issuer
-        discovery = self._json(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-        if discovery.get("issuer") != issuer:
-            raise StorageError(f"issuer {issuer}: its own description names another")
-        address = discovery.get("jwks_uri")
-        try:
-            check_issuer_url("jwks_uri", address if isinstance(address, str) else "")
-            keys = jwt.PyJWKSet.from_dict(self._json(str(address))).keys
-        except (InputError, jwt.PyJWTError) as error:
-            raise StorageError(f"issuer {issuer}: {error}") from error
-        return {key.key_id: key for key in keys if key.public_key_use in (None, "sig")}
-
-    def _json(self, url: str) -> dict[str, Any]:
-        try:
-            answer = self._http.request("GET", url, redirect=False, preload_content=False)
-            try:
-                body = answer.read(_LARGEST + 1)
-            finally:
-                answer.close()
-            if answer.status != 200 or len(body) > _LARGEST:
-                raise StorageError(f"{url}: status {answer.status}, {len(body)} bytes")
-            document = json.loads(body)
-        except (urllib3.exceptions.HTTPError, ValueError, RecursionError) as error:
-            raise StorageError(f"{url}: {error}") from error
-        if not isinstance(document, dict):
-            raise StorageError(f"{url}: not a JSON object")
-        return document
 
 
 def looks_like_jwt(text: str) -> bool:

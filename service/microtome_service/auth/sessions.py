@@ -1,11 +1,16 @@
-"""Sessions of browsers: whoever has shown a key once is known by a cookie for half a day.
+"""Sessions of browsers: whoever has shown a key once, or signed in at the issuer, is known by a
+cookie for half a day.
 
-A session is a random token, of which the database keeps the digest; it gives what its key gives,
-and ends with it. Source of the attributes: RFC 6265bis, sections 4.1.2 and 8.8.
+A session is a random token, of which the database keeps the digest. That of a key gives what the
+key gives, and ends with it; that of a user keeps the groups that the issuer named. Source of the
+attributes: RFC 6265bis, sections 4.1.2 and 8.8.
 """
 
+import json
 import secrets
+from dataclasses import dataclass
 from time import time
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, delete, insert, select
@@ -20,6 +25,16 @@ SECONDS = 12 * 3600
 _MOST = 200
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Whose a session is: a key's by its id, or else a user's of an issuer."""
+
+    key_id: str = ""
+    issuer: str = ""
+    user: str = ""
+    groups: frozenset[str] = frozenset()
 
 
 def session_of(request: Request, own: str) -> str | None:
@@ -55,15 +70,19 @@ def same_origin(request: Request, own: str) -> bool:
     return origin in known
 
 
-def create_session(connection: Connection, key_id: str) -> str:
-    """Keep a new session of a key, let the oldest beyond 200 of it go, and return its token."""
+def create_session(connection: Connection, bearer: Bearer) -> str:
+    """Keep a new session, let the oldest beyond 200 of its bearer go, and return its token."""
     now, token = int(time()), secrets.token_urlsafe(32)
     connection.execute(delete(SESSIONS).where(SESSIONS.c.expires <= now))
-    own = select(SESSIONS.c.digest).where(SESSIONS.c.key_id == key_id)
-    kept = own.order_by(SESSIONS.c.created.desc()).limit(_MOST - 1)
-    old = SESSIONS.c.digest.not_in(connection.execute(kept).scalars().all())
-    connection.execute(delete(SESSIONS).where(SESSIONS.c.key_id == key_id, old))
-    values = {"digest": digest(token), "key_id": key_id, "created": now, "expires": now + SECONDS}
+    own = (SESSIONS.c.key_id == bearer.key_id) & (SESSIONS.c.subject == bearer.user)
+    kept = select(SESSIONS.c.digest).where(own).order_by(SESSIONS.c.created.desc())
+    newest = connection.execute(kept.limit(_MOST - 1)).scalars().all()
+    connection.execute(delete(SESSIONS).where(own, SESSIONS.c.digest.not_in(newest)))
+    values = {
+        "digest": digest(token), "key_id": bearer.key_id, "issuer": bearer.issuer,
+        "subject": bearer.user, "subject_groups": json.dumps(sorted(bearer.groups)),
+        "created": now, "expires": now + SECONDS,
+    }  # fmt: skip
     connection.execute(insert(SESSIONS).values(**values))
     return token
 
@@ -73,14 +92,19 @@ def end_session(connection: Connection, token: str) -> None:
     connection.execute(delete(SESSIONS).where(SESSIONS.c.digest == digest(token)))
 
 
-def key_of_session(connection: Connection, token: str) -> str | None:
-    """Return the id of the key of a session that holds, else None."""
+def bearer_of(connection: Connection, token: str) -> Bearer | None:
+    """Return whose a session is if it holds, else None."""
     holds = (SESSIONS.c.digest == digest(token), SESSIONS.c.expires > int(time()))
-    found: str | None = connection.execute(select(SESSIONS.c.key_id).where(*holds)).scalar()
-    return found
+    row = connection.execute(select(SESSIONS).where(*holds)).first()
+    return None if row is None else _bearer(row)
 
 
-def read_sessions(connection: Connection) -> dict[str, str]:
-    """Return the ids of keys by the digests of the sessions that hold."""
-    holds = select(SESSIONS.c.digest, SESSIONS.c.key_id).where(SESSIONS.c.expires > int(time()))
-    return {row.digest: row.key_id for row in connection.execute(holds)}
+def read_sessions(connection: Connection) -> dict[str, Bearer]:
+    """Return bearers by the digests of the sessions that hold."""
+    holds = select(SESSIONS).where(SESSIONS.c.expires > int(time()))
+    return {row.digest: _bearer(row) for row in connection.execute(holds)}
+
+
+def _bearer(row: Any) -> Bearer:  # noqa: ANN401 - a row of the table
+    groups = frozenset(json.loads(row.subject_groups)) if row.subject_groups else frozenset()
+    return Bearer(row.key_id, row.issuer, row.subject, groups)

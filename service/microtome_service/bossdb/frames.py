@@ -108,6 +108,19 @@ def group(layers: Sequence[Layer], main: Frame | None) -> tuple[Group, ...]:
     return tuple(groups if main else sorted(groups, key=_rank))
 
 
+def experiment_of(layer: Layer, layers: Sequence[Layer]) -> str:
+    """Return the experiment in which a layer is a channel, whatever else lies in its dataset.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Of the dataset.
+    """
+    place = layer.info.layer_id
+    alone = len(group(layers, None)) <= 1
+    return place.dataset if alone else f"{place.dataset}--{place.layer}"
+
+
 def _rank(group: Group) -> tuple[bool, int, str]:
     served = any(is_presentable(layer.info) for layer in group.layers)
     return not served, -prod(group.frame.extents), group.layers[0].info.id

@@ -124,12 +124,13 @@ async def get_layer(
         return show(request, service, view, "recording.html", page)
     given = {name: request.query_params.getlist(name) for name in REPEATED}
     where = (query.index, query.t)
+    others = await view.layers(path.id.parent)
     values = {
         **layer_values(
-            base, host, layer, service.limits, query.plane, where, given, private=private
+            base, host, layer, others, service.limits, query.plane, where, given, private=private
         ),
         **record_values(str(path.id), f"{host}/{path.id}", layer.info.attrs),
-        **relatives(layer, await view.layers(path.id.parent)),
+        **relatives(layer, others),
     }
     return show(request, service, view, "layer.html", values)
 

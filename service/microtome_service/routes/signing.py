@@ -1,22 +1,27 @@
-"""Signing in with a key: a form that becomes a cookie, and its end."""
+"""Signing in with a key, by a form, or at an issuer, by its pages: both become a cookie."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from microtome_core.errors import InputError
+from microtome_core.errors import InputError, NotFound
+from microtome_service.auth.code_flow import Begun, CodeFlow
 from microtome_service.auth.sessions import COOKIE, SECONDS, same_origin
-from microtome_service.errors import Forbidden, Unauthenticated
+from microtome_service.errors import Busy, Forbidden, Unauthenticated, Unreadable
+from microtome_service.problems import status_of, tell
 from microtome_service.routes.parameters import ServiceDep, add, grouped, only
-from microtome_service.routes.showing import show
+from microtome_service.routes.showing import host_of, show
 from microtome_service.state import Service
 from microtome_service.upload import read_body
 
 _LARGEST = 4096
 _FRESH = {"Cache-Control": "no-store"}
+_BACK = "/sign-in/back"
+# What a browser remembers while it is at the issuer; sent to addresses below /sign-in alone.
+_BEGUN, _BEGUN_SECONDS = "microtome_sign_in", 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +35,50 @@ async def get_sign_in(
     request: Request, query: Annotated[SignInQuery, grouped(SignInQuery)], service: ServiceDep
 ) -> Response:
     """Show the form."""
-    view = await service.view(request)
-    values = {"to": local(query.to), "trouble": ""}
-    return show(request, service, view, "sign_in.html", values, headers=_FRESH)
+    return await _form_page(request, service, local(query.to))
 
 
 async def post_sign_in(request: Request, service: ServiceDep) -> Response:
     """Take a key, and answer with the cookie of a new session."""
-    view = await service.view(request)
+    await service.view(request)
     form = await _form(request, service)
     to = local(form.get("to", "/"))
     try:
         token = await service.access.sign_in(form.get("key", "").strip())
     except Unauthenticated as error:
-        values = {"to": to, "trouble": str(error)}
-        return show(request, service, view, "sign_in.html", values, 401, _FRESH)
-    answer = _back(request, to)
+        return await _form_page(request, service, to, str(error), 401)
+    return _signed_in(request, service, token, to)
+
+
+async def start_sign_in(
+    request: Request, query: Annotated[SignInQuery, grouped(SignInQuery)], service: ServiceDep
+) -> Response:
+    """Send a browser to the issuer, and let it remember that it was sent."""
+    await service.view(request)
+    flow, begun = _flow(service), Begun.anew(local(query.to))
+    address = await flow.address(begun, host_of(request, service) + _BACK)
+    answer = RedirectResponse(address, 303, headers=_FRESH)
     path, secure = _cookie(request, service)
-    answer.set_cookie(
-        COOKIE, token, SECONDS, path=path, secure=secure, httponly=True, samesite="lax"
+    _set(answer, _BEGUN, begun.to_cookie(), _BEGUN_SECONDS, f"{path.rstrip('/')}/sign-in", secure)
+    return answer
+
+
+async def end_sign_in(request: Request, service: ServiceDep) -> Response:
+    """Take a browser back from the issuer, and answer with the cookie of a new session.
+
+    Reasons that the issuer gives, and what does not hold, are told on the page of signing in.
+    """
+    flow, begun = _flow(service), Begun.of_cookie(request.cookies.get(_BEGUN))
+    to, back = local(begun.to) if begun else "/", host_of(request, service) + _BACK
+    try:
+        user = await flow.finish(begun, request.query_params, back)
+        answer = _signed_in(request, service, await service.access.sign_in_user(user), to)
+    except (Unauthenticated, Unreadable, Busy) as error:
+        said = str(error) if isinstance(error, Unauthenticated) else tell(request, error)
+        answer = await _form_page(request, service, to, said, status_of(error))
+    path, secure = _cookie(request, service)
+    answer.delete_cookie(
+        _BEGUN, f"{path.rstrip('/')}/sign-in", secure=secure, httponly=True, samesite="lax"
     )
     return answer
 
@@ -74,6 +104,32 @@ def local(address: str) -> str:
     """
     plain = address.isascii() and address.isprintable() and "\\" not in address
     return address if plain and address.startswith("/") and address[1:2] != "/" else "/"
+
+
+def _flow(service: Service) -> CodeFlow:
+    flow = service.access.code_flow
+    if flow is None:
+        raise NotFound("this service signs nobody in at an issuer")
+    return flow
+
+
+async def _form_page(
+    request: Request, service: Service, to: str, trouble: str = "", status: int = 200
+) -> Response:
+    flow = service.access.code_flow
+    values = {"to": to, "trouble": trouble, "issuer": flow.name if flow else ""}
+    view = await service.view(request)
+    return show(request, service, view, "sign_in.html", values, status, _FRESH)
+
+
+def _signed_in(request: Request, service: Service, token: str, to: str) -> Response:
+    answer = _back(request, to)
+    _set(answer, COOKIE, token, SECONDS, *_cookie(request, service))
+    return answer
+
+
+def _set(answer: Response, name: str, value: str, seconds: int, path: str, secure: bool) -> None:
+    answer.set_cookie(name, value, seconds, path=path, secure=secure, httponly=True, samesite="lax")
 
 
 def _back(request: Request, to: str) -> Response:
@@ -111,6 +167,12 @@ def router() -> APIRouter:
     """Return the routes of signing in and out."""
     routes = APIRouter(include_in_schema=False)
     add(routes, "/sign-in", get_sign_in, dependencies=[only(SignInQuery)], response_model=None)
+    # No HEAD: each begins or ends something.
+    hidden: dict[str, Any] = {"methods": ["GET"], "response_model": None}
+    dependencies = [only(SignInQuery)]
+    routes.add_api_route("/sign-in/start", start_sign_in, dependencies=dependencies, **hidden)
+    # Issuers add words of their own to what comes back.
+    routes.add_api_route(_BACK, end_sign_in, **hidden)
     for path, handler in (("/sign-in", post_sign_in), ("/sign-out", post_sign_out)):
         routes.add_api_route(
             path, handler, methods=["POST"], dependencies=[only()], response_model=None
