@@ -188,3 +188,31 @@ def test_findings_go_to_a_pipe(root: Path) -> None:
     assert done.returncode == 3
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["changed", "a/b/c:"]
     assert "changed" not in done.stderr
+
+
+def test_without_a_layer_all_are_verified(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every layer has its line, labels of an image too; one that is damaged makes it exit code 3."""
+    labels = ["--as", "a/b/parts", "--kind", "labels", "--labels-of", "c"]
+    source = str(root.parent / "in.npy")
+    assert main(["ingest", source, str(root), *labels, *SIZES]) == 0
+    assert main(["ingest", source, str(root), "--as", "z/other/c", *SIZES]) == 0
+    (root / "a/b/notes").mkdir()
+    capsys.readouterr()
+    assert main(["verify", str(root)]) == 0
+    out = capsys.readouterr()
+    lines = out.out.splitlines()
+    assert [line.partition(":")[0] for line in lines[:-1]] == [LAYER, "a/b/parts", "z/other/c"]
+    assert lines[-1].endswith("root: 3 layers: all right")
+    assert "a/b/notes is not verified: no layer a/b/notes" in out.err
+    flip(root, "0/c/0/0/0")
+    assert main(["verify", str(root), "--json"]) == 3
+    told = events(capsys.readouterr().out)
+    assert [(e["layers"], e["damaged"]) for e in told if e["event"] == "all"] == [(3, 1)]
+
+
+def test_all_layers_have_no_source(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A source is that of one layer, and a root without datasets is most often misspelt."""
+    assert main(["verify", str(root), "--source", "in.npy"]) == 2
+    assert "say which layer" in capsys.readouterr().err
+    assert main(["verify", str(root / "nowhere")]) == 2
+    assert "no dataset in" in capsys.readouterr().err

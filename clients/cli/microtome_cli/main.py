@@ -10,11 +10,13 @@ in use (try again), 77 storage refuses (mend the rights), 130 interrupted, 143 t
 
 import argparse
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from types import FrameType
 from typing import Protocol, cast
 
 from microtome_core import __version__
@@ -83,6 +85,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for name, value in _STALLED.items():
         os.environ.setdefault(name, value)
     try:
+        _hear_the_end()
         command = _load(words[0]) if words and words[0] in _COMMANDS else None
         arguments = _parsed(_parser(words[0] if words else "", command), words)
         return cast(Command, arguments.command).run(arguments)
@@ -93,6 +96,19 @@ def main(words: Sequence[str] | None = None) -> int:
         return _stop("interrupted", INTERRUPTED)
     except Terminated:
         return _stop("terminated", TERMINATED)
+
+
+def _hear_the_end() -> None:
+    """Let SIGTERM end what is the first process of a container, where others end by themselves.
+
+    The kernel drops signals for which that process has no handler (pid_namespaces(7)).
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _end)
+
+
+def _end(_: int, __: FrameType | None) -> None:
+    raise Terminated
 
 
 def _load(name: str) -> Command:

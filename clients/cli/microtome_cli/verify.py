@@ -1,4 +1,4 @@
-"""``microtome verify ROOT COLLECTION/DATASET/LAYER``."""
+"""``microtome verify ROOT COLLECTION/DATASET/LAYER``; without a layer all of them."""
 
 import argparse
 import sys
@@ -13,6 +13,7 @@ from microtome_cli.engines import add_work_arguments, memory, stoppable, view
 from microtome_cli.main import DAMAGED
 from microtome_cli.options import add_host_argument, storage_options
 from microtome_cli.progress import Events, ProgressObserver
+from microtome_cli.verify_all import verify_all
 from microtome_core.errors import InputError, StorageError
 from microtome_core.names import LayerId
 from microtome_core.store.layer import Layer, find_layer
@@ -39,7 +40,12 @@ from microtome_ingest.write import Readable
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     parser.add_argument("root", help="folder, file:///… or s3://bucket/… in which the layer lies")
-    parser.add_argument("layer", metavar="COLLECTION/DATASET/LAYER", help="the layer to verify")
+    parser.add_argument(
+        "layer",
+        metavar="COLLECTION/DATASET/LAYER",
+        nargs="?",
+        help="the layer to verify (default: every layer and recording of the root)",
+    )
     parser.add_argument(
         "--source", help="what it was made of: compare every voxel of level 0, and of the others"
     )
@@ -52,30 +58,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, and tell by the exit code whether damage is left."""
-    layer_id = recordings.layer_of(arguments.layer)
     store = Store(arguments.root, storage_options(arguments))
-    report = _Report(arguments, str(layer_id))
     with stoppable():
-        if _is_of_trials(store, layer_id):
-            _verify_recording(store, layer_id, arguments, report)
-            report.close()
-            return DAMAGED if report.left else 0
-        if str(layer_id) != arguments.layer:
-            raise InputError(
-                f"no recording in {arguments.layer}: expected collection/dataset/layer"
-            )
-        try:
-            live = open_live(store, layer_id)
-            target = open_target(store, layer_id) if live is None else None
-        except Unverifiable as error:
-            report.find(error.finding)
-        else:
-            if target is not None:
-                _verify(target, arguments, report)
-            elif live is not None:
-                _verify_live(*live, arguments, report)
+        if arguments.layer is None:
+            return verify_all(store, arguments, _verify_one)
+        return DAMAGED if _verify_one(store, arguments.layer, arguments) else 0
+
+
+def _verify_one(store: Store, name: str, arguments: argparse.Namespace) -> bool:
+    """Verify a layer or a recording; return whether damage is left."""
+    layer_id = recordings.layer_of(name)
+    report = _Report(arguments, str(layer_id))
+    if _is_of_trials(store, layer_id):
+        _verify_recording(store, layer_id, arguments, report)
+    else:
+        if str(layer_id) != name:
+            raise InputError(f"no recording in {name}: expected collection/dataset/layer")
+        _verify_layer(store, layer_id, arguments, report)
     report.close()
-    return DAMAGED if report.left else 0
+    return bool(report.left)
+
+
+def _verify_layer(
+    store: Store, layer_id: LayerId, arguments: argparse.Namespace, report: "_Report"
+) -> None:
+    try:
+        live = open_live(store, layer_id)
+        target = open_target(store, layer_id) if live is None else None
+    except Unverifiable as error:
+        report.find(error.finding)
+        return
+    if target is not None:
+        _verify(target, arguments, report)
+    elif live is not None:
+        _verify_live(*live, arguments, report)
 
 
 def _is_of_trials(store: Store, layer_id: LayerId) -> bool:
