@@ -191,7 +191,7 @@ def test_findings_go_to_a_pipe(root: Path) -> None:
 
 
 def test_without_a_layer_all_are_verified(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every layer has its line, labels of an image too; one that is damaged makes it exit code 3."""
+    """Every layer has its line, labels of an image too; damage makes it exit code 3."""
     labels = ["--as", "a/b/parts", "--kind", "labels", "--labels-of", "c"]
     source = str(root.parent / "in.npy")
     assert main(["ingest", source, str(root), *labels, *SIZES]) == 0

@@ -56,9 +56,7 @@ def _rendered(folder: str) -> str:
 
 def only(objects: list[Manifest], kind: str, name: str = "") -> Manifest:
     """Return the one object of a kind whose name begins so."""
-    (found,) = (
-        o for o in objects if o["kind"] == kind and o["metadata"]["name"].startswith(name)
-    )
+    (found,) = (o for o in objects if o["kind"] == kind and o["metadata"]["name"].startswith(name))
     return found
 
 

@@ -85,7 +85,7 @@ def test_the_base_has_its_parts() -> None:
 
 @pytest.mark.parametrize("folder", SERVICES)
 def test_settings_are_those_that_exist(folder: str) -> None:
-    """The ConfigMap has every setting but the database's address, no other, and starts a service."""
+    """The ConfigMap has every setting but the database's address, no other, and is valid."""
     settings = settings_of(render(folder))
     names = {f"MICROTOME_{field.name.upper()}" for field in fields(Settings)}
     assert set(settings) == names - {"MICROTOME_DATABASE_URL"}
