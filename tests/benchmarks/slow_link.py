@@ -3,21 +3,29 @@
 Every byte comes half of a round trip later than it was sent, and a connection's first bytes a whole
 one later still, as after the handshake of TCP. Requests that follow one another on a kept
 connection, answers of any size and any number of connections are delayed alike: latency takes
-nothing from the bandwidth.
+nothing from the bandwidth. Bytes wait in pipes and are moved, never copied (splice(2), Linux): what
+is measured is to cost more than the link.
 """
 
 import asyncio
+import fcntl
+import os
+import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeAlias
 
 import uvloop
 
 # Bytes that one connection has under way at most: more than any window of TCP.
 _MOST = 64 << 20
+# And those that one pipe holds.
+_PIECE = 1 << 20
+
+Pipe: TypeAlias = tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -46,6 +54,7 @@ class Link:
     address: str = ""
     received: int = 0
     _free: float = 0.0
+    _pipes: list[Pipe] = field(default_factory=list)
 
     def due(self, now: float, count: int, *, down: bool) -> float:
         """Return when bytes that are sent now come to the other end."""
@@ -56,95 +65,116 @@ class Link:
             now = self._free = max(self._free, now) + count / self.rate
         return now + self.latency / 2
 
+    def take_pipe(self) -> Pipe:
+        """Return an empty pipe."""
+        if self._pipes:
+            return self._pipes.pop()
+        made = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(made[1], fcntl.F_SETPIPE_SZ, _PIECE)
+        return made
+
+    def put_pipe(self, pipe: Pipe) -> None:
+        """Take back a pipe that is empty."""
+        self._pipes.append(pipe)
+
+    def close(self) -> None:
+        """Close all pipes that nothing is in."""
+        for end in (end for pipe in self._pipes for end in pipe):
+            os.close(end)
+
 
 @dataclass(slots=True, eq=False)
-class _End(asyncio.Protocol):
-    """One end of a connection: what comes to it leaves by the other end, later."""
+class _Way:
+    """One direction of a connection: what is read at its start is written at its end, later."""
 
     link: Link
-    down: bool
+    start: socket.socket
+    end: socket.socket
     opened: float
-    other: "_End | None" = None
-    transport: asyncio.Transport | None = None
-    pieces: deque[tuple[float, bytes]] = field(default_factory=deque)
+    down: bool
+    pieces: deque[tuple[float, Pipe, int]] = field(default_factory=deque)
     held: int = 0
+    # What is waited for, beside the start: that the end can be written to, or that time passes.
     blocked: bool = False
     timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=1 << 20)
+    def begin(self) -> None:
+        """Take what comes from now on."""
+        asyncio.get_running_loop().add_reader(self.start, self._take)
 
-    def data_received(self, data: bytes) -> None:
-        now = asyncio.get_running_loop().time()
-        self._add(max(self.link.due(now, len(data), down=self.down), self.opened), data)
-        if self.held > _MOST and self.transport:
-            self.transport.pause_reading()
+    def _take(self) -> None:
+        loop, pipe = asyncio.get_running_loop(), self.link.take_pipe()
+        try:
+            count = os.splice(self.start.fileno(), pipe[1], _PIECE)
+        except BlockingIOError:
+            self.link.put_pipe(pipe)
+            return
+        except OSError:
+            count = 0
+        due = max(self.link.due(loop.time(), count, down=self.down), self.opened)
+        self.pieces.append((due, pipe, count))
+        self.held += count
+        if not count or self.held > _MOST:
+            loop.remove_reader(self.start)
+        if self.timer is None and not self.blocked:
+            self._send()
 
-    def eof_received(self) -> bool:
-        self._end()
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc  # whoever ended it, the other end is ended, too
-        self._end()
-
-    def pause_writing(self) -> None:
-        self.blocked = True
-
-    def resume_writing(self) -> None:
-        self.blocked = False
-        if self.other:
-            self.other.send()
-
-    def _end(self) -> None:
-        self._add(asyncio.get_running_loop().time() + self.link.latency / 2, b"")
-
-    def _add(self, due: float, data: bytes) -> None:
-        self.pieces.append((due, data))
-        self.held += len(data)
-        if self.timer is None:
-            self.send()
-
-    def send(self) -> None:
+    def _send(self) -> None:
         """Hand over what is due, and come back for the rest."""
-        loop, far = asyncio.get_running_loop(), self.other
-        if self.timer:
-            self.timer.cancel()
-            self.timer = None
-        while far and far.transport and self.pieces and not far.blocked:
-            due, data = self.pieces[0]
+        loop, self.timer = asyncio.get_running_loop(), None
+        full = self.held > _MOST
+        while self.pieces and not self.blocked:
+            due = self.pieces[0][0]
             if due > loop.time():
-                self.timer = loop.call_at(due, self.send)
-                return
-            self.pieces.popleft()
-            self.held -= len(data)
-            if data:
-                far.transport.write(data)
-            else:
-                far.transport.close()
-        if self.held <= _MOST and self.transport and not self.transport.is_closing():
-            self.transport.resume_reading()
+                self.timer = loop.call_at(due, self._send)
+                break
+            self._move()
+        if full and self.held <= _MOST:
+            self.begin()
+
+    def _move(self) -> None:
+        due, pipe, count = self.pieces.popleft()
+        if not count:
+            # Nothing comes any more.
+            with suppress(OSError):
+                self.end.shutdown(socket.SHUT_WR)
+        try:
+            moved = os.splice(pipe[0], self.end.fileno(), count) if count else 0
+        except BlockingIOError:
+            moved = 0
+        except OSError:
+            # Whoever was to have it has left: so is told to whoever sends it.
+            with suppress(OSError):
+                self.start.shutdown(socket.SHUT_RDWR)
+            os.close(pipe[0])
+            os.close(pipe[1])
+            self.held -= count
+            return
+        self.held -= moved
+        if moved == count:
+            self.link.put_pipe(pipe)
+            return
+        self.pieces.appendleft((due, pipe, count - moved))
+        self.blocked = True
+        asyncio.get_running_loop().add_writer(self.end, self._writable)
+
+    def _writable(self) -> None:
+        asyncio.get_running_loop().remove_writer(self.end)
+        self.blocked = False
+        self._send()
 
 
-async def _serve(link: Link) -> asyncio.Server:
+async def _serve(link: Link, listening: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accepted() -> _End:
-        near = _End(link, down=False, opened=loop.time() + 1.5 * link.latency)
-        task = loop.create_task(_reach(near))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        return near
-
-    async def _reach(near: _End) -> None:
-        far = _End(link, down=True, opened=0.0, other=near)
-        await loop.create_connection(lambda: far, link.host, link.port)
-        near.other = far
-        near.send()
-
-    return await loop.create_server(accepted, "127.0.0.1", 0)
+    while True:
+        near, _ = await loop.sock_accept(listening)
+        far = socket.socket()
+        for each in (near, far):
+            each.setblocking(False)
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await loop.sock_connect(far, (link.host, link.port))
+        _Way(link, near, far, loop.time() + 1.5 * link.latency, down=False).begin()
+        _Way(link, far, near, 0.0, down=True).begin()
 
 
 @contextmanager
@@ -153,19 +183,16 @@ def link(address: str, latency: float, rate: float | None) -> Iterator[Link]:
     host, _, port = address.removeprefix("http://").partition(":")
     made = Link(host, int(port), latency, rate)
     loop = uvloop.new_event_loop()
-    ready = threading.Event()
-
-    def work() -> None:
-        server = loop.run_until_complete(_serve(made))
-        made.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        ready.set()
-        loop.run_forever()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    ready.wait(10)
-    try:
-        yield made
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        made.address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        task = loop.create_task(_serve(made, listening))
+        thread = threading.Thread(target=loop.run_forever, daemon=True)
+        thread.start()
+        try:
+            yield made
+        finally:
+            loop.call_soon_threadsafe(task.cancel)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(10)
+            made.close()
