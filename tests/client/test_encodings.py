@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.extra.numpy import basic_indices
 
 import microtome
-from microtome import encodings, link
+from microtome import encodings
 from microtome.body import Body
-from microtome.errors import BrokenConnection, InputError, LayerChanged, WrongAnswer
+from microtome.errors import BrokenConnection, LayerChanged, WrongAnswer
 from microtome.link import Link
 from microtome_core.region import Region
 from microtome_core.store.location import Store
@@ -58,28 +58,6 @@ def test_batches_are_compressed_too(served: Served, monkeypatch: pytest.MonkeyPa
     keys = [np.s_[0, 3:9, ::2], np.s_[1, :, 5]]
     for got, key in zip(volume.batch(keys), keys, strict=True):
         assert np.array_equal(got, served.brain[key])
-
-
-def test_the_form_follows_the_measured_rate(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fast link is left alone, a slow one is spared; too little received says nothing."""
-    slow = Link()
-    assert not slow.slow
-    clock = iter([0.0, 1.0, 1.0, 1.0])
-    monkeypatch.setattr(link.time, "monotonic", lambda: next(clock, 1.0))
-    with slow.receiving():
-        slow.note(2 << 20)
-    assert (slow.rate, slow.slow) == (2 << 20, True)
-    fast = Link()
-    clock = iter([0.0, 0.01, 0.01])
-    monkeypatch.setattr(link.time, "monotonic", lambda: next(clock, 0.01))
-    with fast.receiving():
-        fast.note(8 << 20)
-    assert not fast.slow
-    assert not Link("raw").slow
-    with pytest.raises(InputError, match="expected one of auto, raw, zstd, chunks"):
-        microtome.open(served.em, transfer="gzip")
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 
 from microtome.body import Body
 from microtome.errors import BrokenConnection, LayerChanged, WrongAnswer
+from microtome.link import LEAST
 from microtome_core.region import Region
 
 _HEADER_LIMIT = 64 << 20
 # More chunk than voxel is decoded for nothing.
 _WASTE = 1.5
-# Less is sent as it is.
-LEAST = 256 << 10
 _CRC_BYTES = 4
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microtome.body import Body
-from microtome.encodings import LEAST, Chunks, Inflated, Unfit, choose, has_zstd, unpack
+from microtome.encodings import Chunks, Inflated, Unfit, choose, has_zstd, unpack
 from microtome.errors import LayerChanged, WrongAnswer
 from microtome.indexing import Cut
+from microtome.link import LEAST
 from microtome.packed import Unpacked, has_blosc
 from microtome.parts import Part, plan
 from microtome.stopping import stop_event
@@ -87,7 +88,10 @@ class Source:
 
     def fill(self, out: NDArray[Any], part: Part, stop: threading.Event) -> None:
         """Receive a part in its place, again from the start after a passing fault."""
-        form = self._form(part.region)
+        with self.transport.link.asking(part.region.size * self.dtype.itemsize) as packed:
+            self._fill(out, part, self._form(part.region) if packed else "raw", stop)
+
+    def _fill(self, out: NDArray[Any], part: Part, form: str, stop: threading.Event) -> None:
         if form == "chunks":
             try:
                 return self._get(part.region, form, partial(self._unpack, out, part), stop)
@@ -100,10 +104,12 @@ class Source:
     ) -> None:
         """Receive many boxes by one request, each in a block of its own, which may be wider."""
         nbytes = sum(block.size for block in blocks) * self.dtype.itemsize
-        url = f"{self.api}/cutouts?level={self.number}&format={self._form_together(nbytes)}"
         boxes = [list(zip(region.start, region.stop, strict=True)) for region in regions]
         body = json.dumps({"boxes": boxes}).encode()
-        self.transport.post(url, body, partial(self._receive_together, blocks), stop=stop)
+        with self.transport.link.asking(nbytes) as packed:
+            form = self._form_together(nbytes) if packed else "raw"
+            url = f"{self.api}/cutouts?level={self.number}&format={form}"
+            self.transport.post(url, body, partial(self._receive_together, blocks), stop=stop)
 
     def fill_points(
         self,
@@ -124,17 +130,13 @@ class Source:
         self.transport.get(self.url(region, form), receive, stop=stop)
 
     def _form(self, region: Region) -> str:
-        link = self.transport.link
-        if not link.slow:
-            return "raw"
-        level = self.level
-        return choose(link.transfer, region, level.chunk, level.shape, self.dtype.itemsize)
+        level, transfer = self.level, self.transport.link.transfer
+        return choose(transfer, region, level.chunk, level.shape, self.dtype.itemsize)
 
     def _form_together(self, nbytes: int) -> str:
-        link = self.transport.link
-        if not link.slow or nbytes < LEAST:
+        if nbytes < LEAST:
             return "raw"
-        if link.transfer != "zstd" and has_blosc():
+        if self.transport.link.transfer != "zstd" and has_blosc():
             return "blosc"
         return "zstd" if has_zstd() else "raw"
 
