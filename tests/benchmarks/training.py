@@ -3,7 +3,7 @@
 Ours beside intern on the same service's ``/v1``, zarr-python and TensorStore on its ``/zarr``, and
 TensorStore on the files themselves; over links of several latencies, and over one of 100 Mbit/s.
 All find the service as a first epoch leaves it, which has decoded the volume; it is told where it
-keeps nothing. Workers are two threads, or two processes of a DataLoader.
+keeps nothing. Workers are two processes of a DataLoader, or two threads where it is said.
 """
 
 import sys
@@ -39,9 +39,14 @@ _PATHS = {
     "TensorStore": f"/zarr/{LAYER}/0/",
 }
 # Batches before those that are timed, and these; fewer where each takes a second.
-_COUNTS = {"zarr-python": (2, 2), "intern": (2, 4)}
 _COUNT = (6, 16)
-_SLOW_COUNT = (6, 6)
+_COUNTS = {
+    "intern": (2, 4),
+    "intern in 8 threads": (2, 4),
+    "zarr-python": (1, 2),
+    "TensorStore": (2, 6),
+}
+_SLOW_COUNT = (4, 6)
 _AIMS = {"intern": 10.0, "intern in 8 threads": 10.0, "TensorStore": 3.0}
 
 
@@ -54,22 +59,23 @@ class _Bench:
 
     def timed(
         self, name: str, address: str, seed: int, counts: tuple[int, int], *,
-        processes: bool = False, model: float = 0.0, transfer: str = "auto", cache: int = 0,
+        threads: bool = False, model: float = 0.0, cache: int = 0,
     ) -> Timed:  # fmt: skip
         """Run one task of an engine."""
         warm, count = counts
-        more = {"processes": processes, "transfer": transfer, "cache": cache}
-        task = Task(address, self.shape, count, warm, seed, model, **more)  # type: ignore[arg-type]
+        task = Task(
+            address, self.shape, count, warm, seed, model, processes=not threads, cache=cache
+        )
         return self.engines[name].run(task)
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How all engines are used, and what the rows of it say."""
+    """How engines are used, and what the rows of it say."""
 
     words: str
     peers: tuple[str, ...]
-    processes: bool = False
+    threads: bool = False
     aims: bool = False
     cache: int = 0
 
@@ -78,7 +84,7 @@ _EVERY = ("intern", "intern in 8 threads", "zarr-python", "TensorStore")
 _PLAIN = _Way("", _EVERY)
 _AT_20_MS = (
     _Way("", _EVERY, aims=True),
-    _Way(", processes", ("intern", "TensorStore"), processes=True, aims=True),
+    _Way(", threads", ("intern", "TensorStore"), threads=True),
     _Way(", peer keeps 256 MiB a worker", ("TensorStore",), cache=256 << 20),
 )
 _COLD = _Way(", service keeps nothing", ("intern", "TensorStore"))
@@ -118,12 +124,12 @@ def _over(bench: _Bench, address: str, latency: float, rate: float | None) -> li
         if not latency:
             through.address = address
         ways = _AT_20_MS if latency == LINKS[1][0] and rate is None else (_PLAIN,)
-        timed = {True: _in_processes, False: _rows}
-        return [row for way in ways for row in timed[way.processes](bench, way, through)]
+        timed = {True: _in_threads, False: _rows}
+        return [row for way in ways for row in timed[way.threads](bench, way, through)]
 
 
-def _in_processes(bench: _Bench, way: _Way, through: Link) -> list[Row]:
-    """Time engines that have not read before: TensorStore's threads do not live through a fork."""
+def _in_threads(bench: _Bench, way: _Way, through: Link) -> list[Row]:
+    """Time engines of their own: TensorStore's threads do not live through a later fork."""
     with ExitStack() as stacked:
         names = (OURS, *way.peers)
         engines = {name: stacked.enter_context(engine(name)) for name in names}
@@ -136,11 +142,10 @@ def _rows(bench: _Bench, way: _Way, through: Link) -> list[Row]:
     for turn in range(ROUNDS):
         totals = set()
         for name, rates in found.items():
-            counts = _COUNT if through.rate is None else _SLOW_COUNT
-            counts = _COUNTS.get(name, counts)
+            counts = _COUNTS.get(name, _COUNT if through.rate is None else _SLOW_COUNT)
             timed = bench.timed(
                 name, f"{through.address}{_PATHS[name]}", turn, counts,
-                processes=way.processes, cache=way.cache,
+                threads=way.threads, cache=way.cache,
             )  # fmt: skip
             rates.append(counts[1] * BATCH_BYTES / 1e6 / timed.seconds)
             totals.add(timed.total)
@@ -155,13 +160,10 @@ def _rows(bench: _Bench, way: _Way, through: Link) -> list[Row]:
 def _local(bench: _Bench, address: str, root: Path) -> Row:
     """Return our rate without latency beside TensorStore on the files."""
     pairs = ((OURS, f"{address}/{LAYER}"), ("TensorStore", f"{root}/{LAYER}/0/"))
-    rates = [
-        median(
-            _COUNT[1] * BATCH_BYTES / 1e6 / bench.timed(name, place, turn, _COUNT).seconds
-            for turn in range(ROUNDS)
-        )
-        for name, place in pairs
-    ]
+    rates = []
+    for name, place in pairs:
+        timed = [bench.timed(name, place, turn, _COUNT).seconds for turn in range(ROUNDS)]
+        rates.append(_COUNT[1] * BATCH_BYTES / 1e6 / median(timed))
     what = f"16 random {EDGE}³ a batch, 0 ms"
     return Row(what, rates[0], "TensorStore on the files", rates[1])
 
@@ -177,7 +179,7 @@ def _waits(bench: _Bench, address: str) -> list[Row]:
         seconds, waited = (
             median(getattr(t, name) for t in found) for name in ("seconds", "waited")
         )
-        note = f"waits {1000 * waited / _COUNT[1]:.1f} ms a batch"
+        note = f"waits {100 * waited / seconds:.0f} % of the time"
         what = f"a loop whose model takes {1000 * model:.0f} ms a batch, 0 ms"
         rate = _COUNT[1] * BATCH_BYTES / 1e6 / seconds
         aim = 1.0 if model == 0.005 else None

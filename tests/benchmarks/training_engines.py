@@ -93,15 +93,15 @@ from microtome_core.region import Region
 def loader(task):
     boxes = [box(task, i) for i in range(length(task))]
     regions = [Region("zyx", *zip(*((s.start, s.stop) for s in each))) for each in boxes]
-    crops = Boxed(microtome.open(task.address, transfer=task.transfer), ListedBoxes(regions))
+    crops = Boxed(microtome.open(task.address), ListedBoxes(regions))
     workers = 2 if task.processes else 0
     loaded = DataLoader(CropStream(crops, task.size), batch_size=None, num_workers=workers)
     return (batch["image"] for batch in loaded)
 """
 _INTERN = """
 import intern
-threads = None
 def opened(task):
+    warnings.simplefilter("ignore")  # intern has set its own
     os.environ.update(INTERN_PROTOCOL="http", INTERN_TOKEN="public",
                       INTERN_HOST=task.address.removeprefix("http://"))
     return intern.array("bossdb://b/s/v")
@@ -157,8 +157,6 @@ class Task:
         Of the boxes.
     model : float
         Seconds that are spent on each batch.
-    transfer : str
-        For microtome: in which form voxels come.
     processes : bool
         Whether two worker processes read, or two threads.
     cache : int
@@ -173,7 +171,6 @@ class Task:
     warm: int
     seed: int
     model: float = 0.0
-    transfer: str = "auto"
     processes: bool = True
     cache: int = 0
     size: int = 16
