@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microtome
-from microtome.address import Address, meant
+from microtome.address import Address, dataset_of, meant
 from microtome.errors import AddressError
 
 
@@ -55,6 +55,23 @@ def test_what_is_no_address_is_refused(url: str, words: str) -> None:
     with pytest.raises(AddressError, match=words) as caught:
         Address.parse(url)
     assert "https://host/collection/dataset/layer" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://host/demo/brain", "http://host"),
+        ("http://host/demo/brain/?q=1", "http://host"),
+        ("http://host/some/prefix/api/datasets/demo/brain", "http://host/some/prefix"),
+        ("http://host/demo/brain/neurons", None),
+        ("http://host/brain", None),
+        ("http://host/demo/Brain!", None),
+    ],
+)
+def test_the_address_of_a_dataset_is_known(url: str, base: str | None) -> None:
+    """By two names where a layer has three."""
+    found = dataset_of(url)
+    assert (found and (found[0], str(found[1]))) == (base and (base, "demo/brain"))
 
 
 @pytest.mark.parametrize(

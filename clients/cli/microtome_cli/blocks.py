@@ -29,6 +29,7 @@ from microtome_core.ome_tiff import TYPES, sizes
 from microtome_core.units import bytes_text
 from microtome_core.wire import Channel
 
+# Not ingest's exports: those read a store where it lies, while `get` needs NumPy and urllib3 alone.
 Parts = Iterable[NDArray[Any]]
 # From here on a TIFF needs addresses of 64 bits; its own tags take some of the 4 GiB.
 _BIG = 4_000_000_000

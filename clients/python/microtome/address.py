@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from microtome.errors import AddressError
 from microtome_core.errors import InputError
-from microtome_core.names import LayerId
+from microtome_core.names import DatasetId, LayerId
 
 # A host and port without a scheme, and a scheme without its slashes.
 _HOST = re.compile(r"(?:[\w-]+\.)*[\w-]+:\d{1,5}(?:/.*)?", re.ASCII)
@@ -86,6 +86,27 @@ def parse_base(url: str) -> str:
     parts = _split(url)
     path = parts.path.rstrip("/").removesuffix("/" + "/".join(_API)).rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def dataset_of(url: str) -> tuple[str, DatasetId] | None:
+    """Return the service and the name of a dataset, if that is what an address is of.
+
+    >>> base, dataset = dataset_of("http://host:8080/demo/brain/")
+    >>> base, str(dataset)
+    ('http://host:8080', 'demo/brain')
+
+    Raises
+    ------
+    AddressError
+        As for `Address.parse`, of a part of the address before its names.
+    """
+    parts = _split(url)
+    prefix, names = _names(parts.path)
+    try:
+        dataset = DatasetId(*names) if len(names) == 2 else None
+    except InputError:
+        return None
+    return dataset and ("/".join([f"{parts.scheme}://{parts.netloc}", *prefix]), dataset)
 
 
 def _names(path: str) -> tuple[list[str], list[str]]:

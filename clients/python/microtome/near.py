@@ -1,16 +1,47 @@
-"""Names that are like one that was not found, of what the caller may see."""
+"""Names of what the caller may see: of a dataset's layers, and like one that was not found."""
 
 from difflib import get_close_matches
 from typing import Any
 
-from microtome.address import Address
-from microtome.errors import MicrotomeError
+from microtome.address import Address, dataset_of
+from microtome.errors import AddressError, MicrotomeError, WrongAnswer
 from microtome.transport import Patience, Transport
+from microtome_core.names import LayerId
 
 _LIMIT = 4 << 20
 # An error is to be shown at once; names are worth a short wait and no second try.
 _PATIENCE = Patience(timeout=3.0, retries=0)
 _MOST = 3
+_LISTED = 20
+
+
+def layer_address(url: str, transport: Transport) -> Address:
+    """Return the address of a layer; that of a dataset is its only layer's.
+
+    Raises
+    ------
+    AddressError
+        No address, or one of a dataset that has no layer or several, which are named.
+    NotFound
+        There is no such dataset, or none that the token may see.
+    """
+    found = dataset_of(url)
+    if found is None:
+        return Address.parse(url)
+    base, dataset = found
+    asked = f"{base}/api/datasets/{dataset}"
+    said = transport.json(asked)
+    try:
+        layers = [str(each["id"]) for each in [*said["layers"], *said.get("recordings", ())]]
+        addresses = [Address(base, LayerId.parse(each)) for each in layers]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WrongAnswer(f"{asked}: not a dataset's JSON: {error!r}") from error
+    if len(addresses) == 1:
+        return addresses[0]
+    if not addresses:
+        raise AddressError(f"{base}/{dataset}: a dataset without a layer")
+    names = ", ".join(address.url for address in addresses[:_LISTED])
+    raise AddressError(f"{base}/{dataset}: a dataset of {len(layers)} layers: open one of {names}")
 
 
 def near_names(transport: Transport, address: Address) -> list[str]:

@@ -19,6 +19,7 @@ from microtome.labels import Labels
 from microtome.layer import ask
 from microtome.lazy import identity, to_dask, to_xarray
 from microtome.named import cut_of, voxels_of
+from microtome.near import layer_address
 from microtome.outer import OuterIndex, parse_outer, plan_outer
 from microtome.pictures import Pictures
 from microtome.recording import Recording
@@ -48,8 +49,9 @@ def open(  # noqa: A001 - read as microtome.open
     Parameters
     ----------
     url : str
-        The address of the layer's page: ``http://host/collection/dataset/layer``; or, with the
-        extra ``store``, where it lies: ``ROOT/collection/dataset/layer``, a path or ``s3://…``.
+        The address of the layer's page: ``http://host/collection/dataset/layer``, or of its
+        dataset's, where it is the only one; or, with the extra ``store``, where it lies:
+        ``ROOT/collection/dataset/layer``, a path or ``s3://…``.
     level : int
         Resolution, 0 is the finest; negative ones count from the coarsest.
     token : str, optional
@@ -79,7 +81,7 @@ def open(  # noqa: A001 - read as microtome.open
     Raises
     ------
     AddressError
-        `url` is not the address of a layer.
+        `url` is not the address of a layer; of a dataset, the message names its layers.
     NotFound
         No such layer, recording or level.
     AccessDenied
@@ -93,11 +95,10 @@ def open(  # noqa: A001 - read as microtome.open
         place = stored_address(url)
         stored = StoredTransport(place, Patience(timeout, retries, parallel))
         return Volume(place, stored.info, stored, 0).level(level)
-    address = Address.parse(os.fspath(url))
     given = os.environ.get("MICROTOME_TOKEN") if token is None else token
     kept = None if cache is None else Cache(cache, cache_bytes)
     transport = Transport(given, Patience(timeout, retries, parallel), transfer, kept)
-    return open_at(address, transport, level)
+    return open_at(layer_address(os.fspath(url), transport), transport, level)
 
 
 def open_at(address: Address, transport: Transport, level: int = 0) -> Any:  # noqa: ANN401 - as `open`
