@@ -47,7 +47,7 @@ PRECOMPUTED = Format(
 ADDRESSES = (COMPUTED, BOSSDB, PRECOMPUTED)
 # What no other row claims.
 SEQUENCE = Format(
-    "folder or pattern of TIFF, PNG or JPEG files",
+    "folder or pattern of TIFF, PNG, JPEG or NPY files",
     f"{_SOURCES}.sequence",
     folders,
     reader="tifffile, imagecodecs",

@@ -49,7 +49,7 @@ LARGEST = 5 << 20
 
 def test_importing_is_quick(tmp_path: Path) -> None:
     """In under 150 ms of the processor beyond NumPy, once compiled, at best of a few; on a machine
-    so busy that NumPy alone takes 100, in under one and a half times what NumPy takes.
+    so busy that NumPy alone takes half of that, in under twice what NumPy takes.
     """
     own = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
     words = [sys.executable, "-c", TIMES]
@@ -58,7 +58,7 @@ def test_importing_is_quick(tmp_path: Path) -> None:
         for _ in range(5)
     ]
     numpy, own_time = (min(float(times[i]) for times in told) for i in (0, 1))
-    assert own_time < max(LONGEST, 1.5 * numpy), told
+    assert own_time < max(LONGEST, 2 * numpy), told
 
 
 def test_the_thin_client_is_small() -> None:

@@ -176,6 +176,58 @@ def test_a_folder_without_pictures_names_its_folders(tmp_path: Path) -> None:
     for name in ("mag1", "color", "a", "b", "c", "d"):
         (tmp_path / name).mkdir()
     with pytest.raises(
-        SourceError, match=r"\.jpeg; is it in one of its folders: a, b, c, color, d …\?"
+        SourceError, match=r"\.npy; is it in one of its folders: a, b, c, color, d …\?"
     ):
         open_image(str(tmp_path))
+
+
+def arrays(path: Path, planes: np.ndarray) -> str:
+    """Write each plane as an NPY file, some of them in Fortran order."""
+    for number, plane in enumerate(planes):
+        np.save(path / f"plane_{number}.npy", np.asfortranarray(plane) if number % 2 else plane)
+    return str(path)
+
+
+def test_arrays_in_files_are_planes(tmp_path: Path) -> None:
+    """In numeric order, in either order of bytes; what the axes are stays open."""
+    source = open_image(arrays(tmp_path, PLANES))
+    axes = source.description.axes
+    assert (source.description.format, source.description.shape) == ("NPY sequence", (12, 8, 9))
+    assert not set(axes) & set("tczyx")
+    region = Region(axes, (1, 2, 0), (11, 7, 5))
+    np.testing.assert_array_equal(source.read(region), PLANES[region.slices])
+    assert source.decoded == 10 * 5 * 5
+    assert len(source.stamps) == 12
+
+
+def test_arrays_beside_pictures_are_none_of_them(tmp_path: Path) -> None:
+    """Tables and masks lie there, too."""
+    np.save(tmp_path / "offsets.npy", np.zeros(3))
+    source = open_image(folder(tmp_path, ["z0.tif", "z1.tif"]))
+    assert source.description.files == tuple(str(tmp_path / f"z{n}.tif") for n in range(2))
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        (PLANES[0, :7], r"plane_3.npy: is .*\(7, 9\) uint8, but plane_0.npy is .*\(8, 9\) uint8"),
+        (PLANES[0].astype("uint16"), "plane_3.npy: is .*uint16, but plane_0.npy is .*uint8"),
+        (PLANES[0, 0], r"plane_3.npy: shape \(9,\): an image needs y and x"),
+        (np.array([["a"]]), "plane_3.npy"),
+    ],
+)
+def test_an_odd_array_is_refused_by_name(tmp_path: Path, odd: np.ndarray, words: str) -> None:
+    """With what it is and what the first is."""
+    path = arrays(tmp_path, PLANES[:5])
+    np.save(tmp_path / "plane_3.npy", odd)
+    with pytest.raises(SourceError, match=words):
+        open_image(path)
+
+
+def test_an_array_that_changes_is_refused(tmp_path: Path) -> None:
+    """One that is cut off, too, after the sequence was opened."""
+    source = open_image(arrays(tmp_path, PLANES[:3]))
+    file = tmp_path / "plane_1.npy"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(SourceError, match="plane_1.npy"):
+        source.read(Region.whole(source.description.axes, source.description.shape))

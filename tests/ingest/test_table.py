@@ -57,8 +57,8 @@ def test_a_file_is_told_by_how_it_begins(
         (["attributes.json"], "N5"),
         (["info"], "Neuroglancer precomputed"),
         (["data/videos/0.npy", "meta/trials/tiers.npy"], "trial folder (Sensorium)"),
-        (["z0.tif", "z1.tif"], "folder or pattern of TIFF, PNG or JPEG files"),
-        (["info/z0.tif", "z0.tif"], "folder or pattern of TIFF, PNG or JPEG files"),
+        (["z0.tif", "z1.tif"], "folder or pattern of TIFF, PNG, JPEG or NPY files"),
+        (["info/z0.tif", "z0.tif"], "folder or pattern of TIFF, PNG, JPEG or NPY files"),
     ],
 )
 def test_a_folder_is_told_by_what_it_holds(
@@ -77,7 +77,7 @@ def test_a_file_of_notes_named_info_does_not_make_a_volume(tmp_path: Path) -> No
     for name in ("z0.tif", "z1.tif"):
         (tmp_path / name).write_bytes(b"II*\0")
     (tmp_path / "info").write_text("left hemisphere, 10x")
-    assert format_of(str(tmp_path)).name == "folder or pattern of TIFF, PNG or JPEG files"
+    assert format_of(str(tmp_path)).name == "folder or pattern of TIFF, PNG, JPEG or NPY files"
 
 
 def test_a_zip_of_trials_is_told_by_its_members(tmp_path: Path) -> None:

@@ -62,9 +62,11 @@ class NoImageError(SourceError):
 class NpySource:
     """An array in a file, or in a member of an archive, which is inflated when it is first read."""
 
-    def __init__(self, description: Description, files: Files, header: _Header) -> None:
+    def __init__(
+        self, description: Description, files: Files, header: _Header, meter: Meter | None = None
+    ) -> None:
         self._description, self._files, self._header = description, files, header
-        self._meter = Meter()
+        self._meter = meter or Meter()
         self._lock = threading.Lock()
         self._data: Bytes | None = None
         self._inflated: Inflated | None = None
@@ -141,8 +143,12 @@ def scenes(path: str, files: Files | None = None) -> tuple[Scene, ...]:
     )
 
 
-def open_image(path: str, scene: int | None = None, files: Files | None = None) -> NpySource:
+def open_image(
+    path: str, scene: int | None = None, files: Files | None = None, meter: Meter | None = None
+) -> NpySource:
     """Open an NPY file, or the member of an NPZ file that ``file.npz::name`` or `scene` chooses.
+
+    `meter` is told what is copied of an NPY file, where several make one image.
 
     Raises
     ------
@@ -154,7 +160,7 @@ def open_image(path: str, scene: int | None = None, files: Files | None = None) 
     file, name = split(path, files)
     members, notes = ([name], ()) if name else _images(file, files)
     number = choose(file, [member or "" for member in members], scene)
-    return next(_open(file, members[number : number + 1], files, notes))
+    return next(_open(file, members[number : number + 1], files, notes, meter))
 
 
 def open_within(file: str, offset: int, size: int, files: Files) -> NpySource:
@@ -221,14 +227,15 @@ def _archive(data: Bytes) -> Iterator[zipfile.ZipFile]:
 
 
 def _open(
-    file: str, members: Sequence[str | None], files: Files, notes: tuple[str, ...] = ()
-) -> Iterator[NpySource]:
+    file: str, members: Sequence[str | None], files: Files, notes: tuple[str, ...] = (),
+    meter: Meter | None = None,
+) -> Iterator[NpySource]:  # fmt: skip
     """Yield the array of an NPY file, or those of an archive, whose directory is read once."""
     with files.open(file) as data, strict(file):
         if None in members:
             with data.stream() as stream, told(stream):
                 header = _header(stream, file, data.stamp.size)
-            yield NpySource(_describe("NPY", file, header), files, header)
+            yield NpySource(_describe("NPY", file, header), files, header, meter)
             return
         with _archive(data) as archive:
             for member in members:

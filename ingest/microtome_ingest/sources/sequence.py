@@ -1,4 +1,4 @@
-"""A folder of pictures as one array: TIFF, PNG or JPEG files, numbered by name."""
+"""A folder of files as one array, numbered by name: TIFF, PNG or JPEG, or where there are none, NPY."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,12 +15,12 @@ from microtome_core.region import Region, check_region
 from microtome_ingest.files import Files, Stamp, is_remote, name_of
 from microtome_ingest.meter import Meter
 from microtome_ingest.source import Description, Scene, Source
-from microtome_ingest.sources import picture, tiff
+from microtome_ingest.sources import npy, picture, tiff
 from microtome_ingest.sources.letters import KNOWN, open_letters
 from microtome_ingest.sources.names import FileGrid, arrange
 from microtome_ingest.sources.parallel import run
 
-_TIFF, _PICTURE = (".tif", ".tiff"), (".png", ".jpg", ".jpeg")
+_TIFF, _PICTURE, _ARRAY = (".tif", ".tiff"), (".png", ".jpg", ".jpeg"), (".npy",)
 # Planes whose places in their files are kept, so that files need not be looked into anew.
 _KEPT_PLANES = 4096
 # Files asked for at once where each waits for a network.
@@ -105,14 +105,18 @@ class SequenceSource:
             yield partial(self._copy, file, box, result[at])
 
     def _copy(self, file: str, box: Region, target: NDArray[Any]) -> None:
-        target[...] = self._member(file).read(box)
+        member = self._member(file)
+        target[...] = member.read(box)
+        if isinstance(member, npy.NpySource):
+            # What it maps; the others keep nothing open.
+            member.close()
 
     def _open(self, file: str) -> Source:
         if _ending(file) in _PICTURE:
             # A picture says all it has to say only when it is decoded, which `read` does.
             described = replace(self._first, files=(file,))
             return picture.PictureSource(described, self._files, self._meter)
-        source = tiff.open_image(file, files=self._files, meter=self._meter)
+        source = _open(file, self._files, self._meter)
         if _Member.of(source.description) != _Member.of(self._first):
             raise SourceError(file, "changed since the sequence was opened")
         return source
@@ -152,9 +156,11 @@ def _found(path: str, files: Files) -> dict[str, Stamp]:
     """Return the pictures of a folder or pattern, by name."""
     folder = files.kind(path) == "folder"
     found = files.folder(path) if folder else files.matching(path)
-    pictures = {file: found[file] for file in _pictures(found)}
+    # Pictures may have arrays beside them, of tables or masks; arrays alone are planes.
+    names = _named(found, _TIFF + _PICTURE) or _named(found, _ARRAY)
+    pictures = {file: found[file] for file in names}
     if not pictures:
-        endings = ", ".join(_TIFF + _PICTURE)
+        endings = ", ".join(_TIFF + _PICTURE + _ARRAY)
         what = "a folder without pictures" if folder else "a pattern that finds nothing"
         raise SourceError(path, f"{what}: holds no files of {endings}{_folders(path)}")
     kinds = sorted({_ending(file).replace("jpeg", "jpg")[:4] for file in pictures})
@@ -173,12 +179,10 @@ def _folders(path: str) -> str:
     return f"; is it in one of its folders: {', '.join(names[:_LISTED])}{more}?" if names else ""
 
 
-def _pictures(files: Iterable[str]) -> list[str]:
+def _named(files: Iterable[str], endings: tuple[str, ...]) -> list[str]:
     # Names with a leading dot are what macOS leaves beside the files it copies.
     return sorted(
-        file
-        for file in files
-        if _ending(file) in _TIFF + _PICTURE and not name_of(file).startswith(".")
+        file for file in files if _ending(file) in endings and not name_of(file).startswith(".")
     )
 
 
@@ -187,6 +191,8 @@ def _ending(file: str) -> str:
 
 
 def _open(file: str, files: Files, meter: Meter) -> Source:
+    if _ending(file) in _ARRAY:
+        return npy.open_image(file, files=files, meter=meter)
     opener = tiff.open_image if _ending(file) in _TIFF else picture.open_image
     return opener(file, files=files, meter=meter)
 
