@@ -229,5 +229,5 @@ def test_an_array_that_changes_is_refused(tmp_path: Path) -> None:
     source = open_image(arrays(tmp_path, PLANES[:3]))
     file = tmp_path / "plane_1.npy"
     file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(SourceError, match="plane_1.npy"):
+    with pytest.raises(SourceError, match=r"plane_1\.npy"):
         source.read(Region.whole(source.description.axes, source.description.shape))

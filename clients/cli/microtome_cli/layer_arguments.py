@@ -34,7 +34,11 @@ def add_layer_arguments(parser: argparse.ArgumentParser, *, all_scenes: bool) ->
         help="YAML or JSON: subject, session, dyes, license …, over what the source says; see "
         "microtome metadata template",
     )
-    group = parser.add_argument_group("how it is stored")
+    _add_storage(parser.add_argument_group("how it is stored"))
+    add_host_argument(parser)
+
+
+def _add_storage(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--kind",
         choices=("image", "labels", recordings.KIND),
@@ -65,7 +69,6 @@ def add_layer_arguments(parser: argparse.ArgumentParser, *, all_scenes: bool) ->
         metavar="SECONDS",
         help="how long the voxels of a replaced layer are kept (default 10)",
     )
-    add_host_argument(parser)
 
 
 def ingest_options(arguments: argparse.Namespace) -> IngestOptions:

@@ -102,11 +102,13 @@ def dataset_of(url: str) -> tuple[str, DatasetId] | None:
     """
     parts = _split(url)
     prefix, names = _names(parts.path)
+    if len(names) != 2:
+        return None
     try:
-        dataset = DatasetId(*names) if len(names) == 2 else None
+        dataset = DatasetId(*names)
     except InputError:
         return None
-    return dataset and ("/".join([f"{parts.scheme}://{parts.netloc}", *prefix]), dataset)
+    return "/".join([f"{parts.scheme}://{parts.netloc}", *prefix]), dataset
 
 
 def _names(path: str) -> tuple[list[str], list[str]]:

@@ -80,44 +80,56 @@ def keep_files(store: Store, folder: str, survey: Survey) -> Extras:
 
 def write_neurons(store: Store, folder: str, survey: Survey, codec: Codec) -> Extras:
     """Write a Zarr array for each column of the table of neurons."""
-    objects, columns, notes, arrays = [], {}, [], []
+    objects, columns, notes = [], {}, []
     for name in survey.kept:
         column = name.removeprefix(NEURONS).removesuffix(".npy")
         if not name.startswith(NEURONS) or "/" in column or not name.endswith(".npy"):
             continue
-        if not _COLUMN.fullmatch(column):
-            notes.append(f"{name} is kept, but is no column: its name is more than letters, digits"
-                         ", dots, dashes and underscores")  # fmt: skip
-            continue
         try:
-            values = array_of(survey.tree, name)
-        except SourceError as error:
-            notes.append(f"{name} is kept, but is no column of neurons: {error.reason}")
-            continue
-        if not values.ndim or values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
-            notes.append(f"{name} is kept, but is no column of numbers: {values.dtype}")
-            continue
-        if not values.size or survey.neurons not in (None, len(values)):
-            notes.append(
-                f"{name} is kept, but is no column of neurons: it has {len(values)} rows, "
-                f"the responses {survey.neurons}"
-            )
+            values = _column_values(survey, name, column)
+        except _NoColumnError as error:
+            notes.append(f"{name} is kept, but is no column{error}")
             continue
         path = f"neurons/{column}"
         objects.append(_write_column(store, folder, path, values, codec))
-        arrays.append(path)
-        unit, parts = _UNITS.get(column, (None, None))
-        columns[column] = Column(
-            path=path,
-            source=f"files/{name}",
-            dtype=values.dtype.newbyteorder("=").name,
-            shape=list(values.shape),
-            unit=unit,
-            parts=parts if parts and values.shape[1:] == (len(parts),) else None,
-        )
+        columns[column] = _described(path, name, column, values)
     if columns:
         ensure_group(store, f"{folder}/neurons")
-    return Extras(tuple(objects), neurons=columns, arrays=tuple(arrays), notes=tuple(notes))
+    arrays = tuple(column.path for column in columns.values())
+    return Extras(tuple(objects), neurons=columns, arrays=arrays, notes=tuple(notes))
+
+
+class _NoColumnError(Exception):
+    """A file of the table of neurons that holds none of its columns; says why."""
+
+
+def _column_values(survey: Survey, name: str, column: str) -> NDArray[Any]:
+    if not _COLUMN.fullmatch(column):
+        raise _NoColumnError(
+            ": its name is more than letters, digits, dots, dashes and underscores"
+        )
+    try:
+        values = array_of(survey.tree, name)
+    except SourceError as error:
+        raise _NoColumnError(f" of neurons: {error.reason}") from error
+    if not values.ndim or values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
+        raise _NoColumnError(f" of numbers: {values.dtype}")
+    if not values.size or survey.neurons not in (None, len(values)):
+        rows = f"it has {len(values)} rows, the responses {survey.neurons}"
+        raise _NoColumnError(f" of neurons: {rows}")
+    return values
+
+
+def _described(path: str, name: str, column: str, values: NDArray[Any]) -> Column:
+    unit, parts = _UNITS.get(column, (None, None))
+    return Column(
+        path=path,
+        source=f"files/{name}",
+        dtype=values.dtype.newbyteorder("=").name,
+        shape=list(values.shape),
+        unit=unit,
+        parts=parts if parts and values.shape[1:] == (len(parts),) else None,
+    )
 
 
 def _write_column(

@@ -1,4 +1,4 @@
-"""A folder of files as one array, numbered by name: TIFF, PNG or JPEG, or where there are none, NPY."""
+"""A folder of files as one array, numbered by name: TIFF, PNG, JPEG or NPY."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
