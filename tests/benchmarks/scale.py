@@ -10,14 +10,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+from distributed import Client
+
 from tests.benchmarks.data import Stack
 from tests.benchmarks.table import Row
+from tests.dask_cluster import cluster
 from tests.faults import FaultProxy
-from tests.s3_server import make_bucket, s3_server
+from tests.s3_server import make_bucket, s3_server, unused_port
 
 ROUNDS = 3
 # Seconds: about what another region of a cloud is away.
 LATENCY = 0.05
+# About what another continent is away.
+FAR = 0.1
+FAR_SHAPE = (64, 1024, 1024)
+FAR_LAYOUT = ("--chunk", "16,32,32", "--shard", "16,64,64")
+_KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
 SYNTHETIC = "synthetic://neurons?shape=512,2048,1024&seed=3"
 
 
@@ -27,6 +36,7 @@ def measure(folder: Path, stack: Stack) -> list[Row]:
         *_workers(folder, str(stack.path), "a TIFF"),
         *_workers(folder, SYNTHETIC, "synthetic"),
         *_latency(stack),
+        *_far_workers(folder),
     ]
 
 
@@ -57,6 +67,40 @@ def _latency(stack: Stack) -> list[Row]:
     return [Row(what, ours, "ingest to the same S3, 0 ms", theirs, 0.7)]
 
 
+def _far_workers(folder: Path) -> list[Row]:
+    """Four workers of a cluster beside one, where a request to storage takes a tenth of a second.
+
+    Nearly all of it is waiting, so that two processors do: how much is done at once is what counts.
+    """
+    source = folder / "far.npy"
+    np.save(source, np.random.default_rng(1).integers(0, 900, FAR_SHAPE).astype("uint16"))
+    rates: dict[int, list[float]] = {1: [], 4: []}
+    with s3_server() as endpoint, FaultProxy(endpoint, latency=FAR) as proxy:
+        for turn in range(ROUNDS):
+            for count, found in rates.items():
+                bucket = f"far-{turn}-{count}"
+                make_bucket(endpoint, bucket)
+                found.append(_cluster_rate(folder, source, f"s3://{bucket}/root", count, proxy.url))
+    ours, theirs = median(rates[4]), median(rates[1])
+    what = f"ingest to S3, {FAR * 1000:.0f} ms a request, four Dask workers"
+    return [Row(what, ours, "one Dask worker", theirs, 3.5)]
+
+
+def _cluster_rate(folder: Path, source: Path, root: str, count: int, endpoint: str) -> float:
+    port, work = unused_port(), folder / "dask"
+    with cluster(port, count, work, **_KEYS, AWS_ENDPOINT_URL=endpoint):
+        where = f"tcp://127.0.0.1:{port}"
+        _wait_for_workers(where, count)
+        more = ("--scheduler", where, *FAR_LAYOUT)
+        return _rate(str(source), root, more, {"url": endpoint})
+
+
+def _wait_for_workers(address: str, count: int) -> None:
+    """Return when all of them are there."""
+    with Client(address, timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(count, timeout=60)
+
+
 def ingest_seconds(source: str, root: str) -> float:
     """Return what an ingest takes by its own clock."""
     return float(_events(source, root, (), {})["progress"]["seconds"])
@@ -75,8 +119,7 @@ def _events(source: str, root: str, more: tuple[str, ...], s3: Mapping[str, str]
     words += ["--json", *more]
     if not source.startswith("synthetic:"):
         words += ["--axes", "zyx", "--voxel-size", "1,0.4,0.4"]
-    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
-    reach = {**keys, "AWS_ENDPOINT_URL": s3["url"]} if s3 else {}
+    reach = {**_KEYS, "AWS_ENDPOINT_URL": s3["url"]} if s3 else {}
     told = subprocess.run(
         words, check=True, capture_output=True, text=True, env={**os.environ, **reach}
     )

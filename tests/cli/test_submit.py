@@ -128,10 +128,10 @@ def test_a_pod_gets_what_its_process_takes(submit: Callable[..., list[dict[str, 
     (job,) = submit(SOURCE, *FAR, "--memory", "6GiB", "--cpus", "4")
     only = container(job["spec"]["template"]["spec"])
     limit = f"{memory_limit(6 * 2**30) // 2**20}Mi"
-    assert only["resources"] == {
-        "requests": {"cpu": "4", "memory": limit},
-        "limits": {"memory": limit},
-    }
+    asked, most = only["resources"]["requests"], only["resources"]["limits"]
+    assert (asked["cpu"], asked["memory"], most["memory"]) == ("4", limit, limit)
+    assert most["ephemeral-storage"] == "8448Mi"
+    assert "cpu" not in most
     words = " ".join(only["args"])
     assert "--memory 6GiB" in words
     assert "--threads 5" in words

@@ -8,7 +8,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ from microtome_ingest.plan import Plan
 from microtome_ingest.resolve import resolve
 from microtome_ingest.worker import SourceAddress
 from microtome_ingest.workers import LocalWorkers, RemoteWorkers, Workers
+from tests import dask_cluster
+from tests.conftest import S3_ENVIRONMENT
+from tests.dask_cluster import dask_process, scheduler_words, worker_words
 from tests.trees import tree
 
 BRAIN = LayerId("demo", "mouse", "brain")
@@ -192,33 +195,6 @@ def test_an_address_is_that_of_a_scheduler(address: str) -> None:
         RemoteWorkers(address, 2**31)
 
 
-@contextmanager
-def dask_process(*words: str, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a command of Dask's as a process."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dask", *words],
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def scheduler_words(port: int) -> list[str]:
-    """Return the command of a scheduler."""
-    return ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
-
-
-def worker_words(port: int, threads: int = 1) -> list[str]:
-    """Return the command of a worker."""
-    words = ["worker", f"tcp://127.0.0.1:{port}", "--nthreads", str(threads), "--no-nanny"]
-    return [*words, "--no-dashboard", "--memory-limit", "0"]
-
-
 @pytest.fixture(scope="module")
 def cluster(
     unused_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
@@ -350,6 +326,46 @@ def test_a_scheduler_that_is_restarted_is_found_again(
     assert tree(store) == expected(stack)
     assert "reconnect" in watcher.events
     assert len(watcher.shards) == len({(e.level, e.index) for e in watcher.shards})
+
+
+@pytest.mark.slow
+def test_what_a_cluster_left_another_goes_on_with(
+    unused_port: Callable[[], int],
+    tmp_path: Path,
+    stack: Path,
+    s3_store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A scheduler and three workers, to object storage: a worker is killed and costs nothing but
+    time; the scheduler is killed with all of them, and the run ends as one to be tried again. On a
+    cluster elsewhere the same does the rest, and no shard twice; the bytes are the same.
+    """
+    for name, value in S3_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    store = Store(s3_store.url, StorageOptions.from_environment(os.environ))
+    ports = unused_port(), unused_port()
+    impatient = replace(PATIENCE, connect=2.0, connections=2)
+    with dask_cluster.cluster(ports[0], 3, tmp_path / "first") as processes:
+
+        def kill(what: object) -> None:
+            if what == 20:
+                processes[1].kill()
+            if what == 60:
+                for process in processes:
+                    process.kill()
+
+        first = Watcher(kill)
+        workers = RemoteWorkers(f"tcp://127.0.0.1:{ports[0]}", 2**31)
+        with pytest.raises(StorageError, match="run the same again"):
+            run(stack, store, workers, first, impatient)
+    second = Watcher()
+    with dask_cluster.cluster(ports[1], 3, tmp_path / "second"):
+        run(stack, store, RemoteWorkers(f"tcp://127.0.0.1:{ports[1]}", 2**31), second)
+    assert tree(store) == expected(stack)
+    assert "lost" in first.events
+    assert second.known >= len(first.shards) >= 60
+    told = {(entry.level, entry.index) for entry in first.shards}
+    assert not told & {(entry.level, entry.index) for entry in second.shards}
 
 
 def test_a_scheduler_that_stays_away_is_worth_another_try(

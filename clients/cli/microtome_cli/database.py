@@ -1,12 +1,19 @@
-"""``microtome database upgrade``, ``status`` and ``reindex``: the tables of the service."""
+"""``microtome database``: the tables of the service, made, renewed, moved and taken back."""
 
 import argparse
 import os
 import sys
 
-from microtome_cli.database_options import add_database_arguments, current, opened
-from microtome_core.errors import StorageError
+from microtome_cli.database_options import (
+    add_database_arguments,
+    current,
+    existing,
+    opened,
+)
+from microtome_core.errors import NotFound, StorageError
 from microtome_core.store.location import StorageOptions, Store
+from microtome_service.auth.database import Database
+from microtome_service.auth.moving import copy
 from microtome_service.catalog import Catalog
 from microtome_service.errors import Unreadable
 from microtome_service.search.index import Index
@@ -21,7 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "reindex", help="look at every record of a root anew, for search, and keep what is found"
     )
     reindex.add_argument("root", metavar="ROOT", help="folder, file:///… or s3://bucket/…")
-    for below, action in ((upgrade, _upgrade), (status, _status)):
+    moved = actions.add_parser(
+        "copy", help="copy keys, visibility, grants, sessions and links into an empty database"
+    )
+    moved.add_argument("to", metavar="URL", help="postgresql+psycopg://… or sqlite:////…")
+    downgrade = actions.add_parser(
+        "downgrade", help="make the tables what an older version of microtome needs"
+    )
+    downgrade.add_argument("version", help="of the tables, such as 0003")
+    known = (upgrade, _upgrade), (status, _status), (moved, _copy), (downgrade, _downgrade)
+    for below, action in known:
         add_database_arguments(below)
         below.set_defaults(action=action)
     add_database_arguments(reindex, with_root=False)
@@ -38,6 +54,31 @@ def _upgrade(arguments: argparse.Namespace) -> int:
     with opened(arguments) as database:
         before, after = database.upgrade()
         print(f"{database}: version {after}, was {before or 'empty'}")
+    return 0
+
+
+def _copy(arguments: argparse.Namespace) -> int:
+    with existing(arguments) as old, Database(arguments.to) as new:
+        if old is None:
+            raise NotFound("no such database: nothing to copy")
+        new.upgrade()
+        counts = copy(old, new)
+        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        print(f"{new}: {told}")
+        print(
+            "name it to the service as MICROTOME_DATABASE_URL; what is said by then in the old one "
+            "is not copied",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _downgrade(arguments: argparse.Namespace) -> int:
+    with opened(arguments) as database:
+        if not database.exists():
+            raise NotFound(f"{database}: not there")
+        before = database.downgrade(arguments.version)
+        print(f"{database}: version {arguments.version}, was {before}")
     return 0
 
 

@@ -25,6 +25,8 @@ _MIB = 2**20
 # A Job's pods have its name, a hyphen and their number in their host's name, of 63 characters.
 _LONGEST = 52
 _SCHEDULER_MEMORY = 2**30
+# Bytes of a pod's log, beside its temporary files.
+_LOG = 256 * _MIB
 _METADATA = "/etc/microtome"
 _COMM, _HTTP = 8786, 8787
 
@@ -47,6 +49,8 @@ class Order:
         Bytes that each process may take, ``--memory``.
     cpus : int
         Of each pod.
+    scratch : int
+        Bytes of temporary files that each pod may have: what is decoded once, such as a .nii.gz.
     name, namespace : str
         Empty: made of the layer; where ``kubectl`` is.
     environment : mapping of str to str
@@ -66,6 +70,7 @@ class Order:
     image: str
     memory: int
     cpus: int
+    scratch: int
     name: str = ""
     namespace: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -205,7 +210,8 @@ def _failures() -> Manifest:
 
 
 def _pod(order: Order, container: Manifest, restarts: str = "Never") -> Manifest:
-    volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}]
+    size = f"{order.scratch // _MIB}Mi"
+    volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {"sizeLimit": size}}]
     volumes += [
         {"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in order.claims
     ]
@@ -216,6 +222,7 @@ def _pod(order: Order, container: Manifest, restarts: str = "Never") -> Manifest
         "restartPolicy": restarts,
         **account,
         "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _GRACE,
         "securityContext": {
             "runAsNonRoot": True,
@@ -256,8 +263,15 @@ def _container(
         **({"envFrom": secrets} if secrets else {}),
         "resources": {
             # Memory is asked for as it is limited: nobody else's pod can take it away.
-            "requests": {"cpu": str(cpus or order.cpus), "memory": limit},
-            "limits": {"memory": limit},
+            "requests": {
+                "cpu": str(cpus or order.cpus),
+                "memory": limit,
+                "ephemeral-storage": f"{_LOG // _MIB}Mi",
+            },
+            "limits": {
+                "memory": limit,
+                "ephemeral-storage": f"{(order.scratch + _LOG) // _MIB}Mi",
+            },
         },
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -59,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bound of each process; its pod gets 5/4 of it and 256 MiB (default 3GiB)",
     )
     group.add_argument("--cpus", type=int, default=2, metavar="N", help="of each pod (default 2)")
+    group.add_argument(
+        "--scratch",
+        default="8GiB",
+        metavar="BYTES",
+        help="temporary files of each pod, for sources that are decoded once (default 8GiB)",
+    )
     group.add_argument("--name", help="of the Job (default: made of the layer's)")
     group.add_argument("--namespace", help="default: that of kubectl")
     group.add_argument(
@@ -125,6 +131,7 @@ def order_of(arguments: argparse.Namespace) -> Order:
         image=arguments.image,
         memory=parse_bytes(arguments.memory),
         cpus=arguments.cpus,
+        scratch=parse_bytes(arguments.scratch),
         name=arguments.name or "",
         namespace=arguments.namespace or "",
         environment=dict(_variable(text) for text in arguments.env),

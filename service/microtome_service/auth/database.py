@@ -143,15 +143,50 @@ class Database:
         if self.file is not None:
             _make_file(self.file)
         with self._errors(), self._begin() as connection:
-            if not _is_sqlite(self._url):
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            self._lock(connection)
             before = self._version(connection)
             if before is not None:
                 self._check_known(before)
-            config = Config(attributes={"connection": connection})
-            config.set_main_option("script_location", str(_MIGRATIONS))
-            command.upgrade(config, "head")
+            command.upgrade(_config(connection), "head")
         return before, self._head
+
+    def downgrade(self, version: str) -> str:
+        """Make the tables what an older version needs, and return what they were.
+
+        What only the newer version kept is lost; keys, visibility and grants stay.
+
+        Raises
+        ------
+        InputError
+            No version that is known here, or a later one.
+        UnknownSchema
+            There are no tables, or a newer version made them.
+        """
+        if version not in self._known:
+            raise InputError(
+                f"version {version[:40]!r}: expected one of {', '.join(self.versions)}"
+            )
+        with self._errors(), self._begin() as connection:
+            self._lock(connection)
+            before = self._version(connection)
+            if before is None:
+                raise UnknownSchema(f"{self}: no tables yet")
+            self._check_known(before)
+            if self.versions.index(version) > self.versions.index(before):
+                raise InputError(f"{self}: version {before} is older than {version}")
+            command.downgrade(_config(connection), version)
+            self._seen = False
+        return before
+
+    @property
+    def versions(self) -> list[str]:
+        """Every version of the tables that is known here, oldest first."""
+        return sorted(self._known)
+
+    def _lock(self, connection: Connection) -> None:
+        """Let nobody else migrate meanwhile; SQLite's transaction does so itself."""
+        if not _is_sqlite(self._url):
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
     def _version(self, connection: Connection) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
@@ -193,6 +228,12 @@ class Database:
             # The driver's own words: SQLAlchemy's would repeat statements and their values.
             cause = error.orig if isinstance(error, DBAPIError) else error
             raise StorageError(f"{self}: {cause}") from error
+
+
+def _config(connection: Connection) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
 
 
 def default_url(root: str) -> str | None:

@@ -35,3 +35,9 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(200), primary_key=True),
         sa.Column("role", sa.SmallInteger, nullable=False),
     )
+
+
+def downgrade() -> None:
+    """Remove them, with all keys and grants."""
+    for table in ("grants", "visibility", "keys"):
+        op.drop_table(table)

@@ -57,3 +57,11 @@ def upgrade() -> None:
     else:
         op.execute("CREATE TABLE search_words (key integer PRIMARY KEY, words tsvector NOT NULL)")
         op.execute("CREATE INDEX search_words_words ON search_words USING gin (words)")
+
+
+def downgrade() -> None:
+    """Remove the index; a later version makes it anew."""
+    for table in (
+        "search_words", "search_state", "search_terms", "search_layers", "search_datasets",
+    ):  # fmt: skip
+        op.drop_table(table)

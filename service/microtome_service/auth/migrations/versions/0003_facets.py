@@ -25,3 +25,14 @@ def upgrade() -> None:
         sa.Column("root", sa.String(64), primary_key=True),
         sa.Column("generation", sa.String(32), nullable=False),
     )
+
+
+def downgrade() -> None:
+    """Empty the index, and give it the form that it had."""
+    op.drop_table("search_generations")
+    for table in _TABLES:
+        op.execute(f"DELETE FROM {table}")  # noqa: S608 - names from above
+    op.add_column(
+        "search_terms", sa.Column("label", sa.String(200), nullable=False, server_default="")
+    )
+    op.drop_column("search_datasets", "facets")

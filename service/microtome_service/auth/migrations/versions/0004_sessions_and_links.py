@@ -24,3 +24,10 @@ def upgrade() -> None:
         sa.Column("used", sa.BigInteger, nullable=False),
     )
     op.create_index("links_used", "links", ["used"])
+
+
+def downgrade() -> None:
+    """Remove them: who is signed in by a browser signs in again, and short links are gone."""
+    op.drop_index("links_used", "links")
+    for table in ("links", "sessions"):
+        op.drop_table(table)
