@@ -34,8 +34,8 @@ class Settings:
     cache_bytes : int
         Decoded chunks kept in memory.
     max_cutout_bytes : int
-        Voxels of one answer in memory at one time, uncompressed. NPY, raw and zstd are streamed
-        beyond it; other formats are 413.
+        Voxels of one answer in memory at one time, uncompressed. NPY, raw, zstd, NRRD and zips are
+        streamed beyond it; other formats are 413.
     max_answer_bytes : int
         Voxels of one streamed answer in all; 0 is without end.
     slab_bytes : int
