@@ -30,6 +30,7 @@ from microtome_service.routes import (
     pages,
     points,
     precomputed,
+    recording_picture,
     recordings,
     recordings_short,
     records,
@@ -44,6 +45,7 @@ from microtome_service.routes import (
 )
 from microtome_service.routes import metrics as metrics_route
 from microtome_service.routes.boss import mount_boss
+from microtome_service.safe_answers import SafeAnswers
 from microtome_service.settings import Settings
 from microtome_service.state import Service
 from microtome_service.watch import Watch
@@ -97,7 +99,7 @@ class App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Return the whole app; Starlette calls this once."""
         service: Service = self.state.service
-        watched = super().build_middleware_stack()
+        watched = SafeAnswers(super().build_middleware_stack())
         return Watch(
             watched,
             service.metrics,
@@ -178,8 +180,8 @@ def _routers() -> tuple[APIRouter, ...]:
     """Return the routes of every app; to describe them takes most of the time of making one."""
     rooms = (
         cutout, writes, batch, points, ids, tiles, montage, histogram, recordings, trials,
-        trial_batch, recordings_short, records, transform, datasets, zarr, precomputed, health,
-        metrics_route, viewer, links, signing, jobs,
+        trial_batch, recordings_short, recording_picture, records, transform, datasets, zarr,
+        precomputed, health, metrics_route, viewer, links, signing, jobs,
     )  # fmt: skip
     return tuple(room.router() for room in rooms)
 

@@ -50,7 +50,7 @@ class Card:
     parts : tuple of str
         What it holds, in words.
     nbytes : int
-        Of the voxels of all layers.
+        Of the values of all layers and recordings.
     faults : int
         Layers that cannot be served.
     """
@@ -84,14 +84,14 @@ def card(dataset: DatasetDocument) -> Card:
         dataset.links.page,
         dataset.collection,
         dataset.dataset,
-        cover(layers),
+        cover(layers) or picture(recordings),
         tuple(value for field in _FACTS for value in _values(about, field)[:1]),
         _values([each.about for each in layers if each.kind == "image"], "channel")[
             :_MOST_CHANNELS
         ],
         tuple(_parts(layers, recordings)),
         next(iter(_values(about, "license")), ""),
-        sum(each.nbytes for each in layers),
+        sum(each.nbytes for each in layers) + sum(each.nbytes for each in recordings),
         len(dataset.layers) + len(dataset.recordings) - len(layers) - len(recordings),
     )
 
@@ -108,6 +108,15 @@ def cover(layers: Sequence[LayerSummary], size: int = 400) -> Cover | None:
     deep = dict(zip(first.axes, first.shape, strict=True)).get("z", 1) > 1
     alt = f"{name} from three sides" if deep else name
     return Cover(f"{first.links.self}/montage.webp?{words}", alt, 3 if deep else 1)
+
+
+def picture(recordings: Sequence[RecordingSummary], size: int = 400) -> Cover | None:
+    """Return the picture of the first recording, None without one."""
+    for each in recordings:
+        words = urlencode({"size": str(size), "version": each.version})
+        name = each.id.rpartition("/")[2]
+        return Cover(f"{each.links.picture}?{words}", f"a trial of {name}", 1)
+    return None
 
 
 def labels_of(image: LayerSummary, layers: Iterable[LayerSummary]) -> str:

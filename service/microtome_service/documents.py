@@ -74,10 +74,11 @@ class DamagedSummary:
 
 @dataclass(frozen=True, slots=True)
 class RecordingLinks:
-    """Addresses of a recording on this host; all but three are URI templates (RFC 6570)."""
+    """Addresses of a recording on this host; all but four are URI templates (RFC 6570)."""
 
     self: str
     page: str
+    picture: str
     zarr: str
     trials: str
     window: str
@@ -96,7 +97,7 @@ class RecordingDocument(RecordingInfo):
 
 @dataclass(frozen=True, slots=True)
 class RecordingSummary:
-    """A recording in a list; `about` is as for `LayerSummary`."""
+    """A recording in a list; `about` is as for `LayerSummary`, `nbytes` of all its values."""
 
     id: str
     kind: str
@@ -104,6 +105,7 @@ class RecordingSummary:
     neurons: int
     variables: tuple[str, ...]
     version: str
+    nbytes: int
     about: dict[str, tuple[str, ...]]
     links: RecordingLinks
 
@@ -270,6 +272,7 @@ def short(part: Layer | Recording | Damaged) -> dict[str, Any]:
             "neurons": neuron_count(part),
             "variables": tuple(part.variables),
             "version": part.version,
+            "nbytes": part.nbytes,
             "about": record_values(part.record),
             "path": part.path,
         }
@@ -302,6 +305,7 @@ def _recording_links(base: str, layer_id: str, path: str) -> RecordingLinks:
     return RecordingLinks(
         self=api,
         page=f"{base}/{layer_id}",
+        picture=f"{api}/picture.webp",
         zarr=f"{base}/zarr/{path}",
         trials=f"{api}/trials{{?tier,min_length,limit,offset,format}}",
         window=f"{api}/trials/{{trial}}/{{variable}}{{?t,neurons,format}}",

@@ -10,9 +10,10 @@ import numpy as np
 from microtome_core.errors import InputError, NotFound
 from microtome_core.selection import Selection
 from microtome_core.wire import LayerInfo
-from microtome_service.encode import FORMATS, PLAIN
+from microtome_service.encode import FORMATS
 from microtome_service.reader import Limits, find_level
 from microtome_service.snippets import example_region
+from microtome_service.streaming import STREAMED
 
 # What programs of people open, and what it is called.
 OFFERED: Mapping[str, str] = {
@@ -96,7 +97,7 @@ def _default(info: LayerInfo, level: int) -> dict[str, str]:
 
 
 def _too_large(form: str, nbytes: int, limits: Limits) -> str:
-    most = limits.answer if FORMATS[form] in PLAIN else limits.voxels
+    most = limits.answer if FORMATS[form] in STREAMED else limits.voxels
     if most and nbytes > most:
         return (
             f"more than the {most:,} bytes that one {OFFERED[form]} may hold: choose a smaller box"

@@ -1,4 +1,4 @@
-"""Pictures that were made, kept in memory; what several ask for at one time is made once."""
+"""Pictures that were made, kept in memory and on disk; what several ask for is made once."""
 
 import asyncio
 from collections import OrderedDict
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from microtome_service.errors import Busy
+from microtome_service.picture_folder import PictureFolder
 from microtome_service.refreshing import look_at
 
 
@@ -15,11 +16,14 @@ class KeptPictures:
     Parameters
     ----------
     nbytes : int
-        Of all that are kept.
+        Of all that are kept in memory.
+    folder : PictureFolder, optional
+        Keeps them between runs.
     """
 
-    def __init__(self, nbytes: int) -> None:
+    def __init__(self, nbytes: int, folder: PictureFolder | None = None) -> None:
         self._room = nbytes
+        self._folder = folder
         self._held = 0
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._flights: dict[str, asyncio.Task[bytes]] = {}
@@ -54,7 +58,7 @@ class KeptPictures:
 
     async def _make(self, key: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
         try:
-            picture = await make()
+            picture = await self._found(key, make)
         finally:
             del self._flights[key]
         if len(picture) <= self._room:
@@ -62,4 +66,13 @@ class KeptPictures:
             self._held += len(picture)
             while self._held > self._room:
                 self._held -= len(self._kept.popitem(last=False)[1])
+        return picture
+
+    async def _found(self, key: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        kept = await self._folder.get(key) if self._folder else None
+        if kept is not None:
+            return kept
+        picture = await make()
+        if self._folder:
+            self._folder.put(key, picture)
         return picture

@@ -6,8 +6,13 @@ from typing import Any
 from microtome_core.store.layer import Layer
 from microtome_service.bossdb.frames import experiment_of
 from microtome_service.catalog import Damaged
-from microtome_service.catalog_page import cover
-from microtome_service.documents import DatasetDocument, LayerSummary, layer_links
+from microtome_service.catalog_page import cover, picture
+from microtome_service.documents import (
+    DatasetDocument,
+    LayerSummary,
+    RecordingSummary,
+    layer_links,
+)
 from microtome_service.download import OFFERED, box_of, levels_of
 from microtome_service.planes import PlaneName
 from microtome_service.preview import preview
@@ -103,9 +108,10 @@ def dataset_values(
     """Return the values of the template of a dataset; `record` is that of its main layer."""
     main = main_layer(layers)
     summaries = [each for each in dataset.layers if isinstance(each, LayerSummary)]
+    trials = [each for each in dataset.recordings if isinstance(each, RecordingSummary)]
     return {
         "dataset": dataset,
         "main": main and layer_values(base, host, main, layers, limits, private=private),
-        "cover": cover(summaries, _COVER),
+        "cover": cover(summaries, _COVER) or picture(trials, _COVER),
         **record_values(dataset.id, f"{host}/{dataset.id}", record),
     }

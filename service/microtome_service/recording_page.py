@@ -11,6 +11,7 @@ from microtome_core.store.recording import Recording
 from microtome_core.store.recording_pieces import Piece, Trial
 from microtome_core.trials import VariableInfo
 from microtome_service.documents import recording_links
+from microtome_service.recording_picture import first_trial
 from microtome_service.recordings import NEURON, describe_recording
 from microtome_service.trials import check_trial, choose_trials
 
@@ -73,7 +74,7 @@ def recording_page(
         for each in chosen[offset : offset + _ROWS]
     ]
     info = describe_recording(recording)
-    played = check_trial(recording, trial) if trial is not None else _first(chosen)
+    played = check_trial(recording, trial) if trial is not None else first_trial(chosen)
     return {
         "info": info,
         "links": recording_links(base, recording),
@@ -91,13 +92,6 @@ def recording_page(
 
 def _cell(piece: Piece) -> int | str:
     return piece.valid if piece.state == "stored" else piece.state
-
-
-def _first(trials: Iterable[Trial]) -> Trial | None:
-    """Return a trial of which all is there, if any is."""
-    listed = list(trials)
-    whole = (t for t in listed if all(p.state == "stored" for p in t.pieces.values()))
-    return next(whole, next(iter(listed), None))
 
 
 def _stage(trial: Trial, variables: Iterable[VariableInfo]) -> Stage:

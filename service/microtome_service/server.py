@@ -4,7 +4,10 @@ import errno
 import os
 import socket
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -64,6 +67,7 @@ def serve(settings: Settings) -> int:
     check_folder(store)
     check_root(store)
     check_access(settings, store)
+    settings = with_picture_folder(settings, os.environ)
     try:
         if settings.workers > 1:
             return _serve_in_workers(settings)
@@ -80,6 +84,23 @@ def check_access(settings: Settings, store: Store) -> None:
         access.check()
     finally:
         access.close()
+
+
+def with_picture_folder(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """Return settings that keep pictures where caches of the user lie, unless they say otherwise.
+
+    Source of the place: XDG Base Directory Specification 0.8.
+    """
+    if settings.picture_folder:
+        return settings
+    caches = environment.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = Path(caches).expanduser() / "microtome" / "pictures"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        # A container without a home: nothing is wrong, pictures are drawn again after a restart.
+        return settings
+    return replace(settings, picture_folder=str(folder))
 
 
 def _serve_here(settings: Settings, store: Store) -> int:

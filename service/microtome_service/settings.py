@@ -34,8 +34,8 @@ class Settings:
     cache_bytes : int
         Decoded chunks kept in memory.
     max_cutout_bytes : int
-        Voxels of one answer in memory at one time, uncompressed. NPY, raw and zstd are streamed
-        beyond it; other formats are 413.
+        Voxels of one answer in memory at one time, uncompressed. NPY, raw, zstd, NRRD and zips are
+        streamed beyond it; other formats are 413.
     max_answer_bytes : int
         Voxels of one streamed answer in all; 0 is without end.
     slab_bytes : int
@@ -47,6 +47,11 @@ class Settings:
         Chunks that one answer touches.
     max_thumbnail_bytes : int
         Whole chunks decoded for one thumbnail.
+    picture_folder : str
+        Keeps pictures of pages between runs; where it is empty, `microtome serve` takes one of the
+        user's, and ``none`` keeps them in memory alone, as apps do that are made otherwise.
+    picture_bytes : int
+        Of all files in it.
     max_flying_bytes : int
         Voxels of all answers that are read, encoded or sent at one time; further ones wait.
     max_waiting : int
@@ -121,6 +126,8 @@ class Settings:
     max_decoded_bytes: int = 4 * _GIB
     max_chunks: int = 65536
     max_thumbnail_bytes: int = 128 * _MIB
+    picture_folder: str = ""
+    picture_bytes: int = _GIB
     max_flying_bytes: int = 2 * _GIB
     max_waiting: int = 256
     max_share: float = 0.5
@@ -212,8 +219,8 @@ _LOWEST: Mapping[str, float] = {
     "wait_seconds": 0, "read_seconds": 0.001, "stalled_seconds": 1, "recheck_seconds": 0,
     "index_seconds": 1,
     "tile_max_age": 0, "max_answer_bytes": 0, "slab_bytes": 1, "max_share": 0.01, "max_boxes": 1,
-    "max_body_bytes": 1, "grace_seconds": 0, "drain_seconds": 0, "request_seconds": 0.1,
-    "max_connections": 2,
+    "max_body_bytes": 1, "picture_bytes": 1, "grace_seconds": 0, "drain_seconds": 0,
+    "request_seconds": 0.1, "max_connections": 2,
 }  # fmt: skip
 
 

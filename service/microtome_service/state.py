@@ -20,6 +20,7 @@ from microtome_service.kept_pictures import KeptPictures
 from microtome_service.links import Links
 from microtome_service.metrics import Metrics
 from microtome_service.objects import Objects
+from microtome_service.picture_folder import PictureFolder
 from microtome_service.reader import Limits
 from microtome_service.search.index import Index
 from microtome_service.seen_jobs import SeenJobs
@@ -83,7 +84,8 @@ class Service:
         self.objects = Objects(store, settings.read_seconds, settings.recheck_seconds)
         self.hierarchy = Hierarchy(self.objects)
         self.indexes = Indexes(self.objects, _INDEX_BYTES)
-        self.pictures = KeptPictures(_PICTURE_BYTES)
+        self._folder = _picture_folder(settings, store)
+        self.pictures = KeptPictures(_PICTURE_BYTES, self._folder)
         self.jobs = SeenJobs(store, settings.recheck_seconds)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "encode")
 
@@ -129,10 +131,18 @@ class Service:
         self.access.close()
         self.objects.close()
         self.jobs.close()
+        if self._folder is not None:
+            self._folder.close()
         self.writes.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self.tracing is not None:
             self.tracing.close()
+
+
+def _picture_folder(settings: Settings, store: Store) -> PictureFolder | None:
+    if settings.picture_folder in ("", "none"):
+        return None
+    return PictureFolder(settings.picture_folder, settings.picture_bytes, store.url)
 
 
 async def get_service(request: Request) -> Service:

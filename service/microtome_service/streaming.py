@@ -26,14 +26,18 @@ from microtome_service.state import Service
 from microtome_service.together import together
 from microtome_service.view import View
 
-STREAMED = (*PLAIN, FORMATS["zstd"])
+# Of these a body is voxels as they are, behind a head.
+AS_THEY_ARE = (*PLAIN, FORMATS["nrrd"])
+_PACKED = (*PLAIN, FORMATS["zstd"])
+STREAMED = (*_PACKED, FORMATS["nrrd"], FORMATS["zarr"])
 # Of many boxes: each is a Blosc buffer, or several.
-BATCHED = (*STREAMED, FORMATS["blosc"])
+BATCHED = (*_PACKED, FORMATS["blosc"])
 # What a Blosc buffer holds at most; its own limit is 2 GiB.
 _BUFFER = 256 << 20
 # What an error calls a region, and the region; those of one piece are read side by side.
 Piece = Sequence[tuple[str, Region]]
 Loader = Callable[[], Coroutine[Any, Any, Parts]]
+Encoder = Callable[[Parts, bool], Parts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Plan:
 
     def held(self, media_type: str) -> int:
         """Return the bytes in memory at one time: a piece that is sent, one that is read."""
-        copies = 2 if media_type in PLAIN else 4  # of each, as it was and compressed
+        copies = 2 if media_type in AS_THEY_ARE else 4  # of each, as it was and compressed
         return min(copies * self.slab, copies // 2 * self.nbytes) + self.transient
 
 
@@ -114,6 +118,7 @@ async def stream(
     media_type: str,
     headers: Mapping[str, str],
     prefix: bytes = b"",
+    encoder: Encoder | None = None,
 ) -> Response:
     """Return the answer once its first piece is read, so that failing storage is still a 503.
 
@@ -121,24 +126,27 @@ async def stream(
     ----------
     prefix : bytes
         What the body begins with.
+    encoder : callable, optional
+        What encodes pieces in turn, and is told which is the last; that of the media type by
+        default.
     """
     lease = await service.admit(view, plan.held(media_type))
     try:
-        loaders = _loaders(service, layer, level, plan, media_type)
+        encoder = encoder or _encoder(layer, plan, media_type)
+        loaders = _loaders(service, layer, level, plan, encoder)
         first = await next(loaders)()
     except BaseException:
         lease.release()
         raise
-    known = {"Content-Length": str(len(prefix) + plan.nbytes)} if media_type in PLAIN else {}
+    known = {} if encoder else {"Content-Length": str(len(prefix) + plan.nbytes)}
     parts = (prefix, *first) if prefix else first
     return StreamResponse(parts, loaders, media_type, {**headers, **known}, lease)
 
 
 def _loaders(
-    service: Service, layer: Layer, level: int, plan: Plan, media_type: str
+    service: Service, layer: Layer, level: int, plan: Plan, encoder: Encoder | None
 ) -> Iterator[Loader]:
     """Yield what reads and encodes each piece; each must be done before the next."""
-    encoder = _encoder(layer, plan, media_type)
     left = plan.nbytes
     for piece in plan.pieces:
         left -= sum(region.size for _, region in piece) * np.dtype(layer.info.dtype).itemsize
@@ -153,9 +161,9 @@ def _loaders(
         yield load
 
 
-def _encoder(layer: Layer, plan: Plan, media_type: str) -> Callable[[Parts, bool], Parts] | None:
+def _encoder(layer: Layer, plan: Plan, media_type: str) -> Encoder | None:
     """Return what encodes pieces in turn, and is told which is the last; None for plain ones."""
-    if media_type in PLAIN:
+    if media_type in AS_THEY_ARE:
         return None
     if media_type == FORMATS["blosc"]:
         return partial(_pack, np.dtype(layer.info.dtype).itemsize)

@@ -1,9 +1,12 @@
 """Boxes as files that programs of people open, and their size before they are asked for."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+import httpx
 import nrrd
 import numpy as np
 import pytest
@@ -96,3 +99,78 @@ def test_a_box_beyond_the_limit_is_told(
     assert "choose a smaller box" in call.get("/download/demo/brain/neurons?format=tiff").text
     assert call.get(f"{CUT}?format=tiff").status_code == 413
     assert "smaller box" not in call.get("/download/demo/brain/neurons?format=npy").text
+
+
+# Of 1 MB of voxels a part has at most 100 kB; chunks of a zip are of 64 by 256 by 256.
+SMALL = {"max_cutout_bytes": 300_000, "slab_bytes": 100_000}
+
+
+@pytest.fixture(scope="module")
+def large(
+    tmp_path_factory: pytest.TempPathFactory, make_builder: Callable[..., Any]
+) -> tuple[Store, NDArray[Any]]:
+    """A store of a volume of which no part of a zip is a whole number of chunks."""
+    store = Store(str(tmp_path_factory.mktemp("large")))
+    dice = np.random.default_rng(2)
+    voxels = dice.integers(0, 2, (2, 66, 30, 260)).astype("uint8")
+    voxels[1, :64, :, :256] = 0
+    make_builder(store).layer("demo/brain/neurons", "czyx", voxels)
+    return store, voxels
+
+
+@pytest.mark.parametrize("words", ["", "&c=0&z=3:66&y=5:29&x=2:260", "&z=5&y=1:3"])
+def test_boxes_larger_than_memory_are_streamed(
+    words: str,
+    large: tuple[Store, NDArray[Any]],
+    connect: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """As OME-Zarr in a zip, and as NRRD, whose bytes are those of an answer read at once."""
+    store, voxels = large
+    index = {"": (), "&z=5&y=1:3": (slice(None), 5, slice(1, 3))}
+    cut = voxels[index.get(words, (0, slice(3, 66), slice(5, 29), slice(2, 260)))]
+    small, whole = connect(store, **{**SMALL, "max_cutout_bytes": 13_000_000}), connect(store)
+    answer = small.get(f"{CUT}?format=zarr{words}")
+    (tmp_path / "box.zip").write_bytes(answer.content)
+    with zarr.storage.ZipStore(tmp_path / "box.zip", mode="r") as opened:
+        box = np.asarray(zarr.open_group(opened, mode="r")["0"][...])
+    assert np.array_equal(box, cut)
+    with ZipFile(tmp_path / "box.zip") as archive:
+        assert archive.testzip() is None
+        # A chunk of zeros is not stored.
+        assert ("0/c/1/0/0/0" in archive.namelist()) is False
+        assert archive.namelist()[:2] == ["zarr.json", "0/zarr.json"]
+    small = connect(store, **SMALL)
+    streamed, read = (call.get(f"{CUT}?format=nrrd{words}") for call in (small, whole))
+    assert streamed.content == read.content
+    assert int(streamed.headers["content-length"]) == len(streamed.content)
+
+
+def test_a_zip_that_fails_on_the_way_is_broken_off(
+    large: tuple[Store, NDArray[Any]], run_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Nobody takes a part of it for the whole."""
+    store = Store(str(shutil.copytree(large[0].url.removeprefix("file://"), tmp_path / "root")))
+    shards = sorted((tmp_path / "root/demo/brain/neurons/0/c").rglob("*"))
+    last = [path for path in shards if path.is_file()][-1]
+    data = bytearray(last.read_bytes())
+    data[: len(data) // 2] = bytes(len(data) // 2)
+    last.write_bytes(data)
+    with (
+        run_server(store, **{**SMALL, "max_cutout_bytes": 13_000_000}) as url,
+        pytest.raises(httpx.RemoteProtocolError),
+    ):
+        httpx.get(f"{url}{CUT}?format=zarr")
+
+
+def test_the_form_offers_what_is_streamed_and_refuses_what_is_not(
+    large: tuple[Store, NDArray[Any]], connect: Callable[..., Any]
+) -> None:
+    """A TIFF is made whole; it says how many bytes it may have, and what to do."""
+    call, page = connect(large[0], **SMALL), "/download/demo/brain/neurons?z=:&y=:&x=:&c=:"
+    for form in ("nrrd", "npy", "zarr"):
+        assert "choose a smaller box" not in call.get(f"{page}&format={form}").text, form
+    assert "choose a smaller box" in call.get(f"{page}&format=tiff").text
+    refused = call.get(f"{CUT}?format=tiff")
+    assert refused.status_code == 413
+    assert "300000" in refused.json()["detail"]

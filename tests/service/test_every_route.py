@@ -263,3 +263,26 @@ def test_a_route_without_an_example_is_an_error() -> None:
     app.add_api_route("/api/{collection}/{unheard_of}", answer)
     with pytest.raises(LookupError, match="unheard_of"):
         operations(app)
+
+
+def test_no_answer_is_ever_run_as_a_program(world: World) -> None:
+    """Of every route, failures too: nothing is sniffed, and a policy forbids all that is not said.
+
+    Pages have a policy of their own, without anything inline or from elsewhere.
+    """
+    seen = {"page": 0, "data": 0}
+    for operation in operations(world.app):
+        headers = world.ask(operation, "anonymous", PUBLIC, PUBLIC).headers
+        assert headers["x-content-type-options"] == "nosniff", operation
+        assert headers["referrer-policy"] == "same-origin", operation
+        if operation.template.startswith("/static"):
+            continue
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy, operation
+        assert "frame-ancestors" in policy, operation
+        page = headers.get("content-type", "").startswith("text/html")
+        assert page or "sandbox" in policy, operation
+        assert not page or "unsafe-inline" not in policy, operation
+        seen["page" if page else "data"] += 1
+    assert seen["page"] > 5
+    assert seen["data"] > 100

@@ -43,6 +43,7 @@ PATHS = [
     f"{LAYER}/thumbnail.png",
     f"{LAYER}/montage.webp",
     f"{LAYER}/histogram.{{form}}",
+    f"{RECORDING}/picture.webp",
     f"{RECORDING}/trials",
     f"{RECORDING}/trials/batch",
     f"{RECORDING}/trials/{{trial}}",

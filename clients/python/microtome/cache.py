@@ -1,28 +1,16 @@
-"""Voxels kept on disk between calls and between processes, in a folder of bounded size.
+"""Voxels kept on disk between calls and between processes: one file a cell of a layer's version."""
 
-One file a cell of a version of a layer, written beside and renamed, with a checksum that is looked
-at on every read: what was damaged, or cut short, is fetched anew. Whoever writes may remove the
-oldest, also while others read.
-"""
-
-import hashlib
 import os
-import tempfile
-import threading
-import zlib
-from contextlib import suppress
 from pathlib import Path
 
 from microtome.errors import InputError
+from microtome_core.file_cache import FileCache
 
 _SUFFIX = ".voxels"
-_CHECK = 4
-# What is left after the oldest were removed, so that not every write must look.
-_LEFT = 0.9
 
 
-class Cache:
-    """Bytes by key; safe in threads and between processes.
+class Cache(FileCache):
+    """Voxels by key; safe in threads and between processes.
 
     Parameters
     ----------
@@ -35,80 +23,10 @@ class Cache:
     def __init__(self, folder: str | os.PathLike[str], limit: int) -> None:
         if limit < 1:
             raise InputError(f"cache_bytes={limit!r}: expected bytes above 0")
-        self.folder = Path(folder).expanduser().absolute()
-        self.limit = limit
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            super().__init__(folder, limit, _SUFFIX)
         except OSError as error:
             raise InputError(f"cache={str(folder)!r}: {error.strerror or error}") from error
-        self._lock = threading.Lock()
-        self._used: int | None = None
 
     def __reduce__(self) -> tuple[type["Cache"], tuple[Path, int]]:
         return type(self), (self.folder, self.limit)
-
-    def get(self, key: str, nbytes: int) -> bytes | None:
-        """Return what was put under `key`; None where it is absent, damaged or of another size."""
-        path = self._path(key)
-        try:
-            data = path.read_bytes()
-            # The oldest go first by when they were last used.
-            os.utime(path)
-        except OSError:
-            return None
-        body = data[_CHECK:]
-        if len(body) != nbytes or zlib.crc32(body) != int.from_bytes(data[:_CHECK], "little"):
-            with suppress(OSError):
-                path.unlink()
-            return None
-        return body
-
-    def put(self, key: str, body: bytes | memoryview) -> None:
-        """Keep bytes; where the disk is full or refuses, they are not kept."""
-        path = self._path(key)
-        try:
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
-                try:
-                    file.write(zlib.crc32(body).to_bytes(_CHECK, "little"))
-                    file.write(body)
-                    file.close()
-                    os.replace(file.name, path)
-                except BaseException:
-                    os.unlink(file.name)
-                    raise
-        except OSError:
-            return
-        self._make_room(len(body) + _CHECK)
-
-    def _path(self, key: str) -> Path:
-        return self.folder / (hashlib.sha256(key.encode()).hexdigest()[:40] + _SUFFIX)
-
-    def _make_room(self, added: int) -> None:
-        with self._lock:
-            self._used = None if self._used is None else self._used + added
-            if self._used is None or self._used > self.limit:
-                self._used = self._sweep()
-
-    def _sweep(self) -> int:
-        """Remove the oldest files until there is room; return the bytes that are left."""
-        found = sorted(_files(self.folder), reverse=True)
-        used = sum(size for _, size, _ in found)
-        aim = self.limit * _LEFT if used > self.limit else used
-        while found and used > aim:
-            _, size, path = found.pop()
-            with suppress(OSError):
-                os.unlink(path)
-            used -= size
-        return used
-
-
-def _files(folder: Path) -> list[tuple[int, int, str]]:
-    """Return when each file was last used, its bytes and its path; what vanishes is left out."""
-    found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.endswith((_SUFFIX, ".part")):
-                with suppress(OSError):
-                    stat = entry.stat()
-                    found.append((stat.st_mtime_ns, stat.st_size, entry.path))
-    return found

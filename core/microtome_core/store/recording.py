@@ -77,6 +77,16 @@ class Recording:
         """Every trial, in natural order of the names of their files."""
         return tuple(trial_of(self.facts, index) for index in range(len(self.facts.trials)))
 
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of all values that there are, uncompressed, without padding."""
+        pieces = (piece for trial in self.trials for piece in trial.pieces.values())
+        return sum(
+            prod(piece.shape[:-1]) * piece.valid * np.dtype(piece.dtype).itemsize
+            for piece in pieces
+            if piece.state == "stored"
+        )
+
     @property
     def variables(self) -> Mapping[str, VariableFacts]:
         """Axes, unit, rate and arrays of each variable by its name."""

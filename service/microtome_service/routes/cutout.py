@@ -1,6 +1,6 @@
 """Any cutout of any layer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import NAMESPACE_URL, uuid5
@@ -28,6 +28,7 @@ from microtome_service.encode import (
 from microtome_service.encoded import HEADER_BYTES, find_chunks
 from microtome_service.exchange import span
 from microtome_service.negotiate import entity_tag, unchanged
+from microtome_service.nrrd import nrrd_header
 from microtome_service.objects import SENDING_BYTES
 from microtome_service.problems import responses
 from microtome_service.reader import Cost, cost_of, find_level, read, refuse_beyond
@@ -36,9 +37,18 @@ from microtome_service.routes.live import live_headers
 from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
 from microtome_service.sending import StreamedResponse, started
 from microtome_service.state import Service
-from microtome_service.streaming import STREAMED, fits_whole, plan_slabs, stream
+from microtome_service.streaming import (
+    STREAMED,
+    Encoder,
+    Plan,
+    fits_whole,
+    plan_slabs,
+    stream,
+)
 from microtome_service.versions import Version, cache_control, check_version
 from microtome_service.view import View
+from microtome_service.zip_plan import plan_zipped
+from microtome_service.zipped import Zipped
 
 _RANGE = "half-open range `start:stop`, or one index, which drops the axis; all of it by default"
 # Words of any other form are answered with 400 by `Selection`, which knows the valid range.
@@ -153,7 +163,7 @@ def _check_cost(
 ) -> Cost:
     cost = cost_of(info, level, [selection.region])
     if media_type in STREAMED and not fits_whole(cost.voxels, service.limits):
-        plan_slabs(info, level, selection.region, service.limits)
+        _plan(service, info, level, selection, media_type)
         return cost
     refuse_beyond(cost, level, [selection.region], service.limits)
     return cost
@@ -209,10 +219,9 @@ async def _body(
     cost: Cost,
 ) -> Response:
     if media_type in STREAMED and not fits_whole(cost.voxels, service.limits):
-        plan = plan_slabs(layer.info, level, selection.region, service.limits)
-        npy = media_type == FORMATS["npy"]
-        prefix = npy_header(selection.shape, layer.info.dtype) if npy else b""
-        return await stream(service, view, layer, level, plan, media_type, headers, prefix)
+        plan, encoder, head = _plan(service, layer.info, level, selection, media_type)
+        prefix = await service.compute(head)
+        return await stream(service, view, layer, level, plan, media_type, headers, prefix, encoder)
     # Chunks while it is read, and then what it is encoded to.
     held = cost.held if media_type in PLAIN else cost.held + cost.voxels
     lease = await service.admit(view, held)
@@ -222,6 +231,22 @@ async def _body(
         lease.release()
         raise
     return BodyResponse(parts, media_type, headers, lease)
+
+
+def _plan(
+    service: Service, info: LayerInfo, level: int, selection: Selection, media_type: str
+) -> tuple[Plan, Encoder | None, Callable[[], bytes]]:
+    """Return how an answer is sent in parts, and what gives its first bytes; raises TooLarge."""
+    shape, dtype, axes = selection.shape, info.dtype, selection.axes
+    if media_type == FORMATS["zarr"]:
+        zipped = Zipped(shape, axes, dtype, _metadata(info, level, selection))
+        return *plan_zipped(info, level, selection, zipped, service.limits), zipped.begin
+    heads: Mapping[str, Callable[[], bytes]] = {
+        FORMATS["npy"]: lambda: npy_header(shape, dtype),
+        FORMATS["nrrd"]: lambda: nrrd_header(shape, dtype, axes, _metadata(info, level, selection)),
+    }
+    plan = plan_slabs(info, level, selection.region, service.limits)
+    return plan, None, heads.get(media_type, bytes)
 
 
 async def _parts(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from microtome_core.errors import MicrotomeError, NotFound
@@ -30,6 +30,7 @@ from microtome_service.recording_page import recording_page
 from microtome_service.recordings import NEURON
 from microtome_service.routes.datasets import ListQuery, document_of, search_datasets
 from microtome_service.routes.parameters import (
+    CollectionPathDep,
     DatasetPathDep,
     LayerPathDep,
     ServiceDep,
@@ -101,6 +102,18 @@ async def get_dataset(request: Request, path: DatasetPathDep, service: ServiceDe
     private = not view.rules.is_public(path.id)
     values = dataset_values(base, host, document, layers, record, service.limits, private=private)
     return show(request, service, view, "dataset.html", values)
+
+
+async def get_collection(
+    path: CollectionPathDep, request: Request, service: ServiceDep
+) -> RedirectResponse:
+    """Lead from the address of a collection to its part of the catalog."""
+    view = await service.view(request)
+    if not any(each.collection == path.collection for each in await view.datasets()):
+        raise NotFound(f"no collection {path.collection}")
+    base = request.scope.get("root_path", "")
+    headers = {"Cache-Control": "no-cache"}
+    return RedirectResponse(f"{base}/?collection={path.collection}", 307, headers)
 
 
 async def get_layer(
@@ -205,6 +218,7 @@ def router() -> APIRouter:
     routes = APIRouter(include_in_schema=False, default_response_class=Response)
     add(routes, "/", get_catalog, dependencies=[only(ListQuery)], response_model=None)
     add(routes, "/docs", get_docs, dependencies=[only()], response_model=None)
+    add(routes, "/{collection}", get_collection, dependencies=[only()], response_model=None)
     add(
         routes,
         "/download/{collection}/{dataset}/{layer}",

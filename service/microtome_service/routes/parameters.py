@@ -38,6 +38,13 @@ def grouped(group: type) -> Any:  # noqa: ANN401 - a FastAPI marker
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionPath:
+    """``collection`` in a path."""
+
+    collection: CollectionName
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetPath:
     """``collection/dataset`` in a path."""
 
@@ -66,6 +73,7 @@ class LayerPath:
         return LayerId(self.collection, self.dataset, self.layer)
 
 
+CollectionPathDep = Annotated[CollectionPath, grouped(CollectionPath)]
 DatasetPathDep = Annotated[DatasetPath, grouped(DatasetPath)]
 LayerPathDep = Annotated[LayerPath, grouped(LayerPath)]
 

@@ -68,6 +68,7 @@ async def end_sign_in(request: Request, service: ServiceDep) -> Response:
 
     Reasons that the issuer gives, and what does not hold, are told on the page of signing in.
     """
+    await service.view(request)
     flow, begun = _flow(service), Begun.of_cookie(request.cookies.get(_BEGUN))
     to, back = local(begun.to) if begun else "/", host_of(request, service) + _BACK
     try:
