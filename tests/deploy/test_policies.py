@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from regopy import Interpreter
 
+from microtome_cli.main import main
 from tests.deploy.manifests import DEPLOY, Manifest, folders, only, render
 
 POLICIES = sorted(path.stem for path in (DEPLOY / "policies").glob("*.rego"))
@@ -167,6 +169,21 @@ def test_each_policy_refuses_what_it_is_there_for(
     PLANTED[policy][words](objects)
     said = denials(judge, policy, objects)
     assert any(words in each for each in said), said
+
+
+@pytest.mark.parametrize("engine", ["job", "dask"])
+def test_what_is_submitted_keeps_every_policy(
+    engine: str, judge: Interpreter, tmp_path: Path
+) -> None:
+    """An ingest of ``microtome submit`` keeps the policies of the cluster to which it is handed."""
+    words = ["submit", "synthetic://neurons?shape=64,64,64", "s3://a/root", "--as", "a/b/c"]
+    out = tmp_path / "job.yaml"
+    assert main([*words, "--engine", engine, "--out", str(out)]) == 0
+    objects = [each for each in yaml.safe_load_all(out.read_text()) if each]
+    assert objects
+    objects += [o for o in render("environments/eks") if o["kind"] == "NetworkPolicy"]
+    said = {policy: denials(judge, policy, objects) for policy in POLICIES}
+    assert not any(said.values()), said
 
 
 def test_every_policy_is_tried() -> None:
