@@ -6,10 +6,7 @@ import rego.v1
 
 deny contains sprintf("%s: no %s of %s", [c.name, what, resource]) if {
 	some c in objects.containers
-	some [what, resource] in [
-		["requests", "cpu"], ["requests", "memory"], ["limits", "memory"],
-		["requests", "ephemeral-storage"], ["limits", "ephemeral-storage"],
-	]
+	some [what, resource] in [["requests", "cpu"], ["requests", "memory"], ["limits", "memory"]]
 	not c.container.resources[what][resource]
 }
 

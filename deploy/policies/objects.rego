@@ -14,12 +14,25 @@ pods contains {"name": name(o), "labels": job.template.metadata.labels, "spec": 
 	job := o.spec.jobTemplate.spec
 }
 
-# The operator gives its own labels to the pods that it makes.
+# The operator of Dask gives its own labels to the pods that it makes.
 pods contains {"name": name(o), "labels": labels, "spec": o.spec[role].spec} if {
 	some o in input
 	o.kind == "DaskCluster"
 	some role in ["worker", "scheduler"]
 	labels := {"dask.org/cluster-name": o.metadata.name, "dask.org/component": role}
+}
+
+pods contains {"name": name(o), "labels": labels, "spec": o.spec.cluster.spec[role].spec} if {
+	some o in input
+	o.kind == "DaskJob"
+	some role in ["worker", "scheduler"]
+	labels := {"dask.org/cluster-name": o.metadata.name, "dask.org/component": role}
+}
+
+pods contains {"name": name(o), "labels": labels, "spec": o.spec.job.spec} if {
+	some o in input
+	o.kind == "DaskJob"
+	labels := {"dask.org/cluster-name": o.metadata.name, "dask.org/component": "job-runner"}
 }
 
 containers contains {"name": sprintf("%s, container %s", [pod.name, c.name]), "container": c, "pod": pod} if {
@@ -38,5 +51,9 @@ name(o) := sprintf("%s %s", [o.kind, o.metadata.name])
 selects(selector, labels) if {
 	every key, value in object.get(selector, "matchLabels", {}) {
 		labels[key] == value
+	}
+	every expression in object.get(selector, "matchExpressions", []) {
+		expression.operator == "Exists"
+		labels[expression.key]
 	}
 }

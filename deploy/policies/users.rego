@@ -14,6 +14,7 @@ deny contains sprintf("%s: runAsUser is not 10000 or more", [c.name]) if {
 	not setting(c, "runAsUser") >= 10000
 }
 
-setting(c, key) := c.container.securityContext[key]
-
-setting(c, key) := c.pod.spec.securityContext[key] if not c.container.securityContext[key]
+setting(c, key) := object.get(own, key, object.get(whole, key, null)) if {
+	own := object.get(c.container, "securityContext", {})
+	whole := object.get(c.pod.spec, "securityContext", {})
+}

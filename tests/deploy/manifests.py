@@ -51,12 +51,14 @@ def _rendered(folder: str) -> str:
     words = [*kustomize(), str(DEPLOY / folder)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return json.dumps([each for each in yaml.safe_load_all(done.stdout) if each])
+    return json.dumps([each for each in yaml.load_all(done.stdout, yaml.CSafeLoader) if each])
 
 
 def only(objects: list[Manifest], kind: str, name: str = "") -> Manifest:
-    """Return the one object of a kind whose name begins so."""
-    (found,) = (o for o in objects if o["kind"] == kind and o["metadata"]["name"].startswith(name))
+    """Return the one object of a kind that has this name, or whose name begins so."""
+    named = [o for o in objects if o["kind"] == kind and o["metadata"]["name"].startswith(name)]
+    exact = [o for o in named if o["metadata"]["name"] == name]
+    (found,) = exact or named
     return found
 
 
