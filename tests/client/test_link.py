@@ -71,6 +71,13 @@ def test_a_busy_processor_is_no_slow_link() -> None:
     assert world.ask(400) < 0.05
 
 
+def test_a_trial_that_is_in_vain_is_short() -> None:
+    """One answer tells, where it takes more than twice as long."""
+    world = at(15, 5)
+    world.ask(10)
+    assert world.forms == [False, True, *[False] * 8]
+
+
 def test_a_link_that_changes_is_noticed() -> None:
     """One that becomes fast is used as such, and one that becomes slow is spared."""
     world = at(10, 20)

@@ -20,9 +20,9 @@ SLOW = 32e6
 # Nothing is concluded from less; and what is older than so many bytes counts half.
 _ENOUGH = 1 << 20
 _MEMORY = 64 << 20
-# What a trial takes at least, and the gain that is worth a change.
+# What a trial takes, unless it is in vain at once; and the gain that is worth a change.
 _TRIAL, _ANSWERS = 4 << 20, 3
-_GAIN = 1.1
+_IN_VAIN, _GAIN = 0.5, 1.1
 # Bytes of voxels from one trial to the next: as many at first, twice as many after each in vain.
 _PAUSE, _LONGEST = 64 << 20, 1 << 30
 
@@ -174,7 +174,8 @@ class _Choice:
             self._meter.seconds += seconds
 
     def _judge(self, rate: float, other: float) -> None:
-        if self._meter.bytes < _TRIAL or self._meter.answers < _ANSWERS:
+        short = self._meter.bytes < _TRIAL or self._meter.answers < _ANSWERS
+        if short and rate > _IN_VAIN * other:
             return
         if rate > _GAIN * other:
             self._pause = _PAUSE
