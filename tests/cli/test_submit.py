@@ -84,7 +84,18 @@ def test_kubernetes_accepts_the_job(
     """With all that can be asked for, by the schemas of three versions, strictly."""
     facts = tmp_path / "facts.yaml"
     facts.write_text("subject: {species: Mus musculus}\n")
-    more = ("--parallelism", "64", "--parts", "640", "--secret", "keys", "--volume", "data:/data")
+    more = (
+        "--parallelism",
+        "64",
+        "--parts",
+        "640",
+        "--secret",
+        "keys",
+        "--config-map",
+        "storage",
+        "--volume",
+        "data:/data",
+    )
     named = (
         "--namespace",
         "lab",
@@ -100,6 +111,10 @@ def test_kubernetes_accepts_the_job(
         assert document["metadata"]["namespace"] == "lab"
     job = told[1]["spec"]
     assert (job["completions"], job["parallelism"]) == (640, 64)
+    assert container(job["template"]["spec"])["envFrom"] == [
+        {"configMapRef": {"name": "storage"}},
+        {"secretRef": {"name": "keys"}},
+    ]
     assert told[0]["data"] == {"metadata.yaml": facts.read_text()}
 
 

@@ -54,8 +54,8 @@ class Order:
     name, namespace : str
         Empty: made of the layer; where ``kubectl`` is.
     environment : mapping of str to str
-    secrets : tuple of str
-        Secrets of which every key becomes a variable.
+    secrets, configs : tuple of str
+        Secrets and ConfigMaps of which every key becomes a variable.
     service_account : str
     claims : mapping of str to str
         Where each PersistentVolumeClaim is mounted.
@@ -75,6 +75,7 @@ class Order:
     namespace: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
+    configs: tuple[str, ...] = ()
     service_account: str = ""
     claims: Mapping[str, str] = field(default_factory=dict)
     metadata: str = ""
@@ -253,14 +254,15 @@ def _container(
     if order.metadata:
         mounts.append({"name": "metadata", "mountPath": _METADATA})
     given = [{"name": key, "value": value} for key, value in order.environment.items()]
-    secrets = [{"secretRef": {"name": secret}} for secret in order.secrets]
+    sources = [{"configMapRef": {"name": name}} for name in order.configs]
+    sources += [{"secretRef": {"name": name}} for name in order.secrets]
     return {
         "name": name,
         "image": order.image,
         "command": [program],
         "args": list(words),
         "env": [*variables, *given],
-        **({"envFrom": secrets} if secrets else {}),
+        **({"envFrom": sources} if sources else {}),
         "resources": {
             # Memory is asked for as it is limited: nobody else's pod can take it away.
             "requests": {

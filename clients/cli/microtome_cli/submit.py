@@ -74,6 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--secret", action="append", default=[], metavar="NAME", help="a Secret whose keys become "
         "variables of the pods, such as AWS_SECRET_ACCESS_KEY"
     )  # fmt: skip
+    group.add_argument(
+        "--config-map", action="append", default=[], metavar="NAME", help="a ConfigMap whose keys "
+        "become variables of the pods, such as microtome-storage"
+    )  # fmt: skip
     group.add_argument("--service-account", default="", metavar="NAME", help="for cloud identities")
     group.add_argument(
         "--volume",
@@ -117,7 +121,10 @@ def order_of(arguments: argparse.Namespace) -> Order:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise InputError(f"--{name} {value}: expected at least 1")
-    for name in filter(None, (arguments.name, arguments.namespace, *claims, *arguments.secret)):
+    for name in filter(
+        None,
+        (arguments.name, arguments.namespace, *claims, *arguments.secret, *arguments.config_map),
+    ):
         if not _NAME.fullmatch(name):
             raise InputError(f"{name[:80]!r}: expected up to 52 of a-z, 0-9 and '-', as Kubernetes")
     source, root = absolute(arguments.source), absolute(arguments.root)
@@ -136,6 +143,7 @@ def order_of(arguments: argparse.Namespace) -> Order:
         namespace=arguments.namespace or "",
         environment=dict(_variable(text) for text in arguments.env),
         secrets=tuple(arguments.secret),
+        configs=tuple(arguments.config_map),
         service_account=arguments.service_account,
         claims=claims,
         metadata=metadata,
