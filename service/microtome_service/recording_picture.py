@@ -23,7 +23,7 @@ _FILM = 0.6
 _GAP = 2
 _NEURONS, _FRAMES = 160, 320
 # From no response to a neuron's largest, as the page of a trial draws them.
-_GOLD = np.array([(8, 10, 18), (74, 43, 92), (190, 84, 70), (248, 190, 80), (255, 250, 220)], float)
+_GOLD = np.array([(0, 0, 0), (68, 28, 6), (166, 84, 10), (236, 174, 52), (255, 248, 214)], float)
 _UNKNOWN = (60, 60, 70)
 
 

@@ -4,13 +4,16 @@ Source of the form: the ``Viewer state`` reference of Neuroglancer 2.41,
 https://neuroglancer-docs.web.app/json/index.html.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 from microtome_core.names import LayerId
+from microtome_core.store.layer import Layer
 from microtome_core.wire import Channel, LayerInfo
 from microtome_service.precomputed.variant import Variant
 from microtome_service.precomputed.volume import Volume
+from microtome_service.scene_space import CHANNEL, Space, space_of, times_of
 
 # Screen pixels that a plane should fill at first, and what of the volume the fourth pane shows.
 _PANE = 360
@@ -20,15 +23,18 @@ _MOST_SHOWN = 6
 
 
 def scene(
-    host: str, layers: Sequence[LayerInfo], skeletons: Sequence[LayerId] = (), t: int = 0
+    host: str, layers: Sequence[Layer], skeletons: Sequence[LayerId] = (), t: int = 0
 ) -> dict[str, Any]:
     """Return a state that shows layers, the first image whole and in the middle.
+
+    What has time points, or voxels whose size nobody knows, is read as Zarr, which has an axis of
+    time and axes without a unit; all else as precomputed volumes.
 
     Parameters
     ----------
     host : str
         Where the service is reached, without a stroke at the end.
-    layers : sequence of LayerInfo
+    layers : sequence of Layer
         Images and labels; of several images the first is visible, the others are at hand.
     skeletons : sequence of LayerId
         SWC files.
@@ -40,30 +46,60 @@ def scene(
     NotFound
         A time point below 0.
     """
-    ordered = sorted(layers, key=lambda info: info.kind == "labels")
-    shown = [_layer(host, info, t, visible=_visible(ordered, info)) for info in ordered]
+    ordered = sorted(layers, key=lambda layer: layer.info.kind == "labels")
+    infos = [layer.info for layer in ordered]
+    space = space_of(infos, alone=not skeletons)
+    shown = [
+        each
+        for layer in ordered
+        for each in _layers(host, layer, space, t, visible=_visible(infos, layer.info))
+    ]
     traced = [_skeleton(host, each) for each in skeletons]
     state: dict[str, Any] = {"layers": [*shown, *traced], "layout": "4panel"}
-    return {**state, **_first_look(ordered[0])} if ordered else state
+    return {**state, **_first_look(infos, space, t)} if ordered else state
 
 
 def _visible(ordered: Sequence[LayerInfo], info: LayerInfo) -> bool:
     return info.kind == "labels" or info is ordered[0]
 
 
-def _layer(host: str, info: LayerInfo, t: int, *, visible: bool) -> dict[str, Any]:
-    variant = Variant(t=min(t, _extent(info, "t") - 1))
-    address = "/".join(filter(None, (host, "precomputed", info.id, str(variant))))
+def _layers(
+    host: str, layer: Layer, space: Space, t: int, *, visible: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield a layer of the viewer; of an image that is read as Zarr one for each channel."""
+    info = layer.info
+    name = info.id.split("/")[-1]
+    if not space.by_zarr(info):
+        variant = Variant(t=min(t, times_of(info) - 1))
+        address = "/".join(filter(None, (host, "precomputed", info.id, str(variant))))
+        yield _look(info, name, f"precomputed://{address}", info.channels, visible=visible)
+        return
+    url = f"zarr3://{host}/zarr/{layer.path}"
+    source = {"url": url, "transform": space.transform(info)}
+    if "c" not in info.axes or info.kind == "labels":
+        yield _look(info, name, source, info.channels, visible=visible)
+        return
+    # A chunk of Zarr holds one channel, and a shader sees one chunk.
+    for number, channel in enumerate(info.channels):
+        shown = visible and number < _MOST_SHOWN
+        told = _look(info, f"{name}: {number} {channel.name}", source, [channel], visible=shown)
+        yield told | {"localDimensions": {CHANNEL: [1, ""]}, "localPosition": [number + 0.5]}
+
+
+def _look(
+    info: LayerInfo, name: str, source: object, channels: Sequence[Channel], *, visible: bool
+) -> dict[str, Any]:
+    labels = info.kind == "labels"
     told: dict[str, Any] = {
-        "type": "segmentation" if info.kind == "labels" else "image",
-        "source": f"precomputed://{address}",
-        "name": info.id.split("/")[-1],
-        "tab": "segments" if info.kind == "labels" else "rendering",
+        "type": "segmentation" if labels else "image",
+        "source": source,
+        "name": name,
+        "tab": "segments" if labels else "rendering",
     }
-    if info.kind == "image":
-        told |= {"shader": shader(info.channels), "opacity": 1, "blend": "additive"}
-    else:
+    if labels:
         told |= {"selectedAlpha": 0.4, "notSelectedAlpha": 0.25}
+    else:
+        told |= {"shader": shader(channels), "opacity": 1, "blend": "additive"}
     return told if visible else {**told, "visible": False}
 
 
@@ -125,32 +161,32 @@ def _summand(number: int, several: bool) -> str:
     return f"  if (show{number}) {added}" if several else f"  {added}"
 
 
-def _first_look(info: LayerInfo) -> dict[str, Any]:
+def _first_look(infos: Sequence[LayerInfo], space: Space, t: int) -> dict[str, Any]:
+    info = infos[0]
     finest = Volume.of(info, Variant()).scale(0)
     lengths = [n * nm for n, nm in zip(finest.size, finest.resolution, strict=True)]
     smallest = min(finest.resolution)
     planes = (lengths[0] / smallest, lengths[1] / smallest)
+    place = [o + n / 2 for o, n in zip(finest.offset, finest.size, strict=True)]
+    position = dict(zip("xyz", place, strict=True))
+    dimensions = dict(zip("xyz", map(space.step, repeat(info), "xyz"), strict=True))
+    if all(space.by_zarr(each) and "z" not in each.axes for each in infos):
+        del dimensions["z"]
+    timed = next((each for each in infos if space.by_zarr(each) and "t" in each.axes), None)
+    if timed is not None:
+        dimensions["t"] = space.step(timed, "t")
+        position["t"] = min(t, max(map(times_of, infos)) - 1) + 0.5
     return {
-        "dimensions": {
-            axis: [nm * 1e-9, "m"] for axis, nm in zip("xyz", finest.resolution, strict=True)
-        },
-        "position": [o + n / 2 for o, n in zip(finest.offset, finest.size, strict=True)],
+        "dimensions": dimensions,
+        "position": [position[axis] for axis in dimensions],
         "crossSectionScale": max(planes) / _PANE,
         "projectionScale": _AROUND * max(lengths) / smallest,
         "layout": "4panel" if finest.size[2] > 1 else "xy",
-        "selectedLayer": {"layer": info.id.split("/")[-1], "visible": True},
+        "selectedLayer": {"layer": _name_of_first(info, space), "visible": True},
     }
 
 
-def times_of(info: LayerInfo) -> int:
-    """Return how many time points a layer has."""
-    return _extent(info, "t")
-
-
-def is_measured(info: LayerInfo) -> bool:
-    """Tell whether the length of a voxel is known; precomputed volumes are in nm all the same."""
-    return info.units[info.axes.index("x")] is not None
-
-
-def _extent(info: LayerInfo, axis: str) -> int:
-    return dict(zip(info.axes, info.shape, strict=True)).get(axis, 1)
+def _name_of_first(info: LayerInfo, space: Space) -> str:
+    name = info.id.split("/")[-1]
+    parted = space.by_zarr(info) and "c" in info.axes and info.kind == "image"
+    return f"{name}: 0 {info.channels[0].name}" if parted else name

@@ -38,6 +38,7 @@ _PARTS: Mapping[str, Callable[[], list[Row]]] = {
     "peers": lambda: peers.measure(FOLDER, _half()),
     "recordings": lambda: [*recordings.measure(FOLDER), *recordings_latency.measure(FOLDER)],
     "search": lambda: search.measure(FOLDER),
+    "pages": lambda: search.measure_pages(FOLDER),
     "services": lambda: services.measure(FOLDER, _half()),
     "training": lambda: training.measure(FOLDER, _half()),
 }

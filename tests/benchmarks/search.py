@@ -1,10 +1,13 @@
 """Searches over the records of ten thousand datasets, beside reading the records each time."""
 
 import json
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from html import unescape
 from pathlib import Path
 from random import Random
 from statistics import median, quantiles
@@ -28,6 +31,8 @@ from tests.benchmarks.table import Row
 
 COUNT = 10_000
 TIMES = 200
+# Of what a browser loads for one page of the catalog.
+HEAVIEST = 300_000
 _SCANS = 3
 _WORDS = ("cortex", "striatum", "hippocampus", "thalamus", "axon", "soma", "vessel", "glia",
           "sparse", "dense", "cleared", "expanded", "sleep", "vision", "motor", "old")  # fmt: skip
@@ -59,6 +64,18 @@ PAGES: Mapping[str, dict[str, str]] = {
 
 def measure(folder: Path) -> list[Row]:
     """Return the rate of each search over HTTP, on one connection, a tenth being private."""
+    with _serving(folder) as (address, root):
+        return [_row(what, query, address, root) for what, query in QUERIES.items()]
+
+
+def measure_pages(folder: Path) -> list[Row]:
+    """Return the rate of pages of the catalog of the same datasets."""
+    with _serving(folder) as (address, _):
+        return [_page_row(what, query, address) for what, query in PAGES.items()]
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[tuple[str, Path]]:
     root = (folder / "search").absolute()
     if not (root / ".whole").exists():
         _make(root)
@@ -71,19 +88,28 @@ def measure(folder: Path) -> list[Row]:
     command = [sys.executable, "-m", "microtome_cli"]
     subprocess.run([*command, "database", "reindex", str(root)], check=True)
     with running([*command, "serve", str(root), "--port"], {}) as address:
-        rows = [_row(what, query, address, root) for what, query in QUERIES.items()]
-        return [*rows, *(_page_row(what, query, address) for what, query in PAGES.items())]
+        yield address, root
 
 
 def _page_row(what: str, query: dict[str, str], address: str) -> Row:
     """Return how many pages of the catalog there are a minute, beside the same search as JSON."""
     pool, words = urllib3.PoolManager(), urlencode(query)
+    nbytes = _weight(pool, address, f"/?{words}")
+    assert nbytes < HEAVIEST, f"{what}: {nbytes} bytes"
     pages = [_seconds(pool, f"{address}/?{words}") for _ in range(TIMES)]
     asked = urlencode({**query, "facets": "true", "limit": "24"})
     plain = [_seconds(pool, f"{address}/api/datasets?{asked}") for _ in range(TIMES)]
     p50, p99 = median(pages), quantiles(pages, n=100)[98]
-    note = f"pages a minute; p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms"
+    note = f"pages a minute; p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, {nbytes / 1e3:.0f} kB"
     return Row(f"catalog: {what}", 60 / p50, "the same as JSON", 60 / median(plain), None, note)
+
+
+def _weight(pool: urllib3.PoolManager, address: str, path: str) -> int:
+    """Return the bytes of a page, with the style and the pictures that it shows first."""
+    body = pool.request("GET", f"{address}{path}").data
+    found = re.findall(r'(?:src|href)="(/static/[^"]+|/api/[^"]+\.webp[^"]*)"', body.decode())
+    parts = [pool.request("GET", f"{address}{unescape(each)}").data for each in set(found)]
+    return len(body) + sum(map(len, parts))
 
 
 def _row(what: str, query: dict[str, str], address: str, root: Path) -> Row:

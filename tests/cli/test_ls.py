@@ -14,10 +14,14 @@ from tests.service.conftest import running
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """A service with a recording."""
-    store = Store("memory://ls")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service with a recording, and with a traced neuron in another dataset."""
+    folder = tmp_path_factory.mktemp("ls")
+    store = Store(str(folder / "root"))
     make_recording(store, "demo/sensorium/mouse")
+    (folder / "a.swc").write_bytes(b"1 1 0 0 0 1 -1\n")
+    words = ["ingest", str(folder / "a.swc"), str(folder / "root"), "--as", "demo/traced/cell"]
+    assert main([*words, "--unit", "um"]) == 0
     with running(create_app(Settings(root=store.url), store)) as url:
         yield url
 
@@ -25,7 +29,11 @@ def address() -> Iterator[str]:
 def test_recordings_are_listed(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Beside layers in datasets, with their counts; of one its tiers and variables."""
     assert main(["ls", address]) == 0
-    assert capsys.readouterr().out == "demo/sensorium  mouse\n"
+    listed = "demo/sensorium  mouse\ndemo/traced  annotations/cell\n"
+    assert capsys.readouterr().out == listed
+    assert main(["ls", f"{address}/demo/traced"]) == 0
+    told = "demo/traced/annotations/cell  annotation  skeleton, points, lines\n"
+    assert capsys.readouterr().out == told
     assert main(["ls", f"{address}/demo/sensorium"]) == 0
     assert "mouse  recording  14 trials, 12 neurons: videos" in capsys.readouterr().out
     assert main(["ls", f"{address}/demo/sensorium/mouse"]) == 0

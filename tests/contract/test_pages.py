@@ -5,6 +5,7 @@ looked through by axe-core. Screenshots are kept where MICROTOME_SHOTS says.
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from playwright.sync_api import Page, expect
 from microtome_cli.main import main
 from tests.browser import AXE, VIEWER, Trouble, missing, pages
 from tests.contract.conftest import running
+from tests.oidc_issuer import CLIENT, issuing
 from tests.sensorium_folders import Mouse, write_folder
 
 pytestmark = pytest.mark.slow
@@ -260,16 +262,7 @@ def test_what_is_typed_and_what_files_say_stays_words(
     site: Site, tmp_path: Path, unused_port: Callable[[], int]
 ) -> None:
     """The corpus in every field of a record, in names of channels and in searches runs nowhere."""
-    np.save(tmp_path / "a.npy", np.ones((4, 16, 16), "u1"))
-    words = ["ingest", str(tmp_path / "a.npy"), str(tmp_path / "root"), "--as", "evil/brain/grey"]
-    assert main([*words, "--axes", "zyx", "--voxel-size", "1,1,1"]) == 0
-    file = tmp_path / "root/evil/brain/grey/zarr.json"
-    document = json.loads(file.read_text())
-    document["attributes"]["nwb"] = _poisoned(document["attributes"]["nwb"], iter(_endless()))
-    document["attributes"]["nwb"] |= _every_field(iter(_endless()))
-    document["attributes"]["ome"]["omero"]["channels"][0]["label"] = "".join(CORPUS)
-    file.write_text(json.dumps(document))
-    addresses = ["/", "/evil/brain", "/evil/brain/grey", "/jobs", "/download/evil/brain/grey"]
+    addresses = _poisoned_root(tmp_path)
     addresses += [
         f"/?q={each}"
         for each in ("%22%3E%3Cscript%3Ewindow.pwned=1%3C/script%3E", "%7B%7B7*191%7D%7D")
@@ -284,10 +277,50 @@ def test_what_is_typed_and_what_files_say_stays_words(
                 page.locator("script:not([src]), [onerror], [onload], [onmouseover]").count() == 0
             )
             assert page.locator("a[href^='javascript:']").count() == 0, address
-        shown = page.goto(f"{url}/evil/brain/grey")
-        assert shown is not None
-        assert "&lt;script&gt;window.pwned" in shown.text()
+        for address in ("/evil/brain/grey", "/evil/mouse/trials", "/evil/mouse"):
+            shown = page.goto(f"{url}{address}")
+            assert shown is not None
+            assert "&lt;script&gt;window.pwned" in shown.text(), address
         assert trouble.said == []
+
+
+def _poisoned_root(folder: Path) -> list[str]:
+    """Write a layer, a recording and a traced neuron full of the corpus; return their pages."""
+    root, words = str(folder / "root"), ["--axes", "zyx", "--voxel-size", "1,1,1"]
+    np.save(folder / "a.npy", np.ones((4, 16, 16), "u1"))
+    assert main(["ingest", str(folder / "a.npy"), root, "--as", "evil/brain/grey", *words]) == 0
+    write_folder(folder / "mouse", Mouse(neurons=10, trials=6, height=9, width=16))
+    assert main(["ingest", str(folder / "mouse"), root, "--as", "evil/mouse/trials"]) == 0
+    swc = "".join(f"# {each}\n" for each in CORPUS) + "1 1 0 0 0 1 -1\n2 3 4 4 2 1 1\n"
+    (folder / "cell.swc").write_text(swc)
+    as_cell = ["--as", "evil/brain/cell", "--unit", "um"]
+    assert main(["ingest", str(folder / "cell.swc"), root, *as_cell]) == 0
+    for layer in ("brain/grey", "mouse/trials"):
+        file = folder / "root/evil" / layer / "zarr.json"
+        document = json.loads(file.read_text())
+        told = document["attributes"]
+        told["nwb"] = _poisoned(told["nwb"], _endless()) | _every_field(_endless())
+        if layer == "brain/grey":
+            told["ome"]["omero"]["channels"][0]["label"] = "".join(CORPUS)
+        else:
+            _poison_recording(told["recording"])
+        file.write_text(json.dumps(document))
+    job = folder / "root/evil/failed/grey/0/ledger"
+    shutil.copytree(folder / "root/evil/brain", job.parents[2])
+    (job.parents[1] / "zarr.json").unlink()
+    (job / "shards-00000.jsonl").unlink()
+    (job / "failed-0-of-1.json").write_text(json.dumps({"error": "x", "reason": "".join(CORPUS)}))
+    pages = ["/", "/evil/brain", "/evil/brain/grey", "/jobs", "/download/evil/brain/grey"]
+    return [*pages, "/evil/mouse", "/evil/mouse/trials", "/view/evil/brain"]
+
+
+def _poison_recording(told: dict[str, Any]) -> None:
+    """Put the corpus wherever a recording's own document has words of its source."""
+    words = _endless()
+    for variable in told["variables"].values():
+        variable["unit"] = next(words)
+        if variable.get("rows"):
+            variable["rows"] = [next(words) for _ in variable["rows"]]
 
 
 def _endless() -> Iterator[str]:
@@ -345,6 +378,31 @@ def test_a_key_signs_in_and_out(
         # The wrong key's own 401, and the catalog's absent dataset, are what was meant.
         assert [said for said in trouble.said if "401" not in said] == []
     assert main(["access", "set", "look/mouse", "default", "--root", str(root)]) == 0
+
+
+def test_an_account_signs_in_at_its_issuer(
+    site: Site, root: Path, unused_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one link to the issuer and one back: what the group may see appears."""
+    where = ["--root", str(root)]
+    assert main(["access", "set", "look/mouse", "private", *where]) == 0
+    assert main(["access", "grant", "look/mouse", "reader", "--group", "lab", *where]) == 0
+    with issuing() as issuer, another(site) as (page, trouble):
+        for name, value in (("ISSUER", issuer.url), ("AUDIENCE", "api"), ("CLIENT_ID", CLIENT)):
+            monkeypatch.setenv(f"MICROTOME_OIDC_{name}", value)
+        with running(str(root), unused_port()) as url:
+            page.goto(f"{url}/")
+            page.get_by_role("link", name="Sign in").click()
+            page.get_by_role("link", name="Sign in at 127.0.0.1").click()
+            page.get_by_role("link", name="Continue").click()
+            page.goto(f"{url}/look/mouse/trials")
+            page.wait_for_selector("#stage[data-ready=yes]")
+            page.get_by_role("button", name="Sign out alice").click()
+            assert page.request.get(f"{url}/look/mouse").status == 404
+        asked = {url.removeprefix("http://"), issuer.url.removeprefix("http://"), ""}
+        assert trouble.hosts <= asked
+        assert trouble.said == []
+    assert main(["access", "set", "look/mouse", "default", *where]) == 0
 
 
 def test_a_view_is_shared_by_a_short_link(site: Site) -> None:

@@ -63,8 +63,23 @@ def seen(
         words = ["ingest", str(folder / f"{name}.npy"), str(folder / "root")]
         sizes = ["--as", f"look/pattern/{name}", "--axes", "zyx", "--voxel-size", "0.2,0.1,0.1"]
         assert main([*words, *sizes, "--chunk", "16,16,16", "--shard", "32,32,32", *more]) == 0
+    for name, axes, shape in (
+        ("film", "tczyx", (3, 2, 4, 16, 16)),
+        ("raw", "tzyx", (3, 4, 16, 16)),
+    ):
+        np.save(folder / f"{name}.npy", np.zeros(shape, "u1") + _values(axes))
+        words = ["ingest", str(folder / f"{name}.npy"), str(folder / "root"), "--axes", axes]
+        sizes = ["--unit", "pixel"] if name == "raw" else ["--voxel-size", "2,1,1"]
+        steps = [] if name == "raw" else ["--time-step", "3"]
+        assert main([*words, "--as", f"look/{name}/image", *sizes, *steps]) == 0
     with running(str(folder / "root"), unused_port()) as url, pages() as (page, trouble):
         yield Seen(page, trouble, url, grey, ids)
+
+
+def _values(axes: str) -> NDArray[np.uint8]:
+    """Return one value for each time point, and of the second channel those backwards."""
+    steps = np.array([[0, 200], [100, 100], [200, 0]], "u1")
+    return steps[..., None, None, None] if "c" in axes else steps[:, 0, None, None, None]
 
 
 def show(seen: Seen, layer: str, plane: str, scale: float) -> NDArray[np.uint8]:
@@ -131,6 +146,36 @@ def test_each_label_has_a_colour_of_its_own(seen: Seen, plane: str) -> None:
     assert len(colors) > 3
     assert all(len(each) == 1 for each in colors.values()), colors
     assert len(set().union(*colors.values())) == len(colors)
+
+
+@pytest.mark.parametrize("name", ["film", "raw"])
+def test_every_time_point_is_drawn(seen: Seen, name: str) -> None:
+    """The viewer has an axis of time; colours of channels add up, and an unknown unit is none."""
+    seen.page.goto("about:blank")
+    seen.trouble.said.clear()
+    layer = seen.page.request.get(f"{seen.url}/api/datasets/look/{name}/image").json()
+    told = seen.page.request.get(f"{seen.url}/api/scenes/look/{name}?t=1").json()
+    assert told["dimensions"]["t"] == ([3, "s"] if name == "film" else [1, ""])
+    assert told["dimensions"]["z"] == ([2e-6, "m"] if name == "film" else [1, ""])
+    told |= {"layout": "xy", "showAxisLines": False, "showScaleBar": False,
+             "showDefaultAnnotations": False, "selectedLayer": {"visible": False}}  # fmt: skip
+    seen.page.goto(f"{seen.url}/view/look/{name}#!{quote(json.dumps(told))}")
+    for t in (1, 0, 2):
+        place = f"viewer.navigationState.position.value = Float32Array.of(8, 8, 2, {t} + 0.5)"
+        seen.page.wait_for_function(READY, timeout=120_000)
+        seen.page.evaluate(place)
+        seen.page.wait_for_timeout(500)
+        seen.page.wait_for_function(READY, timeout=120_000)
+        picture = seen.page.locator(".neuroglancer-rendered-data-panel").first.screenshot()
+        canvas = np.asarray(Image.open(BytesIO(picture)).convert("RGB"))
+        total = np.zeros(3)
+        for values, channel in zip(((0, 100, 200), (200, 100, 0)), layer["channels"], strict=False):
+            low, high = channel["window"]
+            part = np.clip((values[t] - low) / (high - low), 0, 1)
+            total += part * np.array(list(bytes.fromhex(channel["color"])))
+        middle = canvas[canvas.shape[0] // 2, canvas.shape[1] // 2]
+        assert np.abs(middle - np.clip(total, 0, 255)).max() <= 2, (t, middle, total)
+    assert seen.trouble.said == []
 
 
 def test_the_viewer_opens_from_the_page_of_a_dataset(seen: Seen) -> None:

@@ -14,7 +14,8 @@ from microtome_core.store.location import Store
 from microtome_core.wire import Channel, LayerInfo, LevelInfo
 from microtome_service.pages import Pages
 from microtome_service.routes import viewer
-from microtome_service.scene import is_measured, shader
+from microtome_service.scene import shader
+from microtome_service.scene_space import is_measured, space_of
 
 EVIL = 'dye"); } // </script>\n#uicontrol float x slider'
 
@@ -49,7 +50,7 @@ def test_a_scene_has_every_layer_and_shows_one_image(call: Any) -> None:  # noqa
 
 def test_the_first_look_is_at_the_middle_in_meters(call: Any) -> None:  # noqa: ANN401
     """Voxel sizes are metres along x, y, z; the position is the middle voxel; planes fit."""
-    told = call.get("/api/scenes/demo/brain").json()
+    told = call.get("/api/scenes/demo/brain?layer=dyes").json()
     assert {a: round(v[0] * 1e9) for a, v in told["dimensions"].items()} == {
         "x": 500, "y": 500, "z": 2000,
     }  # fmt: skip
@@ -69,39 +70,87 @@ def test_each_channel_has_its_colour_contrast_and_switch(call: Any) -> None:  # 
         assert f"show{number} checkbox(default={on})" in shader
 
 
-def test_a_time_point_is_another_view(call: Any) -> None:  # noqa: ANN401
-    """Layers without so many time points show their last."""
-    found = layers(call, "?t=9")
-    assert found["film"]["source"].endswith("/precomputed/demo/brain/film/t2")
-    assert found["dyes"]["source"].endswith("/precomputed/demo/brain/dyes")
+def test_what_has_time_points_has_an_axis_of_time(call: Any) -> None:  # noqa: ANN401
+    """It is read as Zarr; the first look is at the time that is asked for, or at the last."""
+    told = call.get("/api/scenes/demo/brain?t=9").json()
+    film = next(each for each in told["layers"] if each["name"] == "film")
+    assert film["source"]["url"] == "zarr3://http://test/zarr/demo/brain/film"
+    assert list(told["dimensions"]) == ["x", "y", "z", "t"]
+    assert told["position"][3] == 2.5
+    dyes = next(each for each in told["layers"] if each["name"] == "dyes")
+    assert dyes["source"] == "precomputed://http://test/precomputed/demo/brain/dyes"
 
 
-def test_an_unknown_unit_is_told() -> None:
-    """The viewer knows nanometres alone, so its page says where they are none."""
-    level = LevelInfo((4, 8, 8), (4, 8, 8), (4, 8, 8), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    raw = LayerInfo("a/b/raw", "image", "zyx", (None,) * 3, "uint8", (level,), (), "", {})
+def test_a_type_that_the_viewer_lacks_is_shown_a_time_point_at_a_time(
+    disk_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    """As a precomputed volume of another type; of fewer time points the last."""
+    voxels = np.zeros((3, 4, 5), "float64")
+    make_builder(disk_store).layer("demo/long/film", "tyx", voxels)
+    told = connect(disk_store).get("/api/scenes/demo/long?t=9").json()
+    assert told["layers"][0]["source"].endswith("/precomputed/demo/long/film/t2")
+    assert "t" not in told["dimensions"]
+
+
+def _info(axes: str, units: tuple[str | None, ...], **changes: Any) -> LayerInfo:  # noqa: ANN401
+    shape = tuple({"t": 3, "c": 2}.get(axis, 8) for axis in axes)
+    level = LevelInfo(shape, shape, shape, (2.0,) * len(axes), (0.0,) * len(axes))
+    made = LayerInfo("a/b/raw", "image", axes, units, "uint8", (level,), (), "", {})
+    return replace(made, **changes)
+
+
+def test_an_unknown_unit_is_none_where_nothing_else_has_one() -> None:
+    """Axes without a unit; beside what is measured a length stands for it, and the page says so."""
+    raw = _info("zyx", (None,) * 3)
+    assert not is_measured(raw)
+    alone = space_of([raw], alone=True)
+    assert alone.by_zarr(raw)
+    assert alone.transform(raw)["outputDimensions"] == {axis: [2.0, ""] for axis in "zyx"}
+    known = _info("zyx", ("micrometer",) * 3)
+    for space in (space_of([raw, known], alone=True), space_of([raw], alone=False)):
+        assert not space.by_zarr(raw)
+        assert space.step(raw, "x") == [pytest.approx(2e-9), "m"]
+    assert space_of([known], alone=True).step(known, "z") == [pytest.approx(2e-6), "m"]
+    signed = _info("zyx", (None,) * 3, kind="labels", dtype="int32")
+    assert not space_of([raw, signed], alone=True).by_zarr(raw)
     told = {
         "title": "", "base": "", "name": "a/b/raw", "page": "", "scene": "", "links": False,
-        "build": {"digest": ""}, "t": 0, "times": 1, "measured": is_measured(raw),
+        "build": {"digest": ""}, "t": 0, "times": 1, "unknown": ["a/b/raw"],
     }  # fmt: skip
     page = bytes(Pages("Brains").page("viewer.html", told).body).decode()
-    assert "Nobody knows the size of these voxels" in page
-    assert is_measured(replace(raw, units=("micrometer",) * 3))
+    assert "Nobody knows the size of the voxels of a/b/raw" in page
+
+
+def test_times_are_in_seconds_if_any_is_known() -> None:
+    """One axis has one unit."""
+    known = _info("tyx", ("millisecond", "micrometer", "micrometer"))
+    unknown = _info("tyx", (None, "micrometer", "micrometer"))
+    space = space_of([known, unknown], alone=True)
+    assert space.step(known, "t") == [pytest.approx(0.002), "s"]
+    assert space.step(unknown, "t") == [2.0, "s"]
+    assert space_of([unknown], alone=True).step(unknown, "t") == [2.0, ""]
 
 
 def test_every_time_point_can_be_reached(
-    call: Any,  # noqa: ANN401
+    disk_store: Store,
+    make_builder: Callable[..., Any],
+    connect: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Any,  # noqa: ANN401
 ) -> None:
-    """The viewer's page has a form for them, and opens on the one that is asked for."""
+    """By the viewer's own axis, or else by a form; it opens on the one that is asked for."""
+    builder = make_builder(disk_store)
+    for name, dtype in (("film", "uint8"), ("long", "float64")):
+        builder.layer(f"demo/brain/{name}", "tyx", np.zeros((3, 4, 5), dtype))
+    call = connect(disk_store)
     built = tmp_path / "build.json"
     built.write_text(json.dumps({"neuroglancer": "2", "digest": "abc123"}))
     monkeypatch.setattr(viewer, "BUILT", built)
-    page = call.get("/view/demo/brain/film?t=2").text
+    page = call.get("/view/demo/brain/long?t=2").text
     assert 'name="t" type="number" min="0" max="2" value="2"' in page
+    page = call.get("/view/demo/brain/film?t=2").text
     assert "layer=film&amp;t=2" in page
-    assert 'name="t"' not in call.get("/view/demo/brain/dyes").text
+    assert 'name="t"' not in page
 
 
 def test_a_dataset_without_pictures_has_no_viewer(

@@ -39,11 +39,14 @@ def lines_of(said: dict[str, Any]) -> Iterator[str]:
     elif "layers" in said:
         yield from map(_layer, said["layers"])
         yield from map(_recording, said.get("recordings", ()))
+        for each in said.get("annotations", ()):
+            yield f"{said['id']}/annotations/{each['name']}  annotation  skeleton, points, lines"
     else:
         for dataset in said["datasets"]:
             both = [*dataset["layers"], *dataset.get("recordings", ())]
-            layers = (each["id"].rpartition("/")[2] for each in both)
-            yield f"{dataset['id']}  {' '.join(layers)}"
+            names = [each["id"].rpartition("/")[2] for each in both]
+            names += [f"annotations/{each['name']}" for each in dataset.get("annotations", ())]
+            yield f"{dataset['id']}  {' '.join(names)}"
 
 
 def _recording_lines(info: RecordingInfo) -> Iterator[str]:

@@ -24,7 +24,8 @@ from microtome_service.routes.parameters import (
     only,
 )
 from microtome_service.routes.showing import host_of, show
-from microtome_service.scene import is_measured, scene, times_of
+from microtome_service.scene import scene
+from microtome_service.scene_space import Space, is_measured, space_of, times_of
 from microtome_service.state import Service
 from microtome_service.view import View
 
@@ -62,8 +63,8 @@ async def get_scene(
     SWC files as skeletons; damaged layers are left out.
     """
     view = await service.view(request)
-    found = [each.info for each in await view.layers(path.id) if isinstance(each, Layer)]
-    shown = [info for info in found if query.layer in (None, info.layer_id.layer)]
+    found = [each for each in await view.layers(path.id) if isinstance(each, Layer)]
+    shown = [each for each in found if query.layer in (None, each.info.layer_id.layer)]
     if query.layer is not None and not shown:
         raise NotFound(f"no layer {path.id}/{query.layer}")
     traced = await view.skeletons(path.id) if query.layer is None else ()
@@ -80,12 +81,14 @@ async def show_dataset(
     """Open the viewer on a dataset."""
     view = await service.view(request)
     found = [each.info for each in await view.layers(path.id) if isinstance(each, Layer)]
-    if not found and not await view.skeletons(path.id):
+    traced = await view.skeletons(path.id)
+    if not found and not traced:
         base = request.scope.get("root_path", "")
         values = {"name": str(path.id), "page": f"{base}/{path.id}"}
         return show(request, service, view, "unviewable.html", values, 404)
     scene_of = _scene_of(query, f"/api/scenes/{path.id}?t={query.t}")
-    return _page(request, service, view, str(path.id), scene_of, query, found)
+    space = space_of(found, alone=not traced)
+    return _page(request, service, view, str(path.id), scene_of, query, found, space)
 
 
 async def show_layer(
@@ -98,7 +101,9 @@ async def show_layer(
     view = await service.view(request)
     info: LayerInfo = (await view.layer(path.id)).info
     scene_of = _scene_of(query, f"/api/scenes/{path.id.parent}?layer={path.layer}&t={query.t}")
-    return _page(request, service, view, info.id, scene_of, query, [info])
+    return _page(
+        request, service, view, info.id, scene_of, query, [info], space_of([info], alone=True)
+    )
 
 
 def _scene_of(query: LinkQuery, otherwise: str) -> str:
@@ -113,6 +118,7 @@ def _page(
     scene_of: str,
     query: LinkQuery,
     layers: Sequence[LayerInfo],
+    space: Space,
 ) -> Response:
     base = request.scope.get("root_path", "")
     values: dict[str, Any] = {"name": name, "page": f"{base}/{name}"}
@@ -123,10 +129,16 @@ def _page(
         "build": json.loads(BUILT.read_text()),
         "links": service.links.kept,
         "t": query.t,
-        "measured": all(map(is_measured, layers)),
-        "times": 1 if query.link else max(map(times_of, layers), default=1),
+        "unknown": [info.id for info in layers if space.measured and not is_measured(info)],
+        # Of the others the viewer itself has an axis of time.
+        "times": 1 if query.link else max(map(times_of, _still(layers, space)), default=1),
     }
     return show(request, service, view, "viewer.html", values, policy=VIEWER_POLICY)
+
+
+def _still(layers: Sequence[LayerInfo], space: Space) -> list[LayerInfo]:
+    """Return those of which the viewer shows one time point at a time."""
+    return [info for info in layers if not space.by_zarr(info)]
 
 
 def router() -> APIRouter:
