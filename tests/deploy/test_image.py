@@ -89,13 +89,6 @@ def confined(objects: list[Manifest], kind: str, name: str = "") -> Manifest:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def claim(objects: list[Manifest]) -> Manifest:
-    """Return the volume of the store, which belongs to the user of the pods, as by fsGroup."""
-    found = only(objects, "PersistentVolumeClaim")
-    owner = {"volume.podman.io/uid": "10001", "volume.podman.io/gid": "10001"}
-    return {**found, "metadata": {"name": found["metadata"]["name"], "annotations": owner}}
-
-
 @dataclass(slots=True)
 class Running:
     """A service in a pod.
@@ -148,6 +141,9 @@ class Running:
 def stored(engine: Engine) -> list[Manifest]:
     """Fill the volume of the overlay for development, by its own Job, and return its objects."""
     objects = render("overlays/dev")
+    claim = only(objects, "PersistentVolumeClaim")["metadata"]["name"]
+    # It belongs to the user of the pods, as by fsGroup.
+    engine.run("volume", "create", "--opt", "o=uid=10001,gid=10001", claim)
     pod = confined(objects, "Job", "microtome-demo")
     larger = json.loads(json.dumps(pod))
     larger["metadata"]["name"] = "larger"
@@ -155,7 +151,7 @@ def stored(engine: Engine) -> list[Manifest]:
     words[words.index(SOURCE)] = LARGE
     words[words.index("--as=demo/brainbow/brain")] = "--as=demo/brainbow/large"
     for each in (pod, larger):
-        path = engine.play([claim(objects), each])
+        path = engine.play([each])
         name = f"{each['metadata']['name']}-ingest"
         assert engine.wait(name) == 0, engine.run("logs", name)
         engine.run("pod", "rm", "--force", each["metadata"]["name"])
@@ -175,7 +171,7 @@ def service(
     pod = confined(json.loads(json.dumps(stored)), "Deployment")
     for each in (config, storage):
         each["metadata"].pop("namespace", None)
-    path = engine.play([config, storage, claim(stored), pod])
+    path = engine.play([config, storage, pod])
     running = Running(engine, "microtome-service", "127.0.0.1", port, config["data"])
     try:
         running.await_ready()
@@ -221,8 +217,8 @@ def test_every_part_is_listed_and_pinned(target: str, engine: Engine) -> None:
 
 @pytest.mark.parametrize(
     ("target", "packages"),
-    [("service", "microtome_core microtome_service microtome"),
-     ("ingest", "microtome_core microtome_ingest microtome")],
+    [("service", "microtome_core microtome_service"),
+     ("ingest", "microtome_core microtome_ingest")],
 )  # fmt: skip
 def test_nothing_is_missing(target: str, packages: str, engine: Engine) -> None:
     """Every module of what an image is for can be imported in it, and has been compiled."""
