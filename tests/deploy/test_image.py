@@ -57,6 +57,21 @@ for name in sys.argv[1:]:
         count += 1
 print("all" if count > 50 else count)
 """
+# Loads every library, imported or not: some are opened when a file asks for them.
+LIBRARIES = """
+import ctypes, importlib, pathlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+here = pathlib.Path(importlib.import_module("numpy").__file__).parents[1]
+found = [path for path in here.rglob("*.so*") if path.is_file()]
+failed = []
+for path in found:
+    try:
+        ctypes.CDLL(str(path))
+    except OSError as error:
+        failed.append(str(error))
+print(len(found), failed)
+"""
 BAD_INPUT = 2
 
 
@@ -224,6 +239,10 @@ def test_nothing_is_missing(target: str, packages: str, engine: Engine) -> None:
     """Every module of what an image is for can be imported in it, and has been compiled."""
     words = ("/opt/microtome/bin/python", "-c", IMPORTS, *packages.split())
     assert inside(engine, target, *words) == "all"
+    python = words[:1]
+    count, _, failed = inside(engine, target, *python, "-c", LIBRARIES, "h5py").partition(" ")
+    assert int(count) > 50
+    assert failed == "[]"
 
 
 def test_the_first_process_hears_the_end(engine: Engine) -> None:
