@@ -26,7 +26,8 @@ from tests.deploy.manifests import (
     settings_of,
 )
 
-VERSIONS = ("1.35", "1.36", "1.37")
+# The oldest that knows all that is used here, the newest, and one between.
+VERSIONS = ("1.30", "1.34", "1.37")
 # Their forms are not Kubernetes' own: see test_operators.
 CUSTOM = ("DaskCluster", "PrometheusRule", "ServiceMonitor")
 SERVICES = [folder for folder in folders() if not folder.startswith("ingest/")]
@@ -117,6 +118,17 @@ def test_memory_follows_from_settings(folder: str) -> None:
     assert quantity(resources["requests"]["memory"]) == settings.workers * each
 
 
+def test_pictures_fit_where_they_are_kept() -> None:
+    """What is kept on disk has room there, beside what else is written."""
+    objects = render("base")
+    settings = Settings.from_environment(settings_of(objects))
+    (volume,) = only(objects, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    assert settings.picture_folder.startswith("/tmp/")
+    assert settings.picture_bytes + 128 * MIB <= quantity(volume["emptyDir"]["sizeLimit"])
+    storage = service_container(objects)["resources"]["limits"]["ephemeral-storage"]
+    assert quantity(volume["emptyDir"]["sizeLimit"]) < quantity(storage)
+
+
 @pytest.mark.parametrize("folder", SERVICES)
 def test_concurrency_follows_from_settings(folder: str) -> None:
     """No answer is larger than the room for answers, and no more wait than 16 for each place."""
@@ -159,7 +171,7 @@ def test_probes_ask_what_the_service_answers() -> None:
     objects = render("base")
     container = service_container(objects)
     settings = Settings.from_environment({**settings_of(objects), "MICROTOME_ROOT": "memory://a"})
-    routes = set(create_app(settings, open_store(settings)).openapi()["paths"])
+    routes = {getattr(r, "path", "") for r in create_app(settings, open_store(settings)).routes}
     asked = [container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
     assert {probe["path"] for probe in asked} == {"/health/live", "/health/ready"} <= routes
     (port,) = container["ports"]

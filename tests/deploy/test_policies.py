@@ -132,6 +132,12 @@ PLANTED: dict[str, dict[str, Planting]] = {
 }
 
 
+def some_or_all(folder: str) -> Any:  # noqa: ANN401 - pytest's own
+    """Leave folders that are made of others to the slow tests."""
+    of_others = folder.startswith("environments/") or folder == "overlays/prod"
+    return pytest.param(folder, marks=[pytest.mark.slow] if of_others else [])
+
+
 @pytest.fixture(scope="module")
 def judge() -> Interpreter:
     """Return an interpreter that knows all policies."""
@@ -148,7 +154,7 @@ def denials(judge: Interpreter, policy: str, objects: list[Manifest]) -> list[st
     return list(said)
 
 
-@pytest.mark.parametrize("folder", folders())
+@pytest.mark.parametrize("folder", [some_or_all(folder) for folder in folders()])
 def test_manifests_keep_every_policy(folder: str, judge: Interpreter) -> None:
     """No policy says anything against what can be applied; an ingest is applied to a base."""
     objects = render(folder)

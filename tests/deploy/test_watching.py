@@ -25,7 +25,7 @@ FOREIGN = {
     "kube_horizontalpodautoscaler_spec_max_replicas",
 }
 ALERTS = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())["groups"]
-RULES = only(render("overlays/prod"), "PrometheusRule")["spec"]["groups"]
+RULES = yaml.safe_load((DEPLOY / "components/monitoring/rules.yaml").read_text())["spec"]["groups"]
 DASHBOARD = json.loads((DEPLOY / "grafana/microtome.json").read_text())
 # What Grafana puts in before it asks.
 FILLED = {"$__rate_interval": "1m", "$job": "microtome"}
