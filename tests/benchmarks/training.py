@@ -29,7 +29,8 @@ SIZE, EDGE = 16, 64
 BATCH_BYTES = SIZE * EDGE**3 * 2
 # Round trip in seconds, and bytes a second.
 LINKS = ((0.0, None), (0.02, None), (0.1, None), (0.02, 100 * MBIT))
-ROUNDS = 3
+# Of rows that aim at something, and of others.
+ROUNDS, FEWER = 3, 2
 OURS = "microtome"
 _PATHS = {
     OURS: f"/{LAYER}",
@@ -47,6 +48,7 @@ _COUNTS = {
     "TensorStore": (2, 6),
 }
 _SLOW_COUNT = (4, 6)
+_SLOW_COUNTS = {**_COUNTS, "TensorStore": (1, 2), "zarr-python": (1, 2)}
 _AIMS = {"intern": 10.0, "intern in 8 threads": 10.0, "TensorStore": 3.0}
 
 
@@ -139,10 +141,13 @@ def _in_threads(bench: _Bench, way: _Way, through: Link) -> list[Row]:
 def _rows(bench: _Bench, way: _Way, through: Link) -> list[Row]:
     """Time all engines in turn, so that each has the same hours of the machine."""
     found: dict[str, list[float]] = {name: [] for name in (OURS, *way.peers)}
-    for turn in range(ROUNDS):
+    for turn in range(ROUNDS if way.aims else FEWER):
         totals = set()
         for name, rates in found.items():
-            counts = _COUNTS.get(name, _COUNT if through.rate is None else _SLOW_COUNT)
+            if through.rate is None:
+                counts = _COUNTS.get(name, _COUNT)
+            else:
+                counts = _SLOW_COUNTS.get(name, _SLOW_COUNT)
             timed = bench.timed(
                 name, f"{through.address}{_PATHS[name]}", turn, counts,
                 threads=way.threads, cache=way.cache,
@@ -162,7 +167,7 @@ def _local(bench: _Bench, address: str, root: Path) -> Row:
     pairs = ((OURS, f"{address}/{LAYER}"), ("TensorStore", f"{root}/{LAYER}/0/"))
     rates = []
     for name, place in pairs:
-        timed = [bench.timed(name, place, turn, _COUNT).seconds for turn in range(ROUNDS)]
+        timed = [bench.timed(name, place, turn, _COUNT).seconds for turn in range(FEWER)]
         rates.append(_COUNT[1] * BATCH_BYTES / 1e6 / median(timed))
     what = f"16 random {EDGE}³ a batch, 0 ms"
     return Row(what, rates[0], "TensorStore on the files", rates[1])
