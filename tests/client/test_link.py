@@ -72,7 +72,7 @@ def test_a_busy_processor_is_no_slow_link() -> None:
 
 
 def test_a_trial_that_is_in_vain_is_short() -> None:
-    """One answer tells, where it takes more than twice as long."""
+    """One answer tells, where it takes much longer."""
     world = at(15, 5)
     world.ask(10)
     assert world.forms == [False, True, *[False] * 8]

@@ -22,7 +22,7 @@ _ENOUGH = 1 << 20
 _MEMORY = 64 << 20
 # What a trial takes, unless it is in vain at once; and the gain that is worth a change.
 _TRIAL, _ANSWERS = 4 << 20, 3
-_IN_VAIN, _GAIN = 0.5, 1.1
+_IN_VAIN, _GAIN = 0.8, 1.1
 # Bytes of voxels from one trial to the next: as many at first, twice as many after each in vain.
 _PAUSE, _LONGEST = 64 << 20, 1 << 30
 
