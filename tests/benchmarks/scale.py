@@ -24,8 +24,10 @@ ROUNDS = 3
 LATENCY = 0.05
 # About what another continent is away.
 FAR = 0.1
-FAR_SHAPE = (64, 512, 1024)
-FAR_LAYOUT = ("--chunk", "16,32,32", "--shard", "16,64,64")
+# Twelve units of the same size: four workers have three each.
+FAR_SHAPE = (192, 512, 512)
+# Small shards, so that there are many requests; the levels that all workers make together.
+FAR_LAYOUT = ("--chunk", "16,32,32", "--shard", "16,64,64", "--levels", "3")
 _KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
 SYNTHETIC = "synthetic://neurons?shape=512,2048,1024&seed=3"
 
@@ -76,7 +78,7 @@ def _far_workers(folder: Path) -> list[Row]:
     np.save(source, np.random.default_rng(1).integers(0, 900, FAR_SHAPE).astype("uint16"))
     rates = {1: 0.0, 4: 0.0}
     with s3_server() as endpoint, FaultProxy(endpoint, latency=FAR) as proxy:
-        # Two minutes, of which nearly all is waiting: once is enough.
+        # Three minutes, of which nearly all is waiting: once is enough.
         for count in rates:
             make_bucket(endpoint, f"far-{count}")
             rates[count] = _cluster_rate(folder, source, f"s3://far-{count}/root", count, proxy.url)
