@@ -89,13 +89,14 @@ def engine() -> Iterator[Engine]:
 def confined(objects: list[Manifest], kind: str, name: str = "") -> Manifest:
     """Return what a manifest starts, as a pod that podman can start.
 
-    Images are those built here. Podman asks probes through systemd, and knows no preStop.
+    Images are those built here. Podman asks probes through systemd, knows no preStop, and publishes no
+    ports where the network is the host's.
     """
     found = only(objects, kind, name)
     ((_, spec),) = pod_specs([found])
     for container in spec["containers"]:
         container["image"] = f"localhost/{container['image'].rpartition('/')[2]}"
-        for key in ("startupProbe", "livenessProbe", "readinessProbe", "lifecycle"):
+        for key in ("startupProbe", "livenessProbe", "readinessProbe", "lifecycle", "ports"):
             container.pop(key, None)
         container["envFrom"] = [e for e in container.get("envFrom", ()) if "configMapRef" in e]
     for key in ("serviceAccountName", "topologySpreadConstraints"):
@@ -279,7 +280,7 @@ def test_the_demo_is_served(service: Running) -> None:
     assert service.get(script)[0] == 200
     told = service.engine.inspect(service.container)
     assert told["HostConfig"]["ReadonlyRootfs"]
-    assert (told["Config"]["User"], told["EffectiveCaps"]) == ("10001", [])
+    assert (told["Config"]["User"], told["EffectiveCaps"] or []) == ("10001:10001", [])
 
 
 def test_it_is_not_killed_under_twice_its_capacity(service: Running) -> None:
@@ -311,9 +312,10 @@ def test_it_is_not_killed_under_twice_its_capacity(service: Running) -> None:
     state = service.engine.inspect(service.container)["State"]
     assert not wrong
     assert (state["Running"], state["OOMKilled"], state["StartedAt"]) == (True, False, before)
-    metrics = service.get("/metrics")[1].decode()
-    (resident,) = re.findall(r"^microtome_resident_bytes ([\d.e+]+)$", metrics, re.MULTILINE)
-    assert float(resident) < limit
+    status = service.engine.run("exec", service.container, "cat", "/proc/1/status")
+    (peak,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    # It was put to the test, and stayed within what the formula gives it.
+    assert room < int(peak) * 1024 < limit, peak
 
 
 @dataclass(slots=True)
