@@ -89,13 +89,14 @@ def engine() -> Iterator[Engine]:
 def confined(objects: list[Manifest], kind: str, name: str = "") -> Manifest:
     """Return what a manifest starts, as a pod that podman can start.
 
-    Images are those built here. Podman asks probes through systemd, and knows no preStop.
+    Images are those built here. Podman asks probes through systemd, knows no preStop, and publishes no
+    ports where the network is the host's.
     """
     found = only(objects, kind, name)
     ((_, spec),) = pod_specs([found])
     for container in spec["containers"]:
         container["image"] = f"localhost/{container['image'].rpartition('/')[2]}"
-        for key in ("startupProbe", "livenessProbe", "readinessProbe", "lifecycle"):
+        for key in ("startupProbe", "livenessProbe", "readinessProbe", "lifecycle", "ports"):
             container.pop(key, None)
         container["envFrom"] = [e for e in container.get("envFrom", ()) if "configMapRef" in e]
     for key in ("serviceAccountName", "topologySpreadConstraints"):
@@ -239,23 +240,29 @@ def test_nothing_is_missing(target: str, packages: str, engine: Engine) -> None:
     """Every module of what an image is for can be imported in it, and has been compiled."""
     words = ("/opt/microtome/bin/python", "-c", IMPORTS, *packages.split())
     assert inside(engine, target, *words) == "all"
-    python = words[:1]
-    count, _, failed = inside(engine, target, *python, "-c", LIBRARIES, "h5py").partition(" ")
+    python, loaded = words[:1], ("h5py", "hdf5plugin") if target == "ingest" else ()
+    count, _, failed = inside(engine, target, *python, "-c", LIBRARIES, *loaded).partition(" ")
     assert int(count) > 50
     assert failed == "[]"
 
 
 def test_the_first_process_hears_the_end(engine: Engine) -> None:
     """A command that is told to end before it has begun does so, though it is process 1."""
-    script = "import time; from microtome_cli import main; main._load = lambda _: time.sleep(60)"
+    script = (
+        "import time\n"
+        "from microtome_cli import main\n"
+        "main._load = lambda _: (print('here', flush=True), time.sleep(60))\n"
+        "raise SystemExit(main.main(['serve']))\n"
+    )
     words = ["run", "--detach", "--network", "host", "--entrypoint", "/opt/microtome/bin/python"]
-    run = f"{script}; raise SystemExit(main.main(['serve']))"
-    container = engine.run(*words, image("service"), "-c", run)
-    time.sleep(3)
+    container = engine.run(*words, image("service"), "-c", script)
+    while "here" not in engine.run("logs", container):
+        assert engine.inspect(container)["State"]["Running"]
+        time.sleep(0.2)
     begun = time.monotonic()
-    engine.run("stop", "--time", "30", container)
-    assert time.monotonic() - begun < 25
+    engine.run("stop", "--time", "60", container)
     assert engine.wait(container) == TERMINATED
+    assert time.monotonic() - begun < 50
 
 
 def test_the_demo_is_served(service: Running) -> None:
@@ -273,7 +280,7 @@ def test_the_demo_is_served(service: Running) -> None:
     assert service.get(script)[0] == 200
     told = service.engine.inspect(service.container)
     assert told["HostConfig"]["ReadonlyRootfs"]
-    assert (told["Config"]["User"], told["EffectiveCaps"]) == ("10001", [])
+    assert (told["Config"]["User"], told["EffectiveCaps"] or []) == ("10001:10001", [])
 
 
 def test_it_is_not_killed_under_twice_its_capacity(service: Running) -> None:
@@ -305,9 +312,10 @@ def test_it_is_not_killed_under_twice_its_capacity(service: Running) -> None:
     state = service.engine.inspect(service.container)["State"]
     assert not wrong
     assert (state["Running"], state["OOMKilled"], state["StartedAt"]) == (True, False, before)
-    metrics = service.get("/metrics")[1].decode()
-    (resident,) = re.findall(r"^microtome_resident_bytes ([\d.e+]+)$", metrics, re.MULTILINE)
-    assert float(resident) < limit
+    status = service.engine.run("exec", service.container, "cat", "/proc/1/status")
+    (peak,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    # It was put to the test, and stayed within what the formula gives it.
+    assert room < int(peak) * 1024 < limit, peak
 
 
 @dataclass(slots=True)

@@ -112,6 +112,8 @@ def test_alerts_say_what_is_wrong_and_how_bad_it_is() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning", "info")
         assert rule["annotations"]["summary"]
         assert len(rule["annotations"]["description"]) > 20
+        page, _, part = rule["annotations"]["runbook"].partition("#")
+        assert (page, part) == ("docs/operating/runbook.md", rule["alert"].lower())
 
 
 def test_the_autoscaler_is_served_what_it_asks_for(told: dict[str, set[str]]) -> None:
