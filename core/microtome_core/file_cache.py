@@ -24,7 +24,7 @@ class FileCache:
     Parameters
     ----------
     folder : path
-        Made if it is not there.
+        Made if it is not there, for its owner alone, as its files are.
     limit : int
         Bytes that it may hold, give or take what is being written.
     suffix : str
@@ -39,7 +39,7 @@ class FileCache:
     def __init__(self, folder: str | os.PathLike[str], limit: int, suffix: str) -> None:
         self.folder = Path(folder).expanduser().absolute()
         self.limit, self.suffix = limit, suffix
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._used: int | None = None
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from microtome_core.errors import InputError
@@ -40,7 +41,7 @@ class PictureFolder:
             raise InputError(f"picture_folder {folder}: {error.strerror or error}") from error
         self._store = store
         self._pool = ThreadPoolExecutor(1, "pictures")
-        self._waiting = 0
+        self._room = threading.BoundedSemaphore(_WAITING)
 
     def close(self) -> None:
         """Write what waits, and let the thread go."""
@@ -59,16 +60,16 @@ class PictureFolder:
 
     def put(self, key: str, picture: bytes) -> None:
         """Keep a picture, some time later."""
-        if self._waiting >= _WAITING:
-            return
-        self._waiting += 1
-        self._pool.submit(self._put, self._name(key), picture)
+        if self._room.acquire(blocking=False):
+            self._pool.submit(self._put, self._name(key), picture)
 
     def _put(self, name: str, picture: bytes) -> None:
         try:
             self._cache.put(name, picture)
+        except OSError:
+            _LOG.warning("a picture could not be kept", exc_info=True)
         finally:
-            self._waiting -= 1
+            self._room.release()
 
     def _name(self, key: str) -> str:
         return f"{self._store} {key}"

@@ -94,10 +94,10 @@ def with_picture_folder(settings: Settings, environment: Mapping[str, str]) -> S
     if settings.picture_folder:
         return settings
     caches = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(caches).expanduser() / "microtome" / "pictures"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+        folder = Path(caches).expanduser() / "microtome" / "pictures"
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
         # A container without a home: nothing is wrong, pictures are drawn again after a restart.
         return settings
     return replace(settings, picture_folder=str(folder))

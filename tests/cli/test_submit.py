@@ -53,8 +53,7 @@ def running(only: Mapping[str, Any], told: Mapping[str, str]) -> Iterator["subpr
     given = {e["name"]: e.get("value", "") for e in only["env"]} | dict(told)
 
     def expanded(word: str) -> str:
-        found = re.sub(r"(?<!\$)\$\((\w+)\)", lambda match: given[match[1]], word)
-        return found.replace("$$(", "$(")
+        return re.sub(r"\$\$|\$\((\w+)\)", lambda m: given[m[1]] if m[1] else "$", word)
 
     program = {"microtome": "microtome_cli", "dask": "dask"}[only["command"][0]]
     words = [sys.executable, "-m", program, *map(expanded, only["args"])]
@@ -249,6 +248,23 @@ def test_files_of_this_machine_are_refused_unless_pods_see_them(
     assert "--axes" in capsys.readouterr().err
     (job,) = submit("/data/away.tif", *FAR, "--volume", "data:/data")
     assert "/data/away.tif" in container(job["spec"]["template"]["spec"])["args"]
+
+
+def test_a_dollar_reaches_the_pod(submit: Callable[..., list[dict[str, Any]]]) -> None:
+    """Kubernetes takes two for one, and a bracket after one for a variable."""
+    source = "/data/$(HOME) a$$b $c.tif"
+    (job,) = submit(source, *FAR, "--volume", "data:/data")
+    args = container(job["spec"]["template"]["spec"])["args"]
+    assert args[1] == "/data/$$(HOME) a$$$$b $$c.tif"
+    assert args[-2] == "$(JOB_COMPLETION_INDEX)/16"
+
+
+def test_a_file_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no bug of the program."""
+    assert main(["submit", SOURCE, *FAR, "--out", str(tmp_path / "none/job.yaml")]) != 0
+    assert "none/job.yaml: No such file" in capsys.readouterr().err
 
 
 def test_jobs_of_different_layers_have_different_names() -> None:

@@ -131,6 +131,30 @@ def test_one_that_failed_says_why(store: Store) -> None:
     assert [job.state for job in find_jobs(store, DATASET, time.time())] == ["stopped"]
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("http://minio.lab:9000/bucket/a.tif: gone", "a.tif: gone"),
+        ("https://me:word@host/x/y.tif?key=1: no such file", "y.tif?…: no such file"),
+        ("file:///srv/data/a.tif is cut short", "a.tif is cut short"),
+        ("lab/mouse7/a.tif: cut short", "a.tif: cut short"),
+        ("demo/brain/cells do not lie as demo/brain/neurons", ""),
+        ("24 bytes/s, [z/y/x], 1/2", ""),
+    ],
+)
+def test_pages_tell_no_hosts_and_folders_but_names_of_layers(
+    store: Store, said: str, told: str
+) -> None:
+    """What is not told does not run together; nor do secrets of addresses come into the store."""
+    begin(store, 4)
+    with pytest.raises(StorageError), Claim(store, FOLDER, Part()):
+        raise StorageError(said)
+    assert find_jobs(store, DATASET, time.time())[0].trouble == (told or said)
+    kept = store.read(f"{FOLDER}/0/ledger/failed-0-of-1.json") or b""
+    assert b"word" not in kept
+    assert b"key=1" not in kept
+
+
 def test_a_note_of_failure_that_cannot_be_read_damages_no_other(store: Store) -> None:
     """The ingest is told as damaged."""
     begin(store, 4)

@@ -1,6 +1,8 @@
 """Pictures that are kept: made once for all who ask, refused for one alone."""
 
 import asyncio
+import pwd
+import stat
 import threading
 from pathlib import Path
 
@@ -135,7 +137,22 @@ def test_nobody_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.Monkey
     folder.close()
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def _nobody(_: int) -> None:
+    raise KeyError("no such user")
+
+
+def test_what_is_kept_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Pictures of private data are among it."""
+    folder = PictureFolder(str(tmp_path / "pictures"), 1000, "file:///a")
+    drawn(folder, "x", b"picture")
+    folder.close()
+    (file,) = (tmp_path / "pictures").iterdir()
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o600, 0o700]
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that was asked for; that of the user is done without."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match=r"picture_folder .*file/a: Not a directory"):
@@ -144,5 +161,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     found = with_picture_folder(settings, {"XDG_CACHE_HOME": str(tmp_path)})
     assert found.picture_folder == str(tmp_path / "microtome/pictures")
     assert with_picture_folder(settings, {"XDG_CACHE_HOME": str(tmp_path / "file")}) is settings
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", _nobody)
+    assert with_picture_folder(settings, {}) is settings
     off = Settings(root="/data", picture_folder="none")
     assert with_picture_folder(off, {}) is off

@@ -22,7 +22,7 @@ from microtome_service.auth.rules import SIGNED_IN, Subject
 if TYPE_CHECKING:
     from tests.postgres import Cluster
 
-VERSIONS = ("0001", "0002", "0003", "0004")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005")
 # Of the first version on; later tables are remade or signed into again.
 KEPT = ("keys", "visibility", "grants")
 
@@ -37,10 +37,11 @@ def fill(database: Database) -> None:
         records.create_key(connection, "laptop", Role.READER, "demo/brain", 3600)
         gone, _ = records.create_key(connection, "lost", Role.ADMIN, "*", None)
         records.revoke_key(connection, gone.id)
-        connection.execute(
-            SESSIONS.insert(),
-            {"digest": "d" * 64, "key_id": gone.id, "created": 1, "expires": 2**40},
-        )
+        times = {"created": 1, "expires": 2**40}
+        of_key = {"digest": "d" * 64, "key_id": gone.id, **times}
+        of_user = {"digest": "e" * 64, "key_id": "", "subject": "Zoë Ω", **times}
+        connection.execute(SESSIONS.insert(), of_key)
+        connection.execute(SESSIONS.insert(), of_user)
         links = [
             {"id": f"link-{n}", "page": "/view/a/b", "state": '{"µ": 1}', "used": n}
             for n in range(1203)
@@ -80,6 +81,13 @@ def test_keys_and_grants_survive_the_way_down_and_up(database: Database, version
     assert database.upgrade() == (version, VERSIONS[-1])
     database.check()
     assert rows(database, *KEPT) == before
+
+
+def test_an_older_version_has_no_sessions_of_users(database: Database) -> None:
+    """It could not tell whose they are; those of keys stay."""
+    database.downgrade("0004")
+    database.upgrade()
+    assert [row[0] for row in rows(database, "sessions")["sessions"]] == ["d" * 64]
 
 
 def test_each_version_of_the_tables_is_that_of_the_way_up(
@@ -127,7 +135,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_a_known_older_version_is_gone_back_to(database: Database) -> None:
     """Unknown and later ones are refused, and nothing changes."""
     before = rows(database)
-    with pytest.raises(InputError, match="expected one of 0001, 0002, 0003, 0004"):
+    with pytest.raises(InputError, match=f"expected one of {', '.join(VERSIONS)}"):
         database.downgrade("base")
     assert rows(database) == before
     database.downgrade("0001")
@@ -192,4 +200,4 @@ def test_the_file_beside_a_root_moves_by_a_command(
         lists.append(capsys.readouterr().out)
     assert lists[0] == lists[1] != ""
     assert main(["database", "downgrade", "0001", "--database", url]) == 0
-    assert "version 0001, was 0004" in capsys.readouterr().out
+    assert f"version 0001, was {VERSIONS[-1]}" in capsys.readouterr().out

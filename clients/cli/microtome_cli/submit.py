@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.apply:
         _apply(text, order.namespace)
     elif arguments.out:
-        Path(arguments.out).write_text(text)
+        _write(Path(arguments.out), text)
     else:
         sys.stdout.write(text)
     return 0
@@ -196,8 +196,8 @@ def _words(arguments: argparse.Namespace, source: str, root: str) -> tuple[str, 
         words.append("--restart")
     if arguments.metadata:
         words += ["--metadata", metadata_path(arguments.metadata)]
-    # A dollar and a bracket would be taken for a variable.
-    return (*(word.replace("$(", "$$(") for word in words), "--memory", arguments.memory, "--json")
+    # A dollar and a bracket would be taken for a variable, and two dollars for one.
+    return (*(word.replace("$", "$$") for word in words), "--memory", arguments.memory, "--json")
 
 
 def _metadata(arguments: argparse.Namespace) -> str:
@@ -242,6 +242,13 @@ def _pair(text: str, mark: str, expected: str) -> tuple[str, str]:
 def _tell(notes: Sequence[str]) -> None:
     for note in notes:
         print(f"microtome: {note}", file=sys.stderr)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise StorageError(f"--out {path}: {error.strerror or error}") from error
 
 
 def _apply(text: str, namespace: str) -> None:

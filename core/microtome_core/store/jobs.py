@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from microtome_core.addresses import without_secrets
 from microtome_core.names import DatasetId
 from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
@@ -25,8 +26,11 @@ DEAD = 30.0
 _VERSION = re.compile(r"v[1-9][0-9]{0,5}")
 _SHARD = b'{"shard": "0/c'
 _FAILED = re.compile(r"/ledger/failed-[0-9]+-of-[0-9]+\.json$")
-# Folders within words, of which pages tell no stranger.
-_PLACES = re.compile(r"(?:[a-z][a-z0-9+]*://|/)(?:[^\s/:'\",;]+/)+")
+# Hosts and folders within words, of which pages tell no stranger; a layer's name is none.
+_PLACES = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:[^\s/'\",;]*/)*"
+    r"|(?<![^\s'\"(:,;=])(?:/(?:[^\s/:'\",;]+/)+|(?:[^\s/:'\",;]+/)+(?=[^\s/:'\",;]+\.[a-z]))"
+)
 _LONGEST = 1000
 # Of more parts of a journal the lines are reckoned from their bytes.
 _MOST_PARTS = 64
@@ -236,7 +240,8 @@ def failure_of(error: BaseException, folder: str, part: str) -> tuple[str, bytes
     part : str
         As ``0-of-1``.
     """
-    told = {"error": type(error).__name__, "reason": str(error)[:_LONGEST]}
+    reason = without_secrets(str(error))[:_LONGEST]
+    told = {"error": type(error).__name__, "reason": reason}
     return failure_path(folder, part), json.dumps(told).encode()
 
 
@@ -249,7 +254,7 @@ def _reason(data: bytes | None) -> str:
     if data is None:
         return ""
     told = json.loads(data)
-    return _PLACES.sub("", str(told["reason"]))[:_LONGEST] or str(told["error"])
+    return _PLACES.sub("", str(told["reason"])[:_LONGEST]) or str(told["error"])
 
 
 def _modified(store: Store, path: str) -> float | None:
