@@ -24,10 +24,12 @@ ROUNDS = 3
 LATENCY = 0.05
 # About what another continent is away.
 FAR = 0.1
-# Twelve units of the same size: four workers have three each.
-FAR_SHAPE = (192, 512, 512)
+# Eight units of the same size, two for each of four workers, and several reads in each.
+FAR_SHAPE = (128, 1024, 1024)
 # Small shards, so that there are many requests; the levels that all workers make together.
-FAR_LAYOUT = ("--chunk", "16,32,32", "--shard", "16,64,64", "--levels", "3")
+FAR_LAYOUT = (
+    "--chunk", "16,64,64", "--shard", "16,128,128", "--levels", "3", "--memory", "260MiB",
+)  # fmt: skip
 _KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
 SYNTHETIC = "synthetic://neurons?shape=512,2048,1024&seed=3"
 
