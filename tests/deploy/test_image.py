@@ -43,8 +43,8 @@ TERMINATED = 143
 # Imports every module of packages, but for those whose optional libraries are not in the image.
 IMPORTS = """
 import importlib, os, pkgutil, sys
-optional = {"pyarrow", "pynwb", "hdmf", "ndx_microscopy", "ndx_ophys_devices", "av", "intern", "xarray", "torch",
-            "matplotlib", "ipywidgets", "IPython", "dask", "requests"}
+optional = {"pyarrow", "pynwb", "hdmf", "ndx_microscopy", "ndx_ophys_devices", "av", "intern",
+            "xarray", "torch", "matplotlib", "ipywidgets", "IPython", "dask", "requests"}
 count = 0
 for name in sys.argv[1:]:
     for found in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
