@@ -89,8 +89,8 @@ def engine() -> Iterator[Engine]:
 def confined(objects: list[Manifest], kind: str, name: str = "") -> Manifest:
     """Return what a manifest starts, as a pod that podman can start.
 
-    Images are those built here. Podman asks probes through systemd, knows no preStop, and publishes no
-    ports where the network is the host's.
+    Images are those built here. Podman asks probes through systemd, knows no preStop, and publishes
+    no ports where the network is the host's.
     """
     found = only(objects, kind, name)
     ((_, spec),) = pod_specs([found])
