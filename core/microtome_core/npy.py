@@ -22,7 +22,7 @@ MOST_HEAD = 10_000
 
 _ONE_AT_A_TIME = threading.Lock()
 # Python 2 wrote extents as (3L, 4L).
-_LONG = re.compile(rb"(\d)L\b")
+_LONG = re.compile(rb"([(, ]\d+)L(?=[,)])")
 # All that NumPy, and the parser behind it, raise at text that is no head.
 _NO_HEAD = (
     ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError,
@@ -78,6 +78,8 @@ def read_head(stream: IO[bytes]) -> NpyHead:
             shape, fortran, dtype = _READERS[version](BytesIO(count + _LONG.sub(rb"\1 ", text)))
     except _NO_HEAD as error:
         raise ValueError(f"no head of an NPY file: {str(error)[:80]}") from error
+    if any(extent < 0 for extent in shape):
+        raise ValueError(f"no head of an NPY file: shape {str(shape)[:80]}")
     return NpyHead(tuple(map(int, shape)), bool(fortran), dtype, stream.tell())
 
 

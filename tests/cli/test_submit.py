@@ -291,24 +291,18 @@ def test_apply_hands_it_to_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert main(words) == 2
 
 
+def part_words(root: Path) -> list[str]:
+    """Return the command of a part of a small ingest, but for its number."""
+    layout = ["--chunk", "8,16,16", "--shard", "8,16,16"]
+    return ["ingest", SMALL, str(root), "--as", "a/b/c", *layout, "--commit", "--array-index"]
+
+
 def test_a_part_that_ends_before_the_others_joins_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The last to end makes the layer, and one that is begun again finds it made."""
     root = tmp_path / "root"
-    words = [
-        "ingest",
-        SMALL,
-        str(root),
-        "--as",
-        "a/b/c",
-        "--chunk",
-        "8,16,16",
-        "--shard",
-        "8,16,16",
-        "--commit",
-        "--array-index",
-    ]
+    words = part_words(root)
     assert main([*words, "1/2"]) == 0
     assert "the last of them joins them" in capsys.readouterr().out
     assert not (root / "a/b/c/zarr.json").exists()
@@ -324,19 +318,7 @@ def test_a_part_that_claims_to_have_ended_and_has_not_is_found_out(
 ) -> None:
     """What lies in the store counts: the layer is not made, and the part is named."""
     root = tmp_path / "root"
-    words = [
-        "ingest",
-        SMALL,
-        str(root),
-        "--as",
-        "a/b/c",
-        "--chunk",
-        "8,16,16",
-        "--shard",
-        "8,16,16",
-        "--commit",
-        "--array-index",
-    ]
+    words = part_words(root)
     note_ended(Store(str(root)), "a/b/c", Part(1, 2))
     assert main([*words, "0/2"]) == 75
     assert "--array-index 1/2 again" in capsys.readouterr().err

@@ -147,6 +147,17 @@ def test_a_version_is_asked_for_once(lab: Lab, proxied: Proxied) -> None:
         assert httpx.get(url).content == first.content
 
 
+def test_what_a_program_asked_for_is_of_use_to_browsers(lab: Lab, proxied: Proxied) -> None:
+    """Pages of other sites may read what is kept, whoever asked for it first."""
+    with proxied() as proxy:
+        url = cutout(proxy.url, version=version_of(proxy.url))
+        assert httpx.get(url).headers["x-cache"] == "MISS"
+        for state in ("MISS", "HIT"):
+            answer = httpx.get(url, headers={"Origin": "https://viewer.example"})
+            assert answer.headers["x-cache"] == state
+            assert answer.headers["access-control-allow-origin"] == "*"
+
+
 def test_what_names_no_version_is_never_kept(lab: Lab, proxied: Proxied) -> None:
     """It is asked for at the service each time, with the caller's own condition."""
     with proxied() as proxy:

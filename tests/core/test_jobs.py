@@ -131,6 +131,15 @@ def test_one_that_failed_says_why(store: Store) -> None:
     assert [job.state for job in find_jobs(store, DATASET, time.time())] == ["stopped"]
 
 
+def test_what_ends_all_parts_is_told_once(store: Store) -> None:
+    """And what ends one beside it."""
+    begin(store, 4)
+    for index, reason in enumerate(["no room", "gone", "no room"]):
+        with pytest.raises(StorageError), Claim(store, FOLDER, Part(index, 3)):
+            raise StorageError(reason)
+    assert find_jobs(store, DATASET, time.time())[0].trouble == "no room; gone"
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [

@@ -54,6 +54,11 @@ def test_extents_of_python_2_are_numbers() -> None:
     assert read_head(BytesIO(head)).shape == (3, 4)
 
 
+def test_names_of_fields_are_no_extents() -> None:
+    """One that ends like a number of Python 2 stays what it is."""
+    assert load(_file(np.zeros(2, [("x3L", "<f4")]))).dtype.names == ("x3L",)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -63,6 +68,7 @@ def test_extents_of_python_2_are_numbers() -> None:
         b"\x93NUMPY\x01\x00\xff\xff{",
         b"\x93NUMPY\x01\x00\x88\x13" + b"(" * 5000,
         _file(np.arange(5))[:-1],
+        _file(np.arange(5)).replace(b"(5,), ", b"(-1,),"),
         _file(np.array([{}, None], object)),
     ],
 )

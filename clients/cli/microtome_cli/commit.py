@@ -4,7 +4,7 @@ import argparse
 import os
 
 from microtome_cli.convert import say_outcome
-from microtome_cli.engines import add_work_arguments, memory, stoppable, view
+from microtome_cli.engines import add_grace_argument, add_work_arguments, memory, stoppable, view
 from microtome_cli.progress import ProgressObserver
 from microtome_core.names import LayerId
 from microtome_core.store.location import StorageOptions, Store
@@ -17,13 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     parser.add_argument("root", help="folder, file:///… or s3://bucket/… below which the parts lie")
     parser.add_argument("layer", metavar="COLLECTION/DATASET/LAYER", help="the layer to make")
-    parser.add_argument(
-        "--grace",
-        type=float,
-        default=IngestOptions().grace,
-        metavar="SECONDS",
-        help="how long the voxels of a replaced layer are kept (default 10)",
-    )
+    add_grace_argument(parser)
     add_work_arguments(parser)
 
 

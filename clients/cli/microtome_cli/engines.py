@@ -70,6 +70,17 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--json", action="store_true", help="tell of progress as JSON, one a line")
 
 
+def add_grace_argument(parser: argparse._ActionsContainer) -> None:
+    """Add ``--grace``, which those need that may replace a layer."""
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=IngestOptions().grace,
+        metavar="SECONDS",
+        help="how long the voxels of a replaced layer are kept (default 10)",
+    )
+
+
 def parse_part(text: str | None) -> Part:
     """Read ``I/N``.
 

@@ -20,13 +20,18 @@ from microtome_cli.collection import (
 )
 from microtome_cli.collection_report import Report, Result, State, check_ending
 from microtome_cli.convert import Made, check, convert
-from microtome_cli.engines import add_cluster_arguments, add_work_arguments, parse_part, stoppable
+from microtome_cli.engines import (
+    add_cluster_arguments,
+    add_grace_argument,
+    add_work_arguments,
+    parse_part,
+    stoppable,
+)
 from microtome_cli.main import BAD_INPUT, NO_PERMISSION, TRY_AGAIN, code_of
 from microtome_cli.options import add_host_argument, storage_options
 from microtome_core.addresses import without_secrets
 from microtome_core.errors import InputError, MicrotomeError
 from microtome_core.store.location import Store
-from microtome_ingest.options import IngestOptions
 
 BUG = 1
 # Whether the same command may help is what matters first.
@@ -47,13 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--restart", action="store_true", help="replace layers of other sources or settings"
     )
-    parser.add_argument(
-        "--grace",
-        type=float,
-        default=IngestOptions().grace,
-        metavar="SECONDS",
-        help="how long the voxels of a replaced layer are kept (default 10)",
-    )
+    add_grace_argument(parser)
     add_host_argument(parser)
     add_work_arguments(parser)
     group = add_cluster_arguments(parser)

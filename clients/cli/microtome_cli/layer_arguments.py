@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from microtome_cli import recordings
-from microtome_cli.engines import memory
+from microtome_cli.engines import add_grace_argument, memory
 from microtome_cli.options import add_host_argument, add_source_arguments
 from microtome_core.errors import InputError
 from microtome_core.store.array import Codec
@@ -62,13 +62,7 @@ def _add_storage(group: "argparse._ArgumentGroup") -> None:
         action="store_true",
         help="replace a layer, or an unfinished ingest, of another source or with other settings",
     )
-    group.add_argument(
-        "--grace",
-        type=float,
-        default=IngestOptions().grace,
-        metavar="SECONDS",
-        help="how long the voxels of a replaced layer are kept (default 10)",
-    )
+    add_grace_argument(group)
 
 
 def ingest_options(arguments: argparse.Namespace) -> IngestOptions:

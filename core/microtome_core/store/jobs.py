@@ -32,7 +32,8 @@ _PLACES = re.compile(
     r"|(?<![^\s'\"(:,;=])(?:/(?:[^\s/:'\",;]+/)+|(?:[^\s/:'\",;]+/)+(?=[^\s/:'\",;]+\.[a-z]))"
 )
 _LONGEST = 1000
-# Of more parts of a journal the lines are reckoned from their bytes.
+# Of more parts of a journal the lines are reckoned from their bytes, of more that failed none is
+# read.
 _MOST_PARTS = 64
 
 
@@ -225,8 +226,9 @@ def _state(
     # Memory knows no times: there a claim is enough.
     if claims and (beat is None or now - beat < DEAD):
         return "running", beat, ""
-    failed = (_reason(store.read(key)) for key, _ in ledger if _FAILED.search(key))
-    trouble = "; ".join(filter(None, failed))
+    failed = [key for key, _ in ledger if _FAILED.search(key)][:_MOST_PARTS]
+    # Parts mostly fail for the same reason.
+    trouble = "; ".join(dict.fromkeys(filter(None, (_reason(store.read(key)) for key in failed))))
     return ("failed" if trouble else "stopped"), beat, trouble
 
 

@@ -17,21 +17,17 @@ from microtome_core.wire import LayerInfo
 from microtome_service.appearance import Appearance, default_appearance
 from microtome_service.images import encode_image
 from microtome_service.montage import choose_sight, compose, panes
-from microtome_service.negotiate import entity_tag, unchanged
-from microtome_service.problems import responses
+from microtome_service.negotiate import entity_tag
 from microtome_service.reader import Limits, check_cost, decoded_bytes, read
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.live import live_headers
-from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
+from microtome_service.routes.parameters import LayerPathDep, ServiceDep, grouped
+from microtome_service.routes.webp import QUALITY, TYPE, add_webp, webp_answer
 from microtome_service.state import Service
 from microtome_service.thumbnail import view_region
 from microtome_service.together import together
 from microtome_service.versions import Version, cache_control, check_version
 from microtome_service.view import View
-
-TYPE = "image/webp"
-# A page shows dozens: at this quality one of 480 pixels takes 10 to 40 kB.
-QUALITY = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +87,11 @@ async def get_montage(
     if query.labels is not None:
         jobs.append(await _labels_job(service, view, layer, query))
     headers = await _headers(service, jobs, query)
-    if unchanged(request.headers.get("if-none-match"), headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    if request.method == "HEAD":
-        response = Response(headers=headers, media_type=TYPE)
-        del response.headers["content-length"]
-        return response
 
     async def make() -> bytes:
         return await _make(service, view, jobs, query.size)
 
-    body = await service.pictures.get(headers["ETag"], make)
-    return Response(body, headers=headers, media_type=TYPE)
+    return await webp_answer(request, service, headers, make)
 
 
 async def _labels_job(service: Service, view: View, layer: Layer, query: MontageQuery) -> _Job:
@@ -170,21 +159,6 @@ def _draw(jobs: Sequence[_Job], blocks: Sequence[list[list[NDArray[Any]]]], size
 def router() -> APIRouter:
     """Return the route of montages."""
     routes = APIRouter(tags=["pictures"], route_class=LeanRoute)
-    ok = {
-        "description": "The picture.",
-        "content": {TYPE: {"schema": {"type": "string", "format": "binary"}}},
-    }
-    add(
-        routes,
-        "/api/datasets/{collection}/{dataset}/{layer}/montage.webp",
-        get_montage,
-        name="montage",
-        summary="Show a layer from three sides",
-        response_class=Response,
-        responses={
-            200: ok,
-            304: {"description": "The caller has it already."},
-            **responses(400, 404, 409, 413, 422, 429, 503),
-        },
-    )
+    path = "/api/datasets/{collection}/{dataset}/{layer}/montage.webp"
+    add_webp(routes, path, get_montage, "montage", "Show a layer from three sides")
     return routes

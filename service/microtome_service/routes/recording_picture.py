@@ -9,13 +9,12 @@ from starlette.responses import Response
 
 from microtome_core import __version__
 from microtome_service.images import encode_image
-from microtome_service.negotiate import entity_tag, unchanged
-from microtome_service.problems import responses
+from microtome_service.negotiate import entity_tag
 from microtome_service.recording_picture import Glance, choose_glance, draw
 from microtome_service.routes.lean import LeanRoute
-from microtome_service.routes.montage import QUALITY, TYPE
-from microtome_service.routes.parameters import ServiceDep, add, grouped
+from microtome_service.routes.parameters import ServiceDep, grouped
 from microtome_service.routes.recordings import RecordingPathDep
+from microtome_service.routes.webp import QUALITY, TYPE, add_webp, webp_answer
 from microtome_service.state import Service
 from microtome_service.trial_parts import read_part
 from microtome_service.versions import Version, cache_control, check_recording_version
@@ -55,17 +54,11 @@ async def get_picture(
         "Cache-Control": cache_control(query.version, age),
         "X-Microtome-Version": recording.version,
     }
-    if unchanged(request.headers.get("if-none-match"), tag):
-        return Response(status_code=304, headers=headers)
-    if request.method == "HEAD":
-        response = Response(headers=headers, media_type=TYPE)
-        del response.headers["content-length"]
-        return response
 
     async def make() -> bytes:
         return await _make(service, view, glance, query.size)
 
-    return Response(await service.pictures.get(tag, make), headers=headers, media_type=TYPE)
+    return await webp_answer(request, service, headers, make)
 
 
 async def _make(service: Service, view: View, glance: Glance, size: int) -> bytes:
@@ -84,21 +77,6 @@ def _encode(film: NDArray[Any] | None, raster: NDArray[Any] | None, size: int) -
 def router() -> APIRouter:
     """Return the route of pictures of recordings."""
     routes = APIRouter(tags=["pictures"], route_class=LeanRoute)
-    ok = {
-        "description": "The picture.",
-        "content": {TYPE: {"schema": {"type": "string", "format": "binary"}}},
-    }
-    add(
-        routes,
-        "/api/datasets/{collection}/{dataset}/{recording}/picture.webp",
-        get_picture,
-        name="recording_picture",
-        summary="Show a recording at a glance",
-        response_class=Response,
-        responses={
-            200: ok,
-            304: {"description": "The caller has it already."},
-            **responses(400, 404, 409, 413, 422, 429, 503),
-        },
-    )
+    path = "/api/datasets/{collection}/{dataset}/{recording}/picture.webp"
+    add_webp(routes, path, get_picture, "recording_picture", "Show a recording at a glance")
     return routes
