@@ -1,5 +1,6 @@
 """``microtome verify``: its lines, its JSON and its exit codes."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 
 from microtome_cli.main import main
+from microtome_cli.verify_all import verify_all
+from microtome_core.errors import StorageError
+from microtome_core.store.location import Store
 
 SIZES = ("--axes", "zyx", "--voxel-size", "2,0.5,0.5", "--chunk", "8,8,8", "--shard", "16,16,16")
 LAYER = "a/b/c"
@@ -208,6 +212,28 @@ def test_without_a_layer_all_are_verified(root: Path, capsys: pytest.CaptureFixt
     assert main(["verify", str(root), "--json"]) == 3
     told = events(capsys.readouterr().out)
     assert [(e["layers"], e["damaged"]) for e in told if e["event"] == "all"] == [(3, 1)]
+
+
+def test_a_layer_that_cannot_be_read_hides_no_damage(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is counted, and the others are verified; without damage its failure is the command's."""
+    assert main(["ingest", str(root.parent / "in.npy"), str(root), "--as", "z/y/x", *SIZES]) == 0
+    damaged = {LAYER: False}
+
+    def verify(_: Store, name: str, __: argparse.Namespace) -> bool:
+        if name == "z/y/x":
+            raise StorageError("gone")
+        return damaged[name]
+
+    said = argparse.Namespace(source=None, json=False)
+    capsys.readouterr()
+    with pytest.raises(StorageError, match="gone"):
+        verify_all(Store(str(root)), said, verify)
+    assert capsys.readouterr().out.endswith("root: 1 layer: 1 unread\n")
+    damaged[LAYER] = True
+    assert verify_all(Store(str(root)), said, verify) == 3
+    assert capsys.readouterr().out.endswith("root: 1 layer: 1 damaged, 1 unread\n")
 
 
 def test_all_layers_have_no_source(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,19 +19,20 @@ def verify_all(
 ) -> int:
     """Verify all that is visible, and say how many were damaged; return the exit code.
 
-    What has no ledger, and what is not finished, is told on standard error and is no damage.
+    What has no ledger, and what is not finished, is told on standard error and is no damage. Damage
+    counts for more than storage that failed: to try again does not mend it.
 
     Raises
     ------
     InputError
         There is nothing below the root, or a source is named, which is that of one layer.
     StorageError
-        Of a layer that could not be read; raised when all others have been verified.
+        Of a layer that could not be read; raised when all others have been verified and are whole.
     """
     if arguments.source is not None:
         raise InputError("--source is what one layer was made of: say which layer")
     verified = damaged = 0
-    failure: StorageError | None = None
+    failures: list[StorageError] = []
     for name in _names(store):
         try:
             damaged += verify(store, name, arguments)
@@ -40,10 +41,10 @@ def verify_all(
             print(f"microtome: {name} is not verified: {error}", file=sys.stderr)
         except StorageError as error:
             print(f"microtome: {name}: {error}", file=sys.stderr)
-            failure = error
-    _tell(store, verified, damaged, as_json=arguments.json)
-    if failure is not None:
-        raise failure
+            failures.append(error)
+    _tell(store, verified, damaged, len(failures), as_json=arguments.json)
+    if failures and not damaged:
+        raise failures[-1]
     return DAMAGED if damaged else 0
 
 
@@ -64,10 +65,11 @@ def _names_in(store: Store, dataset: DatasetId) -> Iterator[str]:
                 continue  # a folder that nobody could have made as a layer
 
 
-def _tell(store: Store, verified: int, damaged: int, *, as_json: bool) -> None:
+def _tell(store: Store, verified: int, damaged: int, unread: int, *, as_json: bool) -> None:
+    counts = {"damaged": damaged, "unread": unread}
     if as_json:
-        words = {"event": "all", "root": store.url, "layers": verified, "damaged": damaged}
+        words = {"event": "all", "root": store.url, "layers": verified, **counts}
         print(json.dumps(words), flush=True)
         return
-    found = f"{damaged} damaged" if damaged else "all right"
+    found = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "all right"
     print(f"{store.url}: {verified} {'layer' if verified == 1 else 'layers'}: {found}", flush=True)
