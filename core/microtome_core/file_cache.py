@@ -16,6 +16,8 @@ from pathlib import Path
 _CHECK = 4
 # What is left after the oldest were removed, so that not every write must look.
 _LEFT = 0.9
+# Others write, too: after so much of the limit is written here, all files are counted anew.
+_UNSEEN = 0.1
 
 
 class FileCache:
@@ -26,7 +28,7 @@ class FileCache:
     folder : path
         Made if it is not there, for its owner alone, as its files are.
     limit : int
-        Bytes that it may hold, give or take what is being written.
+        Bytes that it may hold; each process that writes may exceed it by a tenth.
     suffix : str
         Of the names of its files; no others are removed.
 
@@ -42,6 +44,7 @@ class FileCache:
         self.folder.mkdir(0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._used: int | None = None
+        self._added = 0
 
     def get(self, key: str, nbytes: int | None = None) -> bytes | None:
         """Return what was put under `key`; None where it is absent, damaged or of another size."""
@@ -82,9 +85,10 @@ class FileCache:
 
     def _make_room(self, added: int) -> None:
         with self._lock:
-            self._used = None if self._used is None else self._used + added
-            if self._used is None or self._used > self.limit:
-                self._used = self._sweep()
+            self._added += added
+            seen = self._used is not None and self._added <= _UNSEEN * self.limit
+            if not seen or (self._used or 0) + self._added > self.limit:
+                self._used, self._added = self._sweep(), 0
 
     def _sweep(self) -> int:
         """Remove the oldest files until there is room; return the bytes that are left."""

@@ -17,7 +17,7 @@ class Cache(FileCache):
     folder : path
         Made if it is not there.
     limit : int
-        Bytes that it may hold, give or take what is being written.
+        Bytes that it may hold; each process that writes may exceed it by a tenth.
     """
 
     def __init__(self, folder: str | os.PathLike[str], limit: int) -> None:
