@@ -8,7 +8,6 @@ import json
 import re
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -383,10 +382,7 @@ def test_parts_are_ingested_from_and_to_s3(engine: Engine, tmp_path: Path) -> No
     tifffile.imwrite(tmp_path / "brain.tif", source, **told)
     with s3_server.s3_server() as endpoint:
         s3_server.make_bucket(endpoint, "lab")
-        upload = urllib.request.Request(
-            f"{endpoint}/lab/brain.tif", (tmp_path / "brain.tif").read_bytes(), method="PUT"
-        )
-        urllib.request.urlopen(upload).close()
+        s3_server.put(f"{endpoint}/lab/brain.tif", (tmp_path / "brain.tif").read_bytes())
         told = {
             "SOURCE": "s3://lab/brain.tif",
             "MICROTOME_ROOT": "s3://lab/root",
