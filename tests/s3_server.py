@@ -56,6 +56,14 @@ def make_bucket(url: str, name: str) -> None:
     urllib.request.urlopen(request).close()
 
 
+def put(url: str, body: bytes) -> None:
+    """Store an object."""
+    # Without a type urllib says that it is a form, whose body the server takes for parameters.
+    told = {"Content-Type": "application/octet-stream"}
+    request = urllib.request.Request(url, body, told, method="PUT")
+    urllib.request.urlopen(request, timeout=60).close()
+
+
 def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
     for _ in range(300):
         try:
