@@ -175,9 +175,9 @@ class Claim:
                 self._store.remove(failure_path(folder, part))
             else:
                 self._store.write(*failure_of(error, folder, part))
-        except StorageError:
+        except StorageError as failure:
             # What failed first is what the user must know.
-            _LOG.warning("%s: how it ended could not be noted", folder, exc_info=True)
+            _LOG.warning("%s: how it ended could not be noted: %s", folder, failure)
 
     def _acquire(self) -> None:
         while True:
