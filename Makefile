@@ -37,7 +37,7 @@ $(VIEWER): $(wildcard clients/viewer/*.mjs clients/viewer/*.json clients/viewer/
 	cd clients/viewer && npm run --silent build
 
 demo: $(READY) ## make a sample brain, ingest, serve and cut it (ONCE=1 stops; SOURCE=my.tif ARGS='--axes zyx'; PORT=8000)
-	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory viewer \
+	@if command -v npm > /dev/null; then $(MAKE) --silent viewer \
 	    || echo "the viewer could not be built: the demo comes without it"; \
 	  else echo "npm is not installed: the demo comes without its 3-D viewer"; fi
 	@$(BIN)/microtome demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(ARGS)

@@ -60,6 +60,10 @@ class SourceError(InputError):
         return type(self), (self.path, self.reason)
 
 
+class SourceDenied(SourceError):
+    """Storage does not show the source to whoever asks: with other credentials it may."""
+
+
 class MissingMetadata(SourceError):
     """The source leaves open what the store must know; the reason names the option that says it."""
 

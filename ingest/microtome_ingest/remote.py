@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from microtome_core.addresses import without_secrets
-from microtome_core.errors import MicrotomeError, SourceError, StorageError
+from microtome_core.errors import MicrotomeError, SourceDenied, SourceError, StorageError
 from microtome_core.store.location import StorageOptions, fsspec_options
 from microtome_ingest.hosts import Hosts
 from microtome_ingest.ranges import Request, Span, batches, requests
@@ -176,7 +176,7 @@ def _told(url: str, error: Exception) -> MicrotomeError:
         bucket = _code(error) == "NoSuchBucket"
         return SourceError(url, "no such bucket" if bucket else "not found")
     if isinstance(error, PermissionError) or name in _NO_CREDENTIALS:
-        return SourceError(url, f"access denied ({error}): {_HINT}")
+        return SourceDenied(url, f"access denied ({error}): {_HINT}")
     if status == _CHANGED:
         return SourceError(url, "changed since it was opened")
     if status == _TOO_FAR:

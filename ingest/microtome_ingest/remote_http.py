@@ -20,7 +20,7 @@ from fsspec.asyn import sync_wrapper
 from fsspec.implementations.http import HTTPFileSystem
 
 from microtome_core.addresses import without_secrets
-from microtome_core.errors import MicrotomeError, SourceError, StorageError
+from microtome_core.errors import MicrotomeError, SourceDenied, SourceError, StorageError
 from microtome_ingest.hosts import HostRefused, Hosts
 
 T = TypeVar("T")
@@ -237,7 +237,8 @@ def _refusal(url: str, status: int) -> MicrotomeError:
         412: "changed since it was opened",
         416: "ends before the bytes that it should hold: truncated",
     }
-    return SourceError(url, reasons.get(status, f"its server answers HTTP {status}"))
+    kind = SourceDenied if status in (401, 403) else SourceError
+    return kind(url, reasons.get(status, f"its server answers HTTP {status}"))
 
 
 def _is_empty(answer: aiohttp.ClientResponse) -> bool:

@@ -90,7 +90,7 @@ def write_sample(
 
 
 def ome_xml(source: SyntheticSource, name: str) -> str:
-    """Return the OME-XML of a synthetic volume; its description is the URL that makes it again."""
+    """Return the OME-XML of a synthetic volume; its description says what makes it again."""
     made = source.description
     extents = dict(zip(made.axes, made.shape, strict=True))
     root = ElementTree.Element("OME", {
@@ -100,7 +100,9 @@ def ome_xml(source: SyntheticSource, name: str) -> str:
     if made.channels:
         _instrument(root)
     image = ElementTree.SubElement(root, "Image", {"ID": "Image:0", "Name": name})
-    ElementTree.SubElement(image, "Description").text = made.metadata["synthetic"]["url"]
+    url = made.metadata["synthetic"]["url"]
+    told = f"Synthetic neurons, each of a colour of its own, made by microtome of {url}"
+    ElementTree.SubElement(image, "Description").text = told
     if made.channels:
         ElementTree.SubElement(image, "InstrumentRef", {"ID": "Instrument:0"})
         ElementTree.SubElement(image, "ObjectiveSettings", {"ID": "Objective:0"})

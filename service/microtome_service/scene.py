@@ -178,6 +178,8 @@ def _first_look(infos: Sequence[LayerInfo], space: Space, t: int) -> dict[str, A
         position["t"] = min(t, max(map(times_of, infos)) - 1) + 0.5
     return {
         "dimensions": dimensions,
+        # Else Neuroglancer shows the first three, of a film time as a third axis.
+        "displayDimensions": [axis for axis in dimensions if axis != "t"],
         "position": [position[axis] for axis in dimensions],
         "crossSectionScale": max(planes) / _PANE,
         "projectionScale": _AROUND * max(lengths) / smallest,

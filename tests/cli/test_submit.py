@@ -250,6 +250,23 @@ def test_files_of_this_machine_are_refused_unless_pods_see_them(
     assert "/data/away.tif" in container(job["spec"]["template"]["spec"])["args"]
 
 
+def test_a_source_that_only_pods_may_read_is_handed_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who has no keys for a bucket is told that it was not checked."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    source = "s3://bucket/brain.ome.tif"
+    assert main(["submit", source, *FAR, "--secret", "s3-keys"]) == 0
+    captured = capsys.readouterr()
+    assert source in captured.out
+    assert "access denied" in captured.err
+    assert "not checked" in captured.err
+
+
 def test_a_dollar_reaches_the_pod(submit: Callable[..., list[dict[str, Any]]]) -> None:
     """Kubernetes takes two for one, and a bracket after one for a variable."""
     source = "/data/$(HOME) a$$b $c.tif"

@@ -106,6 +106,19 @@ def test_a_store_travels_to_another_process(tmp_path: object) -> None:
     assert there.options.cache_bytes == 5
 
 
+def test_a_root_is_found_from_the_folder_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps up in the path of a root are taken, through links as the system takes them."""
+    (tmp_path / "far/lab").mkdir(parents=True)
+    (tmp_path / "lab").symlink_to(tmp_path / "far/lab")
+    monkeypatch.chdir(tmp_path / "lab")
+    for url in ("../store", f"{tmp_path}/lab/../store", f"file://{tmp_path}/lab/../store"):
+        Store(url).write("a", b"x")
+        assert Store(f"{tmp_path}/far/store").read("a") == b"x"
+        Store(url).remove("a")
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://host/x", "s3://", "gopher:", "http://host/x", "file://folder/x"]
 )

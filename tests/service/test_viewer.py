@@ -76,6 +76,7 @@ def test_what_has_time_points_has_an_axis_of_time(call: Any) -> None:  # noqa: A
     film = next(each for each in told["layers"] if each["name"] == "film")
     assert film["source"]["url"] == "zarr3://http://test/zarr/demo/brain/film"
     assert list(told["dimensions"]) == ["x", "y", "z", "t"]
+    assert told["displayDimensions"] == ["x", "y", "z"]
     assert told["position"][3] == 2.5
     dyes = next(each for each in told["layers"] if each["name"] == "dyes")
     assert dyes["source"] == "precomputed://http://test/precomputed/demo/brain/dyes"

@@ -63,7 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _set(arguments: argparse.Namespace) -> int:
     place = parse_place(arguments.place)
     if place == EVERYWHERE:
-        raise InputError("of everything else MICROTOME_DEFAULT_VISIBILITY says who may read it")
+        raise InputError(
+            "of everything else MICROTOME_DEFAULT_VISIBILITY says who may read it: set it to "
+            f"{arguments.visibility} for the service, and start that again"
+        )
     with current(arguments) as database, database.write() as connection:
         records.set_visibility(connection, place, _VISIBILITIES[arguments.visibility])
     print(f"{place} is {_as_set(arguments.visibility)}; services know within 5 seconds")

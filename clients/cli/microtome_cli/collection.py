@@ -94,7 +94,10 @@ def _columns(path: str, header: Sequence[str]) -> list[str]:
     columns = [name.strip().lower().replace("-", "_").replace(" ", "_") for name in header]
     known = (SOURCE, LAYER, *OPTIONS)
     if odd := [name for name in columns if name not in known]:
-        raise SourceError(path, f"column {odd[0][:40]!r}: expected some of {', '.join(known)}")
+        hint = "; cells are parted by commas" if ";" in odd[0] or "\t" in odd[0] else ""
+        raise SourceError(
+            path, f"column {odd[0][:40]!r}: expected some of {', '.join(known)}{hint}"
+        )
     if twice := [name for name in columns if columns.count(name) > 1]:
         raise SourceError(path, f"column {twice[0]!r} stands there twice")
     if lacking := [name for name in (SOURCE, LAYER) if name not in columns]:

@@ -15,7 +15,7 @@ from microtome_cli.kubernetes import Order, dask_job, indexed_job, metadata_path
 from microtome_cli.layer_arguments import add_layer_arguments, layer_options
 from microtome_cli.options import absolute, parse_bytes, source_options, storage_options
 from microtome_core import __version__
-from microtome_core.errors import InputError, MicrotomeError, StorageError
+from microtome_core.errors import InputError, MicrotomeError, SourceDenied, StorageError
 from microtome_core.names import LayerId
 from microtome_core.units import bytes_text
 from microtome_ingest.budget import choose_budget, shard_bytes
@@ -171,7 +171,7 @@ def check(arguments: argparse.Namespace, order: Order) -> list[str]:
             open_source(arguments.source, arguments.scene, storage_options(arguments))
         ) as source:
             spec = resolve(source.description, source_options(arguments)).spec
-    except StorageError as error:
+    except (SourceDenied, StorageError) as error:
         return [f"{error}: not checked, since it cannot be read from here"]
     plan = plan_ingest(spec, layer_options(arguments))
     choose_budget(order.memory, order.cpus + 1, shard_bytes(plan))

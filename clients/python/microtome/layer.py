@@ -30,9 +30,9 @@ def ask(transport: Transport, address: Address) -> LayerInfo | RecordingInfo:
         value = transport.json(address.api)
     except LayerNotFound as error:
         near = near_names(transport, address)
-        if not near:
-            raise
-        message = f"{error}; there is {', '.join(near)}"
+        message = f"{error}; there is {', '.join(near)}" if near else str(error)
+        if not transport.has_token:
+            message += "; what is private is shown with a token alone: token= or MICROTOME_TOKEN"
         raise LayerNotFound(message, error.status, error.url) from error
     try:
         if isinstance(value, dict) and value.get("kind") == RECORDING:

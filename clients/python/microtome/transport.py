@@ -135,6 +135,11 @@ class Transport:
     ) -> tuple[type["Transport"], tuple[str | None, Patience, str, Cache | None]]:
         return type(self), (self._token, self.patience, self.link.transfer, self.cache)
 
+    @property
+    def has_token(self) -> bool:
+        """Whether requests say who asks."""
+        return self._token is not None
+
     def get(
         self,
         url: str,

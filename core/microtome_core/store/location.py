@@ -356,6 +356,8 @@ def _resolve(url: str, options: StorageOptions) -> tuple[str, dict[str, Any]]:
     parts = urlsplit(url)
     if not parts.scheme or (parts.scheme == "file" and parts.netloc in {"", "localhost"}):
         path = Path(unquote(parts.path) if parts.scheme else url).absolute()
+        if ".." in path.parts:  # which TensorStore refuses
+            path = path.resolve()
         if not url or path.is_file():
             raise InputError(f"root {url[:200]!r}: expected a folder")
         return f"file://{path}", {"driver": "file", "path": f"{path}/"}
