@@ -44,6 +44,7 @@ def test_a_file_of_ones_own_goes_through_the_whole_line(
     assert np.ptp(np.asarray(picture)) > 100
 
 
+@pytest.mark.slow
 def test_it_goes_on_serving_until_ctrl_c(brain: Path, unused_port: Callable[[], int]) -> None:
     """The printed addresses answer until the interrupt, which ends the service too."""
     port = unused_port()

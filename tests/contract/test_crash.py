@@ -84,7 +84,8 @@ def check_crashes(place: Place, count: int) -> None:
     assert (-9, False) in seen
 
 
-@pytest.mark.parametrize("place", ["folders", pytest.param("buckets", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["folders", "buckets"])
 def test_a_killed_ingest_goes_on(place: str, request: pytest.FixtureRequest) -> None:
     """Kill -9 at random moments, then resume: byte-identical, and nothing was half visible."""
     check_crashes(request.getfixturevalue(place), 3)

@@ -47,7 +47,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    "fault", [*(pytest.param(fault, marks=pytest.mark.slow) for fault in FAULTS), "all"]
+    "fault", [pytest.param(fault, marks=pytest.mark.slow) for fault in (*FAULTS, "all")]
 )
 def test_ingest_and_verify_survive_a_tenth_of_faulty_requests(
     s3_endpoint: str, s3_store: Store, expected: dict[str, bytes], fault: str

@@ -157,6 +157,7 @@ def test_tensorstore_reads_shards_by_ranges(served: Served) -> None:
         equal(array[..., 3:9, 20:21, 5:40].read().result(), voxels[..., 3:9, 20:21, 5:40])
 
 
+@pytest.mark.slow
 def test_ome_zarr_py_finds_images_and_labels(served: Served) -> None:
     """Its reader gives every level of a layer, and the labels below an image."""
     for layer, voxels in served.layers.items():

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-CASES = ("nwb_cases.py", "nwb_trials_cases.py", "nwb_samples_cases.py")
+# All of them together take two minutes.
+CASES = (
+    "nwb_cases.py",
+    pytest.param("nwb_trials_cases.py", marks=pytest.mark.slow),
+    pytest.param("nwb_samples_cases.py", marks=pytest.mark.slow),
+)
 
 
 def run(cases: str, marked: str) -> None:

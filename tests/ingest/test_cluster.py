@@ -242,6 +242,7 @@ def test_a_job_whose_leader_is_killed_is_gone_on_with(
     assert tree(store) == expected(stack)
 
 
+@pytest.mark.slow
 def test_workers_use_their_own_credentials(cluster: Workers, s3_store: Store, stack: Path) -> None:
     """What is sent to them names none; these have none, and are refused."""
     with pytest.raises(AccessDenied, match="403"):

@@ -171,7 +171,14 @@ def test_pictures(bucket: Bucket) -> None:
     np.testing.assert_array_equal(whole(bucket.open("a.jpg")), imagecodecs.jpeg_decode(jpeg))
 
 
-@pytest.mark.parametrize("kind", ["tif", "png", "jpg"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("tif", marks=pytest.mark.slow),
+        "png",
+        pytest.param("jpg", marks=pytest.mark.slow),
+    ],
+)
 def test_folders_and_patterns(bucket: Bucket, kind: str) -> None:
     """A prefix, or a pattern, of numbered files is one array, each file pinned."""
     planes = STACK.astype("uint8")

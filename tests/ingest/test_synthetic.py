@@ -172,7 +172,9 @@ def test_labels_of_32_bits_do_not_fit_16(labels: NDArray[Any]) -> None:
     assert labels.max() > 65535
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint64"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", *(pytest.param(d, marks=pytest.mark.slow) for d in ("uint16", "uint64"))]
+)
 def test_ids_are_as_many_in_any_width(dtype: str) -> None:
     """Each neuron has an id of its own however narrow the type, or the volume is refused."""
     url = "synthetic://neurons?shape=64,64,64&kind=labels&seed=3"

@@ -53,7 +53,7 @@ def wait_until_ready(address: str) -> None:
     raise AssertionError(f"{address} did not answer")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_serve_says_its_address_serves_and_ends_on_sigint(
     workers: int, disk_store: Store, make_builder: Callable[..., Any]
 ) -> None:
