@@ -69,8 +69,19 @@ def ome_attributes(
     ).to_json()
 
 
+def shown_level(plan: Plan) -> int:
+    """Return the level whose voxels tell the contrast.
+
+    The finest that is small enough, since thin bright structures fade in coarser ones. Where none
+    is, the coarsest, of which the middle is looked at.
+    """
+    sizes = (_space_voxels(plan.axes, array.shape) for array in plan.arrays)
+    small = (level for level, size in enumerate(sizes) if size <= _SAMPLED_VOXELS)
+    return next(small, len(plan.arrays) - 1)
+
+
 def shown_channels(
-    plan: Plan, channels: Sequence[SourceChannel], arrays: Sequence[ts.TensorStore]
+    plan: Plan, channels: Sequence[SourceChannel], array: ts.TensorStore
 ) -> tuple[Channel, ...]:
     """Return each channel with its contrast: the file's own, or the range that most voxels fill.
 
@@ -78,16 +89,14 @@ def shown_channels(
     ----------
     plan : Plan
     channels : sequence of SourceChannel
-    arrays : sequence of TensorStore
-        Every level, written; the finest that is small enough is looked at, since thin bright
-        structures fade in coarser ones. Where none is, the middle of the coarsest.
+    array : TensorStore
+        The level of `shown_level`, written.
     """
-    small = next((a for a in arrays if _space_voxels(plan.axes, a) <= _SAMPLED_VOXELS), arrays[-1])
     return tuple(
         Channel(
             channel.name or numbered_channel(index),
             channel.color or "FFFFFF",
-            channel.window or _window(_sample(plan.axes, small, index)),
+            channel.window or _window(_sample(plan.axes, array, index)),
         )
         for index, channel in enumerate(channels)
     )
@@ -184,8 +193,8 @@ def _middle(axes: str, shape: Sequence[int]) -> Iterator[slice]:
         yield slice((extent - edge) // 2, (extent - edge) // 2 + edge)
 
 
-def _space_voxels(axes: str, array: ts.TensorStore) -> int:
-    return prod(n for axis, n in zip(axes, array.shape, strict=True) if axis in "zyx")
+def _space_voxels(axes: str, shape: tuple[int, ...]) -> int:
+    return prod(n for axis, n in zip(axes, shape, strict=True) if axis in "zyx")
 
 
 def _window(voxels: NDArray[Any]) -> tuple[float, float]:

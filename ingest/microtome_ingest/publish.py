@@ -12,7 +12,7 @@ from microtome_core.store.ledger import forget_journal, seal
 from microtome_core.store.location import Store
 from microtome_core.store.record import Conversion, SourceFile
 from microtome_core.store.record_changes import replayed
-from microtome_ingest.attributes import ome_attributes, record, shown_channels
+from microtome_ingest.attributes import ome_attributes, record, shown_channels, shown_level
 from microtome_ingest.carried import carry_history
 from microtome_ingest.manifest import Manifest
 from microtome_ingest.parts import ended_folder
@@ -68,7 +68,7 @@ def _described(run: Run, manifest: Manifest) -> dict[str, Any]:
         LayerId.parse(manifest.layer).layer,
         manifest.kind,
         plan,
-        shown_channels(plan, coloured, _readable(run)),
+        shown_channels(plan, coloured, _readable(run, shown_level(plan))),
         nested=manifest.labels_of is not None,
         prefix=place.prefix,
     )
@@ -87,12 +87,9 @@ def _described(run: Run, manifest: Manifest) -> dict[str, Any]:
     return {"ome": ome, "nwb": nwb}
 
 
-def _readable(run: Run) -> list[ts.TensorStore]:
-    """Return the arrays in which a lost shard is an error, but for levels that have empty ones."""
-    return [
-        array if run.ledger.empty(level).any() else run.voxels(level).array
-        for level, array in enumerate(run.arrays)
-    ]
+def _readable(run: Run, level: int) -> ts.TensorStore:
+    """Return an array in which a lost shard is an error, unless the level has empty ones."""
+    return run.arrays[level] if run.ledger.empty(level).any() else run.voxels(level).array
 
 
 def _files(run: Run, manifest: Manifest) -> list[SourceFile]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from microtome_core.region import Region
 from microtome_core.store.array import ArraySpec
 from microtome_core.store.ledger import Entry, shard_key
-from microtome_core.store.location import Store, storage_errors
+from microtome_core.store.location import Opened, Store, storage_errors
 from microtome_core.store.shards import check_shard
 
 # Is told of every shard that is done, and of the bytes of its voxels.
@@ -26,9 +26,10 @@ class Pending:
     """A shard that is being written."""
 
     level: int
+    index: tuple[int, ...]
     region: Region
     size: int
-    write: ts.WriteFutures | None
+    future: ts.WriteFutures | None
 
 
 def allowed() -> None:
@@ -67,35 +68,49 @@ class Sink:
     def begin(self, level: int, region: Region, block: NDArray[Any]) -> Pending:
         """Start to write one shard; `block` must stay as it is until `finish`."""
         self._check()
-        write = None
+        starts = zip(region.start, self._specs[level].shard, strict=True)
+        index = tuple(low // n for low, n in starts)
+        future = None
         if not is_empty(block):
             array = self._arrays[level][region.slices]
-            write = array.write(block, can_reference_source_data_indefinitely=True)
-        return Pending(level, region, block.nbytes, write)
+            future = array.write(block, can_reference_source_data_indefinitely=True)
+        return Pending(level, index, region, block.nbytes, future)
 
-    def finish(self, pending: Pending) -> None:
-        """Wait until a shard is durable, read it back and tell of it.
+    def finish(self, writes: Sequence[Pending]) -> None:
+        """Wait until shards are durable, read them back and tell of them.
+
+        From afar they are read back side by side, each as soon as it and those before it are
+        written.
 
         Raises
         ------
         StorageError
-            It could not be written, or is not what was written; names the shard.
+            One could not be written, or is not what was written; names the shard.
         """
-        spec = self._specs[pending.level]
-        starts = zip(pending.region.start, spec.shard, strict=True)
-        index = tuple(low // n for low, n in starts)
-        entry = Entry(pending.level, index, 0, "")
-        if pending.write is not None:
-            path = f"{self._folder}/{shard_key(pending.level, index)}"
-            with storage_errors(f"{self._store.url}/{path}"):
-                pending.write.result()
-                entry = Entry(pending.level, index, *self._stored(path, spec, pending.region))
-        self._done(entry, pending.size)
+        for write, opened in [(write, self._written(write)) for write in writes]:
+            entry = Entry(write.level, write.index, 0, "")
+            if opened is not None:
+                entry = Entry(write.level, write.index, *self._stored(write, opened))
+            self._done(entry, write.size)
 
-    def _stored(self, path: str, spec: ArraySpec, region: Region) -> tuple[int, str]:
-        with self._store.open(path) as stream:
-            found = check_shard(stream, *spec.chunks_of(region))
+    def _written(self, write: Pending) -> Opened | None:
+        """Wait until a shard is durable and begin to read it back; None of one that is empty."""
+        if write.future is None:
+            return None
+        path = self._path(write)
+        with storage_errors(f"{self._store.url}/{path}"):
+            write.future.result()
+        return self._store.begin_open(path)
+
+    def _stored(self, write: Pending, opened: Opened) -> tuple[int, str]:
+        """Return length and digest of a shard as it is stored."""
+        chunks = self._specs[write.level].chunks_of(write.region)
+        with storage_errors(f"{self._store.url}/{self._path(write)}"), opened() as stream:
+            found = check_shard(stream, *chunks)
         return found.length, found.xxh3
+
+    def _path(self, write: Pending) -> str:
+        return f"{self._folder}/{shard_key(write.level, write.index)}"
 
 
 def is_empty(block: NDArray[Any]) -> bool:

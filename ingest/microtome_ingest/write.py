@@ -141,8 +141,7 @@ class Writer:
                 writes.append(self._sink.begin(level, shard, part))
         if self._wanted(Step(level, region)):
             self._lay(Step(level, region), block)
-        for write in writes:
-            self._sink.finish(write)
+        self._sink.finish(writes)
 
     def _lay(self, part: Step, block: NDArray[Any]) -> None:
         """Bin a block and lay it into the open shards of the level above."""

@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ def test_folders_are_listed_one_step_deep(store: Store) -> None:
     assert store.children() == ["b", "c"]
     assert store.children("c/d") == ["k", "l"]
     assert store.children("c/nothing") == []
+
+
+@pytest.mark.slow
+def test_long_lists_are_whole(store: Store) -> None:
+    """More objects and folders than one answer of S3 holds, a thousand, are listed."""
+    paths = [f"a/b/{n}/x" for n in range(1_100)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(partial(store.write, data=b"12"), paths))
+    assert sorted(store.sizes("a")) == sorted((path, 2) for path in paths)
+    assert store.children("a/b") == sorted(str(n) for n in range(1_100))
 
 
 def test_deleting_a_folder_spares_its_neighbours(store: Store) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from microtome_core.layout import Layout
 from microtome_core.store.array import create_array
 from microtome_core.store.location import Store
-from microtome_ingest.attributes import shown_channels
+from microtome_ingest.attributes import shown_channels, shown_level
 from microtome_ingest.options import VolumeSpec
 from microtome_ingest.plan import Policy, make_plan
 from microtome_ingest.source import SourceChannel
@@ -23,5 +23,6 @@ def test_contrast_of_a_large_level_is_that_of_its_middle(tmp_path: Path) -> None
     middle[0] = 50
     corner = [n // 2 // 64 * 64 for n in shape]
     array[tuple(slice(low, low + 64) for low in corner)].write(middle).result()
-    (shown,) = shown_channels(plan, [SourceChannel("GFP", "00FF00")], [array])
+    (shown,) = shown_channels(plan, [SourceChannel("GFP", "00FF00")], array)
+    assert shown_level(plan) == 0
     assert shown.window == (0.0, 200.0)

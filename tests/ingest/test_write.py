@@ -17,7 +17,7 @@ from microtome_core.region import Region
 from microtome_core.store.array import Codec
 from microtome_core.store.binning import Method, binned
 from microtome_core.store.ledger import Ledger
-from microtome_core.store.location import Store
+from microtome_core.store.location import Opened, Store
 from microtome_ingest.options import VolumeSpec
 from microtome_ingest.place import Place
 from microtome_ingest.plan import Plan, Policy, make_plan
@@ -38,14 +38,19 @@ class Memory:
         return self.array[region.slices].copy()
 
 
-def plan_of(array: NDArray[Any], method: Method = "mean", batch_bytes: int = 1) -> Plan:
+def plan_of(
+    array: NDArray[Any],
+    method: Method = "mean",
+    batch_bytes: int = 1,
+    shard: tuple[int, ...] | None = None,
+) -> Plan:
     """Plan an array with chunks of 8."""
     axes = "tczyx"[-array.ndim :]
     spec = VolumeSpec(
         axes, array.shape, array.dtype.name, (1.0,) * array.ndim, (None,) * array.ndim, array.shape
     )
     chunk = tuple(1 if a in "tc" else 8 for a in axes)
-    layout = choose_layout(axes, array.shape, spec.scale, array.itemsize, chunk, None)
+    layout = choose_layout(axes, array.shape, spec.scale, array.itemsize, chunk, shard)
     return make_plan(spec, layout, Policy(method, Codec(), None, batch_bytes))
 
 
@@ -100,6 +105,37 @@ def test_level_0_is_the_source_and_coarser_levels_are_means(
     assert source.reads.min() == source.reads.max() == 1
     for index in range(1, len(levels)):
         assert np.array_equal(levels[index], reference_mean(levels[index - 1], plan.bins(index)))
+
+
+class Asked(Store):
+    """A store that notes when an object is begun to be read."""
+
+    def __init__(self, url: str, events: list[str]) -> None:
+        super().__init__(url)
+        self.events = events
+
+    def begin_open(self, path: str) -> Opened:
+        """Note it."""
+        self.events.append("asked")
+        return super().begin_open(path)
+
+
+def test_shards_that_were_written_together_are_read_back_together() -> None:
+    """All shards of a step are asked for before the first is compared: it takes one wait, not
+    many, where storage is far away.
+    """
+    events: list[str] = []
+    store = Asked("memory://far", events)
+    source = Memory(np.arange(1, 1 + 64**3, dtype="uint32").reshape(64, 64, 64))
+    plan = plan_of(source.array, batch_bytes=10**9, shard=(16, 32, 32))
+    ledger = Ledger([plan.shards(level) for level in range(len(plan.levels))])
+    run = Run.open(store, Place("v"), plan, ledger, lambda entry, _: events.append(str(entry.key)))
+    (stage, *_) = stages(plan, 1)
+    run.write(whole(plan, stage), source, 1)
+    count = plan.shards(0).size
+    assert count > 1
+    assert events[:count] == ["asked"] * count
+    assert len(set(events[count:])) == count
 
 
 @st.composite

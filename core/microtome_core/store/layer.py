@@ -12,7 +12,9 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import tensorstore as ts
@@ -21,7 +23,7 @@ from pydantic import ValidationError
 from microtome_core.errors import InputError, NotFound, StorageError
 from microtome_core.grid import Grid
 from microtome_core.names import DatasetId, LayerId, check_name
-from microtome_core.store.array import open_array
+from microtome_core.store.array import open_arrays
 from microtome_core.store.empty import read_empty
 from microtome_core.store.live import Live, LiveVoxels
 from microtome_core.store.location import Store
@@ -73,16 +75,29 @@ class Layer:
 
 def find_layer(store: Store, layer_id: LayerId) -> str | None:
     """Return the folder of a visible layer, wherever in its dataset it lies, or None."""
+    found = _find(store, layer_id)
+    return found and found[0]
+
+
+def _find(store: Store, layer_id: LayerId) -> tuple[str, bytes] | None:
+    """Return the folder of a visible layer and its ``zarr.json``."""
     direct = str(layer_id)
-    if "ome" in (_attributes(store, direct) or {}):
-        return direct
+    if document := _visible(store, direct):
+        return direct, document
     for image in store.children(str(layer_id.parent)):
         if layer_id.layer in label_names(store, f"{layer_id.parent}/{image}"):
             path = f"{layer_id.parent}/{image}/labels/{layer_id.layer}"
             # While labels are replaced, they are listed but hidden.
-            if "ome" in (_attributes(store, path) or {}):
-                return path
+            if document := _visible(store, path):
+                return path, document
     return None
+
+
+def _visible(store: Store, path: str) -> bytes | None:
+    """Return the ``zarr.json`` of a folder that is an image or labels, or None."""
+    document = store.read(f"{path}/zarr.json")
+    shown = document is not None and "ome" in _parse(f"{store.url}/{path}", document)
+    return document if shown else None
 
 
 def is_writable(store: Store, path: str) -> bool:
@@ -119,10 +134,10 @@ def read_layer(store: Store, layer_id: LayerId) -> Layer:
     StorageError
         Storage failed, or holds metadata that is no OME-Zarr image.
     """
-    path = find_layer(store, layer_id)
-    if path is None:
+    found = _find(store, layer_id)
+    if found is None:
         raise NotFound(f"no layer {layer_id}")
-    document = store.read(f"{path}/zarr.json") or b"{}"
+    path, document = found
     attributes = _parse(f"{store.url}/{path}", document)
     try:
         ome = Ome.model_validate(attributes.get("ome"))
@@ -133,10 +148,8 @@ def read_layer(store: Store, layer_id: LayerId) -> Layer:
     complete = _complete(record)
     kept = attributes.get("microtome", {})
     writable = kept.get("writable") is True
-    arrays = tuple(
-        open_array(store, f"{path}/{d.path}", complete=complete, live=writable)
-        for d in scales.datasets
-    )
+    paths = [f"{path}/{dataset.path}" for dataset in scales.datasets]
+    arrays = open_arrays(store, paths, complete=complete, live=writable)
     info = _info(layer_id, ome, arrays, attributes, document)
     if writable:
         live = _live_layer(store, path, replace(info, writable=True), arrays, document)
@@ -195,8 +208,9 @@ def array_paths(store: Store, path: str) -> list[str]:
 def ensure_groups(store: Store, dataset: DatasetId) -> None:
     """Make the folders above a layer Zarr groups, so that any Zarr reader can walk down."""
     store.make_root()
-    for path in ("", dataset.collection, str(dataset)):
-        ensure_group(store, path)
+    paths = ("", dataset.collection, str(dataset))
+    with ThreadPoolExecutor(len(paths), thread_name_prefix="groups") as pool:
+        list(pool.map(partial(ensure_group, store), paths))
 
 
 def ensure_group(store: Store, path: str) -> None:

@@ -9,9 +9,6 @@ from typing import Any
 
 import fsspec
 
-# A level's slabs of shards lie so deep below a layer's version: 0/c/7.
-_DEPTH = 3
-
 
 @dataclass(frozen=True, slots=True)
 class Stat:
@@ -65,10 +62,11 @@ def objects(url: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[tup
     OSError
     """
     with _as_os_errors():
-        fresh = {**arguments, "use_listings_cache": False}
-        filesystem, root = fsspec.core.url_to_fs(url, **fresh)
-        for entry in _entries(filesystem, f"{root}/{folder}".rstrip("/"), _DEPTH):
-            yield entry["name"].removeprefix(f"{root}/"), int(entry["size"])
+        filesystem, root = fsspec.core.url_to_fs(url, **arguments)
+        for page in _pages(filesystem, root, folder):
+            for entry in page.get("Contents", ()):
+                name = f"{root.partition('/')[0]}/{entry['Key']}"
+                yield name.removeprefix(f"{root}/"), int(entry["Size"])
 
 
 def folders(url: str, folder: str, arguments: Mapping[str, Any]) -> list[str]:
@@ -81,14 +79,12 @@ def folders(url: str, folder: str, arguments: Mapping[str, Any]) -> list[str]:
     """
     with _as_os_errors():
         filesystem, root = fsspec.core.url_to_fs(url, **arguments)
-        try:
-            entries = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
-        except FileNotFoundError:
-            if url.startswith("s3://") and not filesystem.exists(root.split("/")[0]):
-                raise  # an absent folder is empty, an absent bucket is a failure
-            return []
-    names = (e["name"].rstrip("/") for e in entries if e["type"] == "directory")
-    return sorted(name.rsplit("/", 1)[-1] for name in names)
+        if url.startswith("s3://"):
+            pages = list(_pages(filesystem, root, folder, Delimiter="/"))
+            found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())]
+        else:
+            found = _local(filesystem, f"{root}/{folder}")
+    return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
 
 
 def stat_object(url: str, arguments: Mapping[str, Any]) -> Stat | None:
@@ -109,22 +105,31 @@ def stat_object(url: str, arguments: Mapping[str, Any]) -> Stat | None:
     return Stat(int(found["size"]), found["ETag"].strip('"'), found["LastModified"].timestamp())
 
 
-def _entries(
-    filesystem: fsspec.AbstractFileSystem, path: str, depth: int
-) -> Iterator[dict[str, Any]]:
-    """Yield all objects below `path`, holding the list of one folder `depth` below it at most."""
-    if depth == 0:
-        yield from filesystem.find(path, detail=True).values()
-        return
+def _pages(
+    filesystem: fsspec.AbstractFileSystem, root: str, folder: str, **how: str
+) -> Iterator[Mapping[str, Any]]:
+    """Yield what S3 tells of the objects in a folder below ``bucket/prefix``, a thousand at a time.
+
+    A request each, of s3fs's own connection: its `ls` makes three more of a folder that is absent,
+    and its `find` holds all in memory.
+    """
+    bucket, _, prefix = f"{root}/{folder}".rstrip("/").partition("/")
+    where = {"Bucket": bucket, "Prefix": prefix and f"{prefix}/", **how}
+    more: dict[str, str] = {}
+    while True:
+        page = filesystem.call_s3("list_objects_v2", **where, **more)
+        yield page
+        if not page.get("IsTruncated"):
+            return
+        more = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _local(filesystem: fsspec.AbstractFileSystem, path: str) -> list[str]:
     try:
         entries = filesystem.ls(path, detail=True)
     except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry["type"] == "directory":
-            yield from _entries(filesystem, entry["name"], depth - 1)
-        else:
-            yield entry
+        return []
+    return [entry["name"] for entry in entries if entry["type"] == "directory"]
 
 
 @contextmanager

@@ -10,11 +10,12 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 
 import tensorstore as ts
@@ -25,6 +26,8 @@ from microtome_core.store.leftovers import sweep_folder, sweep_object
 from microtome_core.store.listing import Stat
 
 _LOG = logging.getLogger(__name__)
+# Opens an object that may be under way.
+Opened: TypeAlias = Callable[[], AbstractContextManager[BinaryIO]]
 _UPDATE_TRIES = 100
 # What no second try and no other rights would change.
 _NEVER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL)
@@ -271,24 +274,34 @@ class Store:
             else:
                 yield from listing.objects(self.url, folder, self._fsspec)
 
-    @contextmanager
-    def open(self, path: str) -> Iterator[BinaryIO]:
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]:
         """Open an object for reading; one that is no file is read whole.
 
         Raises
         ------
         StorageError
-            No such object, or storage failed.
+            No such object, or storage failed; once the block is entered.
         """
+        return self.begin_open(path)()
+
+    def begin_open(self, path: str) -> Opened:
+        """Begin to read an object that is no file; return what opens it, which raises as `open`."""
+        begun = None if self.local(path) else self._objects.read(path)
+        return partial(self._opened, path, begun)
+
+    @contextmanager
+    def _opened(
+        self, path: str, begun: "ts.Future[ts.KvStore.ReadResult] | None"
+    ) -> Iterator[BinaryIO]:
         with storage_errors(f"{self.url}/{path}"):
-            if self._kvstore["driver"] == "file":
+            if begun is None:
                 with Path(f"{self._kvstore['path']}{path}").open("rb", buffering=0) as stream:
                     yield cast(BinaryIO, stream)
                 return
-            data = self.read(path)
-            if data is None:
+            found = begun.result()
+            if found.state != "value":
                 raise FileNotFoundError("no such object")
-            yield BytesIO(data)
+            yield BytesIO(found.value)
 
     def remove(self, path: str) -> None:
         """Delete one small object, if it is there."""
