@@ -35,6 +35,7 @@ _PARTS: Mapping[str, Callable[[], list[Row]]] = {
     "cutouts": lambda: cutouts.measure(FOLDER, data.make_stack(FOLDER)),
     "readers": lambda: readers.measure(FOLDER),
     "scale": lambda: scale.measure(FOLDER, data.make_stack(FOLDER)),
+    "far": lambda: scale.measure_far(FOLDER),
     "peers": lambda: peers.measure(FOLDER, _half()),
     "recordings": lambda: [*recordings.measure(FOLDER), *recordings_latency.measure(FOLDER)],
     "search": lambda: search.measure(FOLDER),
