@@ -28,7 +28,8 @@ class Pending:
     level: int
     index: tuple[int, ...]
     region: Region
-    size: int
+    # As it is until it is written.
+    block: NDArray[Any]
     future: ts.WriteFutures | None
 
 
@@ -74,7 +75,7 @@ class Sink:
         if not is_empty(block):
             array = self._arrays[level][region.slices]
             future = array.write(block, can_reference_source_data_indefinitely=True)
-        return Pending(level, index, region, block.nbytes, future)
+        return Pending(level, index, region, block, future)
 
     def finish(self, writes: Sequence[Pending]) -> None:
         """Wait until shards are durable, read them back and tell of them.
@@ -91,7 +92,7 @@ class Sink:
             entry = Entry(write.level, write.index, 0, "")
             if opened is not None:
                 entry = Entry(write.level, write.index, *self._stored(write, opened))
-            self._done(entry, write.size)
+            self._done(entry, write.block.nbytes)
 
     def _written(self, write: Pending) -> Opened | None:
         """Wait until a shard is durable and begin to read it back; None of one that is empty."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from microtome_core.store.binning import binned, binned_region, made_of_below
 from microtome_core.store.ledger import Ledger
 from microtome_core.store.voxels import Voxels
 from microtome_ingest.plan import Plan
-from microtome_ingest.sink import Sink
+from microtome_ingest.sink import Pending, Sink
 from microtome_ingest.units import Stage, Step, Unit, steps
 
 # Seconds for which work that is under way may go on when a job ends early.
@@ -93,13 +93,17 @@ class Writer:
 
     def do(self, step: Step) -> None:
         """Do one step, and write every coarser shard that it completes."""
-        base = step.level == self._stage.first
-        if base and self._unknown(step.level, step.region):
-            self._push(step.level, step.region, self._source.read(step.region))
+        if step.level == self._stage.first and self._unknown(step.level, step.region):
+            self._write(self._push, step, self._source.read(step.region))
             return
-        for part in self._parts(step):
-            if self._wanted(part):
-                self._lay(part, self._stored(part.level).load(part.region))
+        for part in filter(self._wanted, self._parts(step)):
+            self._write(self._lay, part, self._stored(part.level).load(part.region))
+
+    def _write(self, work: "Work", part: Step, block: NDArray[Any]) -> None:
+        """Begin all writes that a block leads to, of whatever level, and wait for them once."""
+        writes: list[Pending] = []
+        work(part, block, writes)
+        self._sink.finish(writes)
 
     def check_closed(self) -> None:
         """Refuse to end while a shard waits for voxels."""
@@ -131,20 +135,19 @@ class Writer:
             return False
         return self._unknown(above, binned_region(part.region, self._plan.bins(above)))
 
-    def _push(self, level: int, region: Region, block: NDArray[Any]) -> None:
-        """Write whole shards, lay them into the level above, and wait for the writes."""
-        writes = []
-        for index in self._plan.shards(level).touched(region):
-            if (level, index) not in self._known:
-                shard = self._plan.shards(level).region(index)
-                part = block[shard.relative_to(region.start).slices]
-                writes.append(self._sink.begin(level, shard, part))
-        if self._wanted(Step(level, region)):
-            self._lay(Step(level, region), block)
-        self._sink.finish(writes)
+    def _push(self, part: Step, block: NDArray[Any], writes: list[Pending]) -> None:
+        """Begin to write whole shards, and lay them into the level above."""
+        shards = self._plan.shards(part.level)
+        for index in shards.touched(part.region):
+            if (part.level, index) not in self._known:
+                shard = shards.region(index)
+                voxels = block[shard.relative_to(part.region.start).slices]
+                writes.append(self._sink.begin(part.level, shard, voxels))
+        if self._wanted(part):
+            self._lay(part, block, writes)
 
-    def _lay(self, part: Step, block: NDArray[Any]) -> None:
-        """Bin a block and lay it into the open shards of the level above."""
+    def _lay(self, part: Step, block: NDArray[Any], writes: list[Pending]) -> None:
+        """Bin a block, lay it into the open shards of the level above, and push those it fills."""
         level = part.level + 1
         bins, shards = self._plan.bins(level), self._plan.shards(level)
         region, block = binned_region(part.region, bins), binned(block, bins, self._plan.method)
@@ -159,7 +162,7 @@ class Writer:
                 common.relative_to(region.start).slices
             ]
             if self._fill(level, index, shard, common.size):
-                self._push(level, shard.region, shard.block)
+                self._push(Step(level, shard.region), shard.block, writes)
 
     def _shard(self, level: int, index: tuple[int, ...], shards: Grid) -> "_OpenShard":
         with self._lock:
@@ -178,6 +181,10 @@ class Writer:
             if shard.missing == 0:
                 del self._open[level, index]
             return shard.missing == 0
+
+
+# Begins what is to be written of a block, and notes it.
+Work: TypeAlias = Callable[[Step, NDArray[Any], list[Pending]], None]
 
 
 @dataclass(slots=True)
