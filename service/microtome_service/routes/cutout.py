@@ -100,8 +100,8 @@ def numbered(info: LayerInfo, words: Mapping[str, str]) -> dict[str, str]:
     A name of digits alone is a number; of a name that is there twice the first is meant.
     """
     names = [channel.name for channel in info.channels]
-    word = words.get("c", "")
-    if word.isdigit() or word not in names:
+    word = words.get("c")
+    if word is None or word.isdigit() or word not in names:
         return dict(words)
     return {**words, "c": str(names.index(word))}
 
