@@ -1,6 +1,5 @@
 """A region: a half-open box of voxels with named axes, and nothing else."""
 
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -115,15 +114,22 @@ class Region:
         >>> [str(part) for part in Region("yx", (1, 0), (5, 3)).split((4, 4))]
         ['y=1:4,x=0:3', 'y=4:5,x=0:3']
         """
-        edges = [
-            [
-                (max(low, cut), min(high, cut + width))
-                for cut in range(low - low % width, high, width)
-            ]
-            for low, high, width in zip(self.start, self.stop, step, strict=True)
-        ]
-        for ranges in itertools.product(*edges):
-            yield Region(self.axes, tuple(r[0] for r in ranges), tuple(r[1] for r in ranges))
+        bounds = zip(self.start, self.stop, step, strict=True)
+        cuts = [range(low - low % width, high, width) for low, high, width in bounds]
+        for corner in _corners(cuts):
+            start = tuple(map(max, self.start, corner))
+            ends = (cut + width for cut, width in zip(corner, step, strict=True))
+            yield Region(self.axes, start, tuple(map(min, self.stop, ends)))
+
+
+def _corners(cuts: Sequence[range]) -> Iterator[tuple[int, ...]]:
+    """Yield what `itertools.product` does, which would hold every number of a range in memory."""
+    if not cuts:
+        yield ()
+        return
+    for cut in cuts[0]:
+        for rest in _corners(cuts[1:]):
+            yield cut, *rest
 
 
 def check_inside(region: Region, shape: Sequence[int]) -> Region:

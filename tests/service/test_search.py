@@ -1,5 +1,7 @@
 """Search over records: what is found, what is hidden, and how new the answers are."""
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -407,6 +409,47 @@ def test_a_large_store_is_looked_through_in_the_background(
     call.get(LIST)
     index._flight.result(30)
     assert call.get(LIST).json()["total"] == 2
+
+
+def test_a_clock_that_was_set_back_stops_no_look(
+    make_builder: Callable[..., Any], disk_store: Store, connect: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch, database_url: str,
+) -> None:  # fmt: skip
+    """What another process noted of a time that is still to come is not believed until then."""
+    for name, value in (("_MOMENT", -1.0), ("_SMALL", 0), ("_REST", 0.0)):
+        monkeypatch.setattr(f"microtome_service.search.index.{name}", value)
+    with Database(database_url) as database:
+        database.upgrade()
+        make_builder(disk_store).layer("demo/brain/em", "zyx", VOXELS)
+        call = connect(disk_store, database_url=database_url, index_seconds=3600)
+        assert call.get(LIST).json()["total"] == 1
+        make_builder(disk_store).layer("demo/late/em", "zyx", VOXELS)
+        looked = kept.Looked(time.time() + 10**6, 0.1, 1)
+        with database.write() as connection:
+            kept.note_looked(connection, kept.root_key(disk_store.url), looked)
+        index = call.app.state.service.index
+        index._until = 0.0
+        call.get(LIST)
+        index._flight.result(30)
+        assert call.get(LIST).json()["total"] == 2
+
+
+def test_a_layer_larger_than_any_number_of_the_database_is_listed(
+    make_builder: Callable[..., Any],
+    disk_store: Store,
+    connect: Callable[..., Any],
+    database_url: str,
+) -> None:
+    """Metadata may claim any extents; no such layer keeps others from being found."""
+    for name in ("small", "huge"):
+        make_builder(disk_store).layer(f"demo/{name}/em", "zyx", VOXELS)
+    path = "demo/huge/em/0/zarr.json"
+    told = json.loads(disk_store.read(path) or b"")
+    disk_store.write(path, json.dumps({**told, "shape": [2**40] * 3}).encode())
+    with Database(database_url) as database:
+        database.upgrade()
+    answer = connect(disk_store, database_url=database_url).get(f"{LIST}?sort=-size")
+    assert (_ids(answer), answer.json()["complete"]) == (["demo/huge", "demo/small"], True)
 
 
 def test_without_the_database_names_are_listed(
