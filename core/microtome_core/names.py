@@ -97,3 +97,12 @@ def is_numbered_channel(name: str) -> bool:
     """
     number = name.removeprefix(_NUMBERED)
     return number != name and number.isascii() and number.isdigit()
+
+
+def is_index(word: str, count: int) -> bool:
+    """Tell whether a word is the number of one of so many channels, rather than a name.
+
+    >>> is_index("1", 2), is_index("488", 2), is_index("GFP", 2)
+    (True, False, False)
+    """
+    return word.isascii() and word.isdigit() and len(word) <= 18 and int(word) < count

@@ -61,6 +61,29 @@ def test_a_channel_is_named_by_its_number_or_its_name(
     assert call.get(CUTOUT, params={"c": "EYFP"}).status_code == 400
 
 
+def test_a_number_is_a_name_where_no_channel_has_it(
+    disk_store: Store,
+    make_builder: Callable[..., Any],
+    make_ramp: Callable[..., NDArray[Any]],
+    connect: Callable[..., Any],
+    decode: Callable[..., NDArray[Any]],
+) -> None:
+    """Laser lines name channels; one that is called 1 is not meant by the number 1."""
+    voxels = make_ramp((3, 20, 30), "uint16")
+    make_builder(disk_store).layer("demo/brain/neurons", "cyx", voxels)
+    path = "demo/brain/neurons/zarr.json"
+    document = json.loads(disk_store.read(path) or b"")
+    channels = document["attributes"]["ome"]["omero"]["channels"]
+    for channel, name in zip(channels, ("1", "561", "488"), strict=True):
+        channel["label"] = name
+    disk_store.write(path, json.dumps(document).encode())
+    call = connect(disk_store)
+    for word, place in (("1", 1), ("561", 1), ("488", 2)):
+        found = decode(call.get(CUTOUT, params={"c": word}))
+        np.testing.assert_array_equal(found, voxels[place])
+    assert call.get(CUTOUT, params={"c": "405"}).status_code == 400
+
+
 def test_a_channel_without_a_name_is_not_the_only_one(
     disk_store: Store,
     make_builder: Callable[..., Any],

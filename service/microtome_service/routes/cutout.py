@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from microtome_core import __version__
+from microtome_core.names import is_index
 from microtome_core.selection import Selection
 from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
@@ -97,11 +98,12 @@ class CutoutQuery:
 def numbered(info: LayerInfo, words: Mapping[str, str]) -> dict[str, str]:
     """Return what was said of each axis, with the number of a channel in place of its name.
 
-    A name of digits alone is a number; of a name that is there twice the first is meant.
+    A name of digits alone is a number where there is such a channel; of a name that is there twice
+    the first is meant.
     """
     names = [channel.name for channel in info.channels]
     word = words.get("c")
-    if word is None or word.isdigit() or word not in names:
+    if word is None or word not in names or is_index(word, len(names)):
         return dict(words)
     return {**words, "c": str(names.index(word))}
 
