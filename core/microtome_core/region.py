@@ -114,22 +114,25 @@ class Region:
         >>> [str(part) for part in Region("yx", (1, 0), (5, 3)).split((4, 4))]
         ['y=1:4,x=0:3', 'y=4:5,x=0:3']
         """
-        bounds = zip(self.start, self.stop, step, strict=True)
-        cuts = [range(low - low % width, high, width) for low, high, width in bounds]
-        for corner in _corners(cuts):
-            start = tuple(map(max, self.start, corner))
-            ends = (cut + width for cut, width in zip(corner, step, strict=True))
-            yield Region(self.axes, start, tuple(map(min, self.stop, ends)))
+        for start, stop in _parts(list(zip(self.start, self.stop, step, strict=True))):
+            yield Region(self.axes, start, stop)
 
 
-def _corners(cuts: Sequence[range]) -> Iterator[tuple[int, ...]]:
-    """Yield what `itertools.product` does, which would hold every number of a range in memory."""
-    if not cuts:
-        yield ()
+def _parts(
+    bounds: Sequence[tuple[int, int, int]],
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yield starts and stops for (low, high, width) of each axis, one after another.
+
+    `itertools.product` would hold all cuts of an axis in memory, of which there may be any number.
+    """
+    if not bounds:
+        yield (), ()
         return
-    for cut in cuts[0]:
-        for rest in _corners(cuts[1:]):
-            yield cut, *rest
+    (low, high, width), rest = bounds[0], bounds[1:]
+    for cut in range(low - low % width, high, width):
+        first, last = max(low, cut), min(high, cut + width)
+        for start, stop in _parts(rest):
+            yield (first, *start), (last, *stop)
 
 
 def check_inside(region: Region, shape: Sequence[int]) -> Region:
