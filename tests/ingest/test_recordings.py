@@ -27,7 +27,7 @@ from microtome_ingest.observer import Observer
 from microtome_ingest.recordings.job import Outcome, RecordingOptions, ingest_recording
 from microtome_ingest.recordings.survey import survey
 from microtome_ingest.recordings.verify import check_recording
-from tests.sensorium_folders import Mouse, arrays_of, files_of, npy, write_folder, write_zip
+from tests.sensorium_folders import Mouse, arrays_of, files_of, loaded, npy, write_folder, write_zip
 
 MOUSE = Mouse()
 LAYER = LayerId("sensorium", "mouse-a", "recording")
@@ -51,12 +51,6 @@ def fortran(values: NDArray[Any]) -> bytes:
     np.save(stream, np.asfortranarray(values))
     assert b"'fortran_order': True" in stream.getvalue()
     return stream.getvalue()
-
-
-def kept_array(recording: Recording, file: str) -> NDArray[Any]:
-    """Return the array of a kept or computed file."""
-    values: NDArray[Any] = np.load(io.BytesIO(recording.read_file(file)))
-    return values
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +183,7 @@ def test_neurons_and_statistics_come_with_it(recording: Recording, mouse: Path) 
     one = next(s for s in recording.statistics if (s.variable, s.name) == ("responses", "median"))
     assert one.computed is not None
     supplied = np.load(mouse / "meta/statistics/responses/all/median.npy")
-    np.testing.assert_allclose(kept_array(recording, one.computed), supplied)
+    np.testing.assert_allclose(loaded(recording.read_file(one.computed)), supplied)
     assert recording.facts.notes == []
 
 
@@ -313,8 +307,8 @@ def test_statistics_that_differ_are_told_with_figures(tmp_path: Path) -> None:
     assert told.largest_relative == pytest.approx(0.2)
     assert told.supplied is not None
     assert told.computed is not None
-    np.testing.assert_allclose(kept_array(recording, told.supplied), truth * [1, 1.25])
-    np.testing.assert_allclose(kept_array(recording, told.computed), truth)
+    np.testing.assert_allclose(loaded(recording.read_file(told.supplied)), truth * [1, 1.25])
+    np.testing.assert_allclose(loaded(recording.read_file(told.computed)), truth)
     assert any(name in note and "20 %" in note for note in recording.facts.notes)
 
 
@@ -433,4 +427,4 @@ def test_statistics_that_nobody_supplied_have_an_address(tmp_path: Path) -> None
     told = found["responses", "all", "mean"]
     assert told.supplied is None
     assert told.computed is not None
-    assert kept_array(recording, told.computed).shape == (MOUSE.neurons,)
+    assert loaded(recording.read_file(told.computed)).shape == (MOUSE.neurons,)
