@@ -138,6 +138,12 @@ def npy(values: NDArray[Any]) -> bytes:
     return stream.getvalue()
 
 
+def loaded(content: bytes) -> NDArray[Any]:
+    """Return the array of an NPY file."""
+    values: NDArray[Any] = np.load(io.BytesIO(content))
+    return values
+
+
 def write_folder(folder: Path, mouse: Mouse, changes: Mapping[str, bytes | None] = {}) -> Path:
     """Write a folder; `changes` are files that are others, or None for those left out."""
     for name, content in _changed(mouse, changes):

@@ -8,6 +8,8 @@ from microtome_core.errors import InputError
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 _NAME = re.compile(NAME_PATTERN)
 _NUMBERED = "channel-"
+# What every group's metadata are called, which lie beside what is named.
+_TAKEN = "zarr.json"
 
 
 def check_name(name: str) -> str:
@@ -20,8 +22,10 @@ def check_name(name: str) -> str:
     ------
     InputError
         Anything but 1 to 64 lower-case letters, digits, dots, underscores and hyphens
-        that start with a letter or digit.
+        that start with a letter or digit; or ``zarr.json``.
     """
+    if name == _TAKEN:
+        raise InputError(f"name {name!r}: is that of the metadata; expected another")
     # fullmatch: `$` alone lets a trailing newline through.
     if not _NAME.fullmatch(name):
         raise InputError(
@@ -93,3 +97,12 @@ def is_numbered_channel(name: str) -> bool:
     """
     number = name.removeprefix(_NUMBERED)
     return number != name and number.isascii() and number.isdigit()
+
+
+def is_index(word: str, count: int) -> bool:
+    """Tell whether a word is the number of one of so many channels, rather than a name.
+
+    >>> is_index("1", 2), is_index("488", 2), is_index("GFP", 2)
+    (True, False, False)
+    """
+    return word.isascii() and word.isdigit() and len(word) <= 18 and int(word) < count

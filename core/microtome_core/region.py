@@ -1,6 +1,5 @@
 """A region: a half-open box of voxels with named axes, and nothing else."""
 
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -115,15 +114,25 @@ class Region:
         >>> [str(part) for part in Region("yx", (1, 0), (5, 3)).split((4, 4))]
         ['y=1:4,x=0:3', 'y=4:5,x=0:3']
         """
-        edges = [
-            [
-                (max(low, cut), min(high, cut + width))
-                for cut in range(low - low % width, high, width)
-            ]
-            for low, high, width in zip(self.start, self.stop, step, strict=True)
-        ]
-        for ranges in itertools.product(*edges):
-            yield Region(self.axes, tuple(r[0] for r in ranges), tuple(r[1] for r in ranges))
+        for start, stop in _parts(list(zip(self.start, self.stop, step, strict=True))):
+            yield Region(self.axes, start, stop)
+
+
+def _parts(
+    bounds: Sequence[tuple[int, int, int]],
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yield starts and stops for (low, high, width) of each axis, one after another.
+
+    `itertools.product` would hold all cuts of an axis in memory, of which there may be any number.
+    """
+    if not bounds:
+        yield (), ()
+        return
+    (low, high, width), rest = bounds[0], bounds[1:]
+    for cut in range(low - low % width, high, width):
+        first, last = max(low, cut), min(high, cut + width)
+        for start, stop in _parts(rest):
+            yield (first, *start), (last, *stop)
 
 
 def check_inside(region: Region, shape: Sequence[int]) -> Region:

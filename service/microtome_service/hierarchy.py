@@ -274,7 +274,7 @@ def _in_labelled(files: LayerFiles, path: str) -> Document | Shard:
         return Document(_dump(below[name]))
     if name == info.kind and (index := files.arrays[level].parse(key)) is not None:
         return Shard(files.layer, level, index, files.arrays[level])
-    coordinates = labelled.coordinate_bytes(info, level, name) if key == "c/0" else None
+    coordinates = labelled.coordinate_bytes(info, level, name, key)
     if coordinates is None:
         raise _absent(path)
     return Document(coordinates, "application/octet-stream")

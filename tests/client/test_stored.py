@@ -96,11 +96,23 @@ def test_places_are_taken_apart() -> None:
         ("root/a/b/c", str(Path("root").absolute()), "a/b/c"),
         ("a/b/c", str(Path.cwd()), "a/b/c"),
         ("file:///a/b/c", "/", "a/b/c"),
+        ("file:///my%20root/a/b/c", "/my root", "a/b/c"),
         ("s3://bucket/x/a/b/c/", "s3://bucket/x", "a/b/c"),
         ("/root/a/b/image/labels/cells", "/root", "a/b/cells"),
     ):
         address = stored_address(text)
         assert (address.base, str(address.layer)) == (base, name)
+
+
+def test_a_dataset_named_labels_is_one(tmp_path: Path) -> None:
+    """What lies in a folder of that name are labels of an image only where there is one."""
+    root = tmp_path / "lab/data"
+    root.mkdir(parents=True)
+    StoreBuilder(Store(str(root))).layer("a/labels/c", "zyx", cells)
+    volume = microtome.open(root / "a/labels/c")
+    assert (volume.id, volume.shape) == ("a/labels/c", cells.shape)
+    with pytest.raises(NotFound, match="b in the store"):
+        microtome.open(root / "a/labels/b")
 
 
 def test_a_layer_in_a_bucket_is_the_same(s3_store: Store) -> None:

@@ -103,6 +103,45 @@ def test_a_dataset_named_labels_lists_none(store: Store, write: Write) -> None:
     assert read_layer(store, brain).info.id == "demo/labels/brain"
 
 
+def test_transformations_of_a_pyramid_follow_those_of_its_levels(
+    store: Store, write: Write
+) -> None:
+    """So other software tells the voxel size of all levels at once: sizes and places follow it."""
+    attributes = write(store, str(BRAIN))
+    scales = attributes["ome"]["multiscales"][0]
+    scales["coordinateTransformations"] = [
+        {"type": "identity"},
+        {"type": "scale", "scale": [2.0, 10.0, 10.0]},
+        {"type": "translation", "translation": [1.0, 0.0, -3.0]},
+    ]
+    publish_layer(store, str(BRAIN), attributes)
+    first, second = read_layer(store, BRAIN).info.levels[:2]
+    assert (first.scale, first.translation) == ((2.0, 5.0, 5.0), (1.0, 0.0, -3.0))
+    assert (second.scale, second.translation) == ((2.0, 10.0, 10.0), (1.0, 2.5, -0.5))
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_channels_that_an_image_lacks_are_not_told(store: Store, write: Write, count: int) -> None:
+    """Where other software lists more or fewer than there are, no name is of any one."""
+    attributes = write(store, str(BRAIN))
+    attributes["ome"]["omero"]["channels"] *= count
+    publish_layer(store, str(BRAIN), attributes)
+    assert read_layer(store, BRAIN).info.channels == ()
+
+
+@pytest.mark.parametrize("told", [{}, {"label": ""}])
+def test_a_channel_without_a_name_is_numbered(
+    store: Store, write: Write, told: dict[str, str]
+) -> None:
+    """OME-Zarr asks channels for a colour and a window, not for a label."""
+    attributes = write(store, str(BRAIN))
+    shown = attributes["ome"]["omero"]["channels"][0]
+    del shown["label"]
+    shown |= told
+    publish_layer(store, str(BRAIN), attributes)
+    assert [c.name for c in read_layer(store, BRAIN).info.channels] == ["channel-0"]
+
+
 @pytest.mark.parametrize(
     "document",
     [

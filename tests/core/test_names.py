@@ -11,7 +11,18 @@ from microtome_core.units import convert, unit_name
 
 @pytest.mark.parametrize(
     "text",
-    ["a/b", "a/b/c/d", "A/b/c", "../b/c", "a/b/c\n", "a/b/\0", "a//c", "-a/b/c", "a/b/" + "c" * 65],
+    [
+        "a/b",
+        "a/b/c/d",
+        "A/b/c",
+        "../b/c",
+        "a/b/c\n",
+        "a/b/\0",
+        "a//c",
+        "-a/b/c",
+        "a/b/" + "c" * 65,
+        "a/zarr.json/c",
+    ],
 )
 def test_an_address_has_three_plain_names(text: str) -> None:
     """Anything but three lower-case names is refused, traversal and control characters too."""

@@ -66,6 +66,7 @@ def test_whose_turn_it_is_to_update_the_levels() -> None:
     assert written.is_due(elsewhere, now + 60)
     assert not writing.is_due(elsewhere, now + 60)
     assert writing.is_due(elsewhere, now + 3600)
+    assert writing.is_due(elsewhere, now - 3600)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     assert replace(writing, owner=replace(mine, pid=ended.pid)).is_due(mine, now)

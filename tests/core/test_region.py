@@ -37,6 +37,15 @@ def test_splitting_covers_every_voxel_once(region: Region, step: list[int]) -> N
     assert counts.sum() == region.size
 
 
+def test_parts_of_a_huge_region_come_one_by_one() -> None:
+    """To have the first of 10³⁹ takes no longer than of ten."""
+    parts = Region.whole("zyx", (10**15,) * 3).split((64, 64, 64))
+    assert [str(next(parts)), str(next(parts))] == [
+        "z=0:64,y=0:64,x=0:64",
+        "z=0:64,y=0:64,x=64:128",
+    ]
+
+
 @given(regions(), st.lists(st.integers(1, 7), min_size=5, max_size=5))
 def test_parts_lie_within_one_cell(region: Region, step: list[int]) -> None:
     """No part of a split crosses a multiple of the step."""

@@ -1,12 +1,14 @@
 """What is exported: regions of levels in any order of axes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microtome_core.errors import InputError, RegionError
-from microtome_ingest.export.cut import Cut, parse_words
+from microtome_ingest.export.cut import Cut, make_cut, parse_words
 from tests.export.made import Made, make
 
 
@@ -79,6 +81,17 @@ def test_channels_go_by_name_number_or_range(made: Made) -> None:
     assert len(made.cut(c="0:2").channels) == 2
     with pytest.raises(InputError, match="'channel-0', 'channel-1'"):
         made.cut(c="GFP")
+
+
+def test_a_number_is_a_name_where_no_channel_has_it(made: Made) -> None:
+    """Laser lines name channels; one that is called 1 is not meant by the number 1."""
+    layer = made.cut().layer
+    info = layer.info
+    pairs = zip(info.channels, ("1", "488"), strict=True)
+    named = replace(info, channels=tuple(replace(c, name=name) for c, name in pairs))
+    for word, place in (("0", 0), ("1", 1), ("488", 1)):
+        cut = make_cut(replace(layer, info=named), words={"c": word})
+        assert cut.region.start[info.axes.index("c")] == place
 
 
 def test_levels_that_are_not_there_are_refused(made: Made) -> None:

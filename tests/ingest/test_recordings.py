@@ -27,7 +27,7 @@ from microtome_ingest.observer import Observer
 from microtome_ingest.recordings.job import Outcome, RecordingOptions, ingest_recording
 from microtome_ingest.recordings.survey import survey
 from microtome_ingest.recordings.verify import check_recording
-from tests.sensorium_folders import Mouse, arrays_of, files_of, npy, write_folder, write_zip
+from tests.sensorium_folders import Mouse, arrays_of, files_of, loaded, npy, write_folder, write_zip
 
 MOUSE = Mouse()
 LAYER = LayerId("sensorium", "mouse-a", "recording")
@@ -183,7 +183,7 @@ def test_neurons_and_statistics_come_with_it(recording: Recording, mouse: Path) 
     one = next(s for s in recording.statistics if (s.variable, s.name) == ("responses", "median"))
     assert one.computed is not None
     supplied = np.load(mouse / "meta/statistics/responses/all/median.npy")
-    np.testing.assert_allclose(recording.read_array(one.computed), supplied)
+    np.testing.assert_allclose(loaded(recording.read_file(one.computed)), supplied)
     assert recording.facts.notes == []
 
 
@@ -307,8 +307,8 @@ def test_statistics_that_differ_are_told_with_figures(tmp_path: Path) -> None:
     assert told.largest_relative == pytest.approx(0.2)
     assert told.supplied is not None
     assert told.computed is not None
-    np.testing.assert_allclose(recording.read_array(told.supplied), truth * [1, 1.25])
-    np.testing.assert_allclose(recording.read_array(told.computed), truth)
+    np.testing.assert_allclose(loaded(recording.read_file(told.supplied)), truth * [1, 1.25])
+    np.testing.assert_allclose(loaded(recording.read_file(told.computed)), truth)
     assert any(name in note and "20 %" in note for note in recording.facts.notes)
 
 
@@ -427,4 +427,4 @@ def test_statistics_that_nobody_supplied_have_an_address(tmp_path: Path) -> None
     told = found["responses", "all", "mean"]
     assert told.supplied is None
     assert told.computed is not None
-    assert recording.read_array(told.computed).shape == (MOUSE.neurons,)
+    assert loaded(recording.read_file(told.computed)).shape == (MOUSE.neurons,)

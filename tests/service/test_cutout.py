@@ -1,5 +1,6 @@
 """Any region of any layer comes back as the voxels that were stored, or as a clear error."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,46 @@ def test_a_channel_is_named_by_its_number_or_its_name(
     named = call.get(CUTOUT, params={"c": "channel 1"})
     np.testing.assert_array_equal(decode(named), voxels[1])
     assert call.get(CUTOUT, params={"c": "EYFP"}).status_code == 400
+
+
+def test_a_number_is_a_name_where_no_channel_has_it(
+    disk_store: Store,
+    make_builder: Callable[..., Any],
+    make_ramp: Callable[..., NDArray[Any]],
+    connect: Callable[..., Any],
+    decode: Callable[..., NDArray[Any]],
+) -> None:
+    """Laser lines name channels; one that is called 1 is not meant by the number 1."""
+    voxels = make_ramp((3, 20, 30), "uint16")
+    make_builder(disk_store).layer("demo/brain/neurons", "cyx", voxels)
+    path = "demo/brain/neurons/zarr.json"
+    document = json.loads(disk_store.read(path) or b"")
+    channels = document["attributes"]["ome"]["omero"]["channels"]
+    for channel, name in zip(channels, ("1", "561", "488"), strict=True):
+        channel["label"] = name
+    disk_store.write(path, json.dumps(document).encode())
+    call = connect(disk_store)
+    for word, place in (("1", 1), ("561", 1), ("488", 2)):
+        found = decode(call.get(CUTOUT, params={"c": word}))
+        np.testing.assert_array_equal(found, voxels[place])
+    assert call.get(CUTOUT, params={"c": "405"}).status_code == 400
+
+
+def test_a_channel_without_a_name_is_not_the_only_one(
+    disk_store: Store,
+    make_builder: Callable[..., Any],
+    make_ramp: Callable[..., NDArray[Any]],
+    connect: Callable[..., Any],
+    decode: Callable[..., NDArray[Any]],
+) -> None:
+    """Whoever names no channel gets all, whatever other software calls them."""
+    voxels = make_ramp((2, 20, 30), "uint16")
+    make_builder(disk_store).layer("demo/brain/neurons", "cyx", voxels)
+    path = "demo/brain/neurons/zarr.json"
+    document = json.loads(disk_store.read(path) or b"")
+    document["attributes"]["ome"]["omero"]["channels"][0]["label"] = ""
+    disk_store.write(path, json.dumps(document).encode())
+    np.testing.assert_array_equal(decode(connect(disk_store).get(CUTOUT)), voxels)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))

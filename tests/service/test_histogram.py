@@ -1,5 +1,6 @@
 """How often values occur: the counts, and the drawing of them."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
@@ -59,6 +60,21 @@ def test_values_too_near_or_far_for_bins_are_counted(values: np.ndarray[Any, Any
     found = histogram(values, 0)
     assert sum(found.counts) == values.size
     assert ElementTree.fromstring(draw([found], ())).tag.endswith("svg")
+
+
+def test_channels_of_which_nothing_is_told_are_drawn(
+    disk_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    """Other software may tell of one channel, where there are three."""
+    voxels = np.random.default_rng(4).integers(0, 300, (3, 9, 9)).astype("uint16")
+    make_builder(disk_store).layer("demo/brain/neurons", "cyx", voxels)
+    path = "demo/brain/neurons/zarr.json"
+    document = json.loads(disk_store.read(path) or b"")
+    del document["attributes"]["ome"]["omero"]["channels"][1:]
+    disk_store.write(path, json.dumps(document).encode())
+    answer = connect(disk_store).get(f"{URL}.svg")
+    assert answer.status_code == 200
+    assert ElementTree.fromstring(answer.text).tag.endswith("svg")
 
 
 def test_layers_of_one_version_have_each_their_own(

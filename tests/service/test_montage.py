@@ -35,6 +35,21 @@ def call(disk_store: Store, make_builder: Callable[..., Any], connect: Callable[
     return connect(disk_store)
 
 
+@pytest.mark.parametrize("what", ["montage.webp", "thumbnail.png", "histogram.json"])
+def test_what_other_limits_show_is_another_picture(
+    what: str, disk_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    """The middle planes of a volume are not what was kept of its whole depth."""
+    make_builder(disk_store).layer("demo/brain/neurons", "zyx", np.ones((40, 20, 30), "uint16"))
+    narrow = {"max_thumbnail_bytes": 50_000, "max_decoded_bytes": 50_000}
+    answers = [
+        connect(disk_store, **limits).get(f"/api/datasets/demo/brain/neurons/{what}")
+        for limits in ({}, narrow)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].headers["etag"] != answers[1].headers["etag"]
+
+
 def test_three_planes_lie_side_by_side(call: Any) -> None:  # noqa: ANN401
     """Voxels are 2 µm deep and 0.5 wide: the panes are 15 by 10, 15 by 16 and 16 by 10 µm."""
     drawn = picture(call.get(f"{URL}?size=248"))

@@ -9,9 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from microtome_core.names import DatasetId
-from microtome_core.store.layer import ensure_groups
 from microtome_core.store.location import Store
-from microtome_core.store.record_changes import change_dataset
 from microtome_service.auth import records
 from microtome_service.auth.database import Database
 from microtome_service.auth.roles import EVERYWHERE, Role
@@ -319,41 +317,6 @@ def test_a_small_store_is_searched_as_it_is_now(
     assert (answer["datasets"], answer["total"], answer["complete"]) == ([], 0, True)
 
 
-def test_a_dataset_with_nothing_in_it_is_not_listed(
-    make_builder: Callable[..., Any], disk_store: Store, connect: Callable[..., Any]
-) -> None:
-    """As an ingest that failed leaves it; one of which something was said is listed."""
-    call = connect(disk_store)
-    ensure_groups(disk_store, DatasetId("demo", "failed"))
-    disk_store.write("demo/failed/em/0/ledger/job.json", b"{}")
-    make_builder(disk_store).layer("demo/brain/em", "zyx", VOXELS)
-    answer = call.get(LIST).json()
-    assert (answer["total"], [d["id"] for d in answer["datasets"]]) == (1, ["demo/brain"])
-    change_dataset(disk_store, DatasetId("demo", "failed"), {"lab": "A"}, {"who": "me"})
-    assert _ids(call.get(LIST)) == ["demo/brain", "demo/failed"]
-    disk_store.delete("demo/brain/em")
-    assert _ids(call.get(LIST)) == ["demo/failed"]
-    make_builder(disk_store).layer("demo/brain/em", "zyx", VOXELS)
-    assert _ids(call.get(LIST)) == ["demo/brain", "demo/failed"]
-
-
-def test_several_services_share_an_index(
-    make_builder: Callable[..., Any],
-    disk_store: Store,
-    connect: Callable[..., Any],
-    database_url: str,
-) -> None:
-    """Each sees what is there now, and none spoils what another has kept."""
-    with Database(database_url) as database:
-        database.upgrade()
-        callers = [connect(disk_store, database_url=database_url) for _ in range(3)]
-        for number in range(4):
-            make_builder(disk_store).layer(f"demo/d{number}/em", "zyx", VOXELS)
-            assert [len(_ids(call.get(LIST))) for call in callers] == [number + 1] * 3
-        with database.read() as connection:
-            assert len(kept.read_digests(connection, kept.root_key(disk_store.url))) == 4
-
-
 def test_stores_do_not_mix_in_one_database(
     make_builder: Callable[..., Any],
     searched: Any,  # noqa: ANN401 - the folder's own class
@@ -385,28 +348,6 @@ def test_until_a_store_was_looked_through_answers_say_so(
     assert [d["id"] for d in page["datasets"] + rest["datasets"]] == FOUND[""]
     filtered = call.get(f"{LIST}?species=mouse").json()
     assert (filtered["total"], filtered["complete"]) == (0, False)
-
-
-def test_a_large_store_is_looked_through_in_the_background(
-    make_builder: Callable[..., Any], disk_store: Store, connect: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """An answer does not wait and tells how old it is; the next look finds what is new."""
-    make_builder(disk_store).layer("demo/brain/em", "zyx", VOXELS)
-    call = connect(disk_store, index_seconds=1.0)
-    monkeypatch.setattr("microtome_service.search.index._MOMENT", -1.0)
-    monkeypatch.setattr("microtome_service.search.index._SMALL", 0)
-    monkeypatch.setattr("microtome_service.search.index._REST", 0.0)
-    first = call.get(LIST).json()
-    assert (first["total"], first["complete"]) == (1, True)
-    make_builder(disk_store).layer("demo/late/em", "zyx", VOXELS)
-    again = call.get(LIST).json()
-    assert (again["total"], again["indexed_at"]) == (1, first["indexed_at"])
-    index = call.app.state.service.index
-    index.forget()
-    call.get(LIST)
-    index._flight.result(30)
-    assert call.get(LIST).json()["total"] == 2
 
 
 def test_without_the_database_names_are_listed(

@@ -248,7 +248,6 @@ def _container(
     cpus: int | None = None,
     program: str = "microtome",
 ) -> Manifest:
-    limit = f"{(memory or memory_limit(order.memory)) // _MIB}Mi"
     mounts = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
     mounts += [{"name": claim, "mountPath": path} for claim, path in order.claims.items()]
     if order.metadata:
@@ -263,24 +262,26 @@ def _container(
         "args": list(words),
         "env": [*variables, *given],
         **({"envFrom": sources} if sources else {}),
-        "resources": {
-            # Memory is asked for as it is limited: nobody else's pod can take it away.
-            "requests": {
-                "cpu": str(cpus or order.cpus),
-                "memory": limit,
-                "ephemeral-storage": f"{_LOG // _MIB}Mi",
-            },
-            "limits": {
-                "memory": limit,
-                "ephemeral-storage": f"{(order.scratch + _LOG) // _MIB}Mi",
-            },
-        },
+        "resources": _resources(
+            memory or memory_limit(order.memory), cpus or order.cpus, order.scratch
+        ),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": mounts,
+    }
+
+
+def _resources(memory: int, cpus: int, scratch: int) -> Manifest:
+    """Return what a container is given; memory and temporary files in bytes."""
+    # Memory is asked for as it is limited: nobody else's pod can take it away.
+    limit = f"{memory // _MIB}Mi"
+    least, most = f"{_LOG // _MIB}Mi", f"{(scratch + _LOG) // _MIB}Mi"
+    return {
+        "requests": {"cpu": str(cpus), "memory": limit, "ephemeral-storage": least},
+        "limits": {"memory": limit, "ephemeral-storage": most},
     }
 
 

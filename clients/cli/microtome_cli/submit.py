@@ -43,6 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     add_layer_arguments(parser, all_scenes=False)
     group = parser.add_argument_group("the cluster")
+    _add_pods(group)
+    _add_surroundings(group)
+    group = parser.add_argument_group("what becomes of it")
+    out = group.add_mutually_exclusive_group()
+    out.add_argument("--out", metavar="FILE", help="default: standard output")
+    out.add_argument("--apply", action="store_true", help="hand it to kubectl")
+
+
+def _add_pods(group: argparse._ArgumentGroup) -> None:
+    """Describe who does the work, and with what."""
     group.add_argument("--engine", choices=tuple(ENGINES), default="job", help="an indexed Job of "
                        "Kubernetes, or Dask workers by Dask's operator (default job)")  # fmt: skip
     group.add_argument("--parallelism", type=int, default=16, metavar="N", help="pods at once")
@@ -65,6 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="temporary files of each pod, for sources that are decoded once (default 8GiB)",
     )
+
+
+def _add_surroundings(group: argparse._ArgumentGroup) -> None:
+    """Describe what the pods are called and what they are given."""
     group.add_argument("--name", help="of the Job (default: made of the layer's)")
     group.add_argument("--namespace", help="default: that of kubectl")
     group.add_argument(
@@ -86,10 +100,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CLAIM:/PATH",
         help="a PersistentVolumeClaim, and where the pods see it",
     )
-    group = parser.add_argument_group("what becomes of it")
-    out = group.add_mutually_exclusive_group()
-    out.add_argument("--out", metavar="FILE", help="default: standard output")
-    out.add_argument("--apply", action="store_true", help="hand it to kubectl")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,9 +7,10 @@ of an array, is another.
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Never
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,19 +45,49 @@ def is_stored(url: object) -> bool:
     return urlsplit(url.strip()).scheme in _SCHEMES
 
 
-def stored_address(url: str | os.PathLike[str]) -> Address:
-    """Take the address of a layer in a store apart into its root and its name.
+def open_stored(url: str | os.PathLike[str], patience: Patience) -> "StoredTransport":
+    """Open the layer at a path, or at an address in a bucket.
 
     Labels may be given by their place below their image: ``…/image/labels/name``.
 
     Raises
     ------
     AddressError
+    MissingLibrary, NotFound, StorageError
+        As `StoredTransport`.
     """
-    text = os.fspath(url).strip().removeprefix("file://").rstrip("/")
+    address = stored_address(url)
+    try:
+        return StoredTransport(address, patience)
+    except NotFound:
+        # A dataset may be named "labels", too.
+        plain = stored_address(url, below_image=False)
+        if plain == address:
+            raise
+        with suppress(NotFound):
+            return StoredTransport(plain, patience)
+        raise
+
+
+def stored_address(url: str | os.PathLike[str], *, below_image: bool = True) -> Address:
+    """Take the address of a layer in a store apart into its root and its name.
+
+    Parameters
+    ----------
+    url : str or path
+    below_image : bool
+        Whether what lies in a folder named ``labels`` is taken for labels of an image.
+
+    Raises
+    ------
+    AddressError
+    """
+    text = os.fspath(url).strip().rstrip("/")
+    if text.startswith("file://"):
+        text = unquote(text.removeprefix("file://"))
     parts = text.split("/")
     # collection/dataset/image/labels/name is addressed as collection/dataset/name.
-    width = 5 if len(parts) > 4 and parts[-2] == "labels" else 3
+    width = 5 if below_image and len(parts) > 4 and parts[-2] == "labels" else 3
     names = [*parts[-width:][:2], parts[-1]]
     try:
         layer = LayerId.parse("/".join(names))
@@ -93,7 +124,7 @@ class StoredTransport(Transport):
         place = library("microtome_core.store.location", "store", "a store")
         layer = library("microtome_core.store.layer", "store", "a store")
         options = place.StorageOptions.from_environment(os.environ, 64 << 20)
-        self._address = address
+        self.address = address
         try:
             self.layer = layer.read_layer(place.Store(address.base, options), address.layer)
         except NotFound as error:
@@ -102,7 +133,7 @@ class StoredTransport(Transport):
             ) from error
 
     def __reduce__(self) -> Any:  # noqa: ANN401 - as any object's
-        return type(self), (self._address, self.patience)
+        return type(self), (self.address, self.patience)
 
     @property
     def info(self) -> LayerInfo:

@@ -26,7 +26,7 @@ from microtome.recording import Recording
 from microtome.sampling import sample
 from microtome.selection import Position, Units
 from microtome.spaces import Spaces
-from microtome.stored import StoredTransport, is_stored, stored_address
+from microtome.stored import is_stored, open_stored
 from microtome.transport import Patience, Transport
 from microtome.writing import Writable
 from microtome_core.trials import RecordingInfo
@@ -92,9 +92,8 @@ def open(  # noqa: A001 - read as microtome.open
         What answers is not a microtome service.
     """
     if is_stored(url):
-        place = stored_address(url)
-        stored = StoredTransport(place, Patience(timeout, retries, parallel))
-        return Volume(place, stored.info, stored, 0).level(level)
+        stored = open_stored(url, Patience(timeout, retries, parallel))
+        return Volume(stored.address, stored.info, stored, 0).level(level)
     given = os.environ.get("MICROTOME_TOKEN") if token is None else token
     kept = None if cache is None else Cache(cache, cache_bytes)
     transport = Transport(given, Patience(timeout, retries, parallel), transfer, kept)

@@ -22,12 +22,12 @@ from pydantic import ValidationError
 
 from microtome_core.errors import InputError, NotFound, StorageError
 from microtome_core.grid import Grid
-from microtome_core.names import DatasetId, LayerId, check_name
+from microtome_core.names import DatasetId, LayerId, check_name, numbered_channel
 from microtome_core.store.array import open_arrays
 from microtome_core.store.empty import read_empty
 from microtome_core.store.live import Live, LiveVoxels
 from microtome_core.store.location import Store
-from microtome_core.store.ome import Multiscale, Ome, OmeroChannel
+from microtome_core.store.ome import Multiscale, Ome
 from microtome_core.store.record import SCHEMAS
 from microtome_core.store.versions import record_version, value_version
 from microtome_core.store.voxels import Voxels
@@ -279,7 +279,6 @@ def _info(
     scales = ome.multiscales[0]
     axes = "".join(axis.name for axis in scales.axes)
     dtype = arrays[0].dtype.numpy_dtype.name
-    shown = ome.omero.channels if ome.omero else []
     return LayerInfo(
         id=str(layer_id),
         kind="labels" if ome.image_label else "image",
@@ -287,7 +286,7 @@ def _info(
         units=tuple(axis.unit for axis in scales.axes),
         dtype=dtype,
         levels=_levels(scales, arrays),
-        channels=tuple(_channel(c) for c in shown),
+        channels=_channels(ome, dict(zip(axes, arrays[0].shape, strict=True)).get("c", 1)),
         version=value_version(document, attributes),
         attrs=attributes.get("nwb", {}),
         record_version=record_version(document),
@@ -302,15 +301,16 @@ def _segments(ome: Ome) -> list[dict[str, Any]]:
 
 
 def _levels(scales: Multiscale, arrays: tuple[ts.TensorStore, ...]) -> tuple[LevelInfo, ...]:
+    places = map(scales.place, scales.datasets)
     return tuple(
         LevelInfo(
             shape=tuple(array.shape),
             chunk=_extents(array.chunk_layout.read_chunk.shape, array),
             shard=_extents(array.chunk_layout.write_chunk.shape, array),
-            scale=dataset.scale,
-            translation=dataset.translation,
+            scale=scale,
+            translation=translation,
         )
-        for dataset, array in zip(scales.datasets, arrays, strict=True)
+        for (scale, translation), array in zip(places, arrays, strict=True)
     )
 
 
@@ -319,5 +319,12 @@ def _extents(shape: tuple[int | None, ...] | None, array: ts.TensorStore) -> tup
     return tuple(extent or whole for extent, whole in zip(known, array.shape, strict=True))
 
 
-def _channel(channel: OmeroChannel) -> Channel:
-    return Channel(channel.label, channel.color, (channel.window.start, channel.window.end))
+def _channels(ome: Ome, count: int) -> tuple[Channel, ...]:
+    """Return how each channel of an image is shown; nothing where other software told of others."""
+    listed = ome.omero.channels if ome.omero and not ome.image_label else []
+    if len(listed) != count:
+        return ()
+    return tuple(
+        Channel(c.label or numbered_channel(i), c.color, (c.window.start, c.window.end))
+        for i, c in enumerate(listed)
+    )

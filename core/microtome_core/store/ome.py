@@ -40,6 +40,12 @@ class Translation(_Model):
     translation: list[Annotated[float, Field(allow_inf_nan=False)]]
 
 
+class Identity(_Model):
+    """Nothing is changed."""
+
+    type: Literal["identity"]
+
+
 class Dataset(_Model):
     """One level: its path, then exactly one scale and at most one translation."""
 
@@ -73,12 +79,15 @@ class Dataset(_Model):
 
 
 class Multiscale(_Model):
-    """The pyramid, largest level first."""
+    """The pyramid, largest level first; transformations of its own come after those of a level."""
 
     name: str | None = None
     type: str | None = None
     axes: Annotated[list[Axis], Field(min_length=2, max_length=5)]
     datasets: Annotated[list[Dataset], Field(min_length=1)]
+    coordinateTransformations: (  # noqa: N815 - the format's name
+        list[Annotated[Identity | Scale | Translation, Field(discriminator="type")]] | None
+    ) = None
     metadata: dict[str, Any] | None = None
 
     @model_validator(mode="after")
@@ -87,6 +96,23 @@ class Multiscale(_Model):
         if letters != "".join(a for a in ORDER if a in letters):
             raise ValueError(f"axes {letters!r}: expected letters of {ORDER!r} in that order")
         return self
+
+    def place(self, dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return a level's voxel size and the centre of its first voxel, in array order.
+
+        Raises
+        ------
+        ValueError
+            Transformations of different ranks.
+        """
+        size, centre = dataset.scale, dataset.translation
+        for step in self.coordinateTransformations or ():
+            if isinstance(step, Scale):
+                size, centre = _product(size, step.scale), _product(centre, step.scale)
+            elif isinstance(step, Translation):
+                pairs = zip(centre, step.translation, strict=True)
+                centre = tuple(a + b for a, b in pairs)
+        return size, centre
 
 
 class Window(_Model):
@@ -101,7 +127,7 @@ class Window(_Model):
 class OmeroChannel(_Model):
     """How a viewer shows a channel."""
 
-    label: str
+    label: str = ""
     color: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{6}$")]
     window: Window
     active: bool = True
@@ -196,3 +222,7 @@ def omero(channels: Sequence[Channel], lowest: float, highest: float) -> Omero:
             for channel in channels
         ]
     )
+
+
+def _product(one: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:
+    return tuple(a * b for a, b in zip(one, other, strict=True))

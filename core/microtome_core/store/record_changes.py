@@ -114,7 +114,7 @@ def change_record(
         before = record_version(old or b"")
         if allowed is not None and before not in allowed:
             raise _Refused(PreconditionFailed(f"the record of {layer_id} has version {before} now"))
-        data, changes = _changed(document, layer_id, given, arrays)
+        data, changes = _changed(document, given, arrays)
         if not changes:
             made = Change(before, {})
             return old or b""
@@ -279,10 +279,7 @@ def _document(store: Store, path: str, layer_id: LayerId, old: bytes | None) -> 
 
 
 def _changed(
-    document: dict[str, Any],
-    layer_id: LayerId,
-    given: Mapping[str, Any],
-    arrays: Arrays | None,
+    document: dict[str, Any], given: Mapping[str, Any], arrays: Arrays | None
 ) -> tuple[bytes, dict[str, tuple[Any, Any]]]:
     """Return the new ``zarr.json``, and what is different in it."""
     old = document["attributes"]["nwb"]

@@ -15,7 +15,6 @@ import tensorstore as ts
 import xxhash
 from numpy.typing import NDArray
 
-from microtome_core import npy
 from microtome_core.errors import InputError, NotFound, RegionError, StorageError, Withheld
 from microtome_core.names import LayerId
 from microtome_core.store.location import Store, storage_errors
@@ -283,10 +282,6 @@ class Recording:
         if content is None or xxhash.xxh3_128_hexdigest(content) != kept.xxh3:
             raise StorageError(f"{self.store.url}/{place}: is not what was written")
         return content
-
-    def read_array(self, path: str) -> NDArray[Any]:
-        """Return the array of a kept or computed NPY file; raises as `read_file`. Blocks."""
-        return npy.load(self.read_file(path))
 
     def _file(self, path: str) -> KeptFile:
         for kept in (*self.facts.files, *self.facts.computed):

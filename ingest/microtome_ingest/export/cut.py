@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from microtome_core.axes import ORDER
 from microtome_core.errors import InputError, RegionError
+from microtome_core.names import is_index
 from microtome_core.region import Region
 from microtome_core.selection import Selection
 from microtome_core.store.layer import Layer
@@ -274,9 +275,12 @@ def parse_words(text: str | None) -> dict[str, str]:
 
 
 def _channel(info: LayerInfo, word: str) -> str:
-    """Return the number of a channel that is given by its name; ranges and numbers stay."""
+    """Return the number of a channel that is given by its name; ranges and numbers stay.
+
+    A name of digits alone is a number where there is such a channel, as in a cutout over HTTP.
+    """
     names = [channel.name for channel in info.channels]
-    if word in names:
+    if word in names and not is_index(word, len(names)):
         if names.count(word) > 1:
             raise InputError(f"channel {word!r}: {info.id} has several of that name; give a number")
         return str(names.index(word))

@@ -5,7 +5,7 @@ chunks. A trial that fits in a shard lies in one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -213,36 +213,51 @@ def _plan(
     codecs: Codecs,
 ) -> DataArray:
     lengths = {index: head.shape[-1] for index, head in heads.items()}
-    slot, itemsize = choose_slot(list(lengths.values())), np.dtype(dtype).itemsize
-    frame = prod(lead) * itemsize
-    rows = _rows(lead, frame // max(1, lead[0]) * slot)
-    whole = rows == lead[0] or group != RESPONSES
-    needed = max(1, sum(-(-length // slot) for length in lengths.values()))
-    slots = min(needed, max(1, _SMALL_CHUNK // (frame * slot))) if whole else 1
-    per_shard = max(1, _SHARD_BYTES // (frame * slot * slots)) if whole else 1
-    per_shard = min(per_shard, -(-needed // slots))
-    chunk, edge = slot * slots, slot * slots * per_shard
-    offsets, total = place(lengths, slot, slots * per_shard)
-    total = -(-max(total, 1) // chunk) * chunk
+    edges = _edges(group, lead, np.dtype(dtype).itemsize, list(lengths.values()))
+    offsets, total = place(lengths, edges.slot, edges.shard // edges.slot)
+    total = -(-max(total, 1) // edges.chunk) * edges.chunk
     names = axes_of(group, len(lead) + 1)
-    letters = "abcdefg"[: len(names)]
-    covered = (-(-lead[0] // rows) * rows, *lead[1:])
+    covered = -(-lead[0] // edges.rows) * edges.rows
     spec = TimeArray(
-        letters,
+        "abcdefg"[: len(names)],
         (*lead, total),
-        (rows, *lead[1:], chunk),
-        (*covered, edge),
+        (edges.rows, *lead[1:], edges.chunk),
+        (covered, *lead[1:], edges.shard),
         dtype,
         codecs.trials,
         names,
     )
-    turned = None
-    if group == RESPONSES and len(lead) == 1:
-        frames = min(total, max(1, _TURNED_BYTES // (rows * itemsize * chunk)) * chunk)
-        turned = TimeArray(
-            letters, spec.shape, (1, frames), (rows, frames), dtype, codecs.rows, names
-        )
-    return DataArray(group, number, spec, turned, slot, offsets, lengths)
+    turned = _turned(spec, codecs.rows) if group == RESPONSES and len(lead) == 1 else None
+    return DataArray(group, number, spec, turned, edges.slot, offsets, lengths)
+
+
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """How an array is cut: rows of a chunk, and frames of a slot, of a chunk and of a shard."""
+
+    rows: int
+    slot: int
+    chunk: int
+    shard: int
+
+
+def _edges(group: str, lead: tuple[int, ...], itemsize: int, lengths: Sequence[int]) -> _Edges:
+    slot, frame = choose_slot(lengths), prod(lead) * itemsize
+    rows = _rows(lead, frame // max(1, lead[0]) * slot)
+    needed = max(1, sum(-(-length // slot) for length in lengths))
+    slots = per_shard = 1
+    if rows == lead[0] or group != RESPONSES:
+        slots = min(needed, max(1, _SMALL_CHUNK // (frame * slot)))
+        per_shard = min(max(1, _SHARD_BYTES // (frame * slot * slots)), -(-needed // slots))
+    return _Edges(rows, slot, slot * slots, slot * slots * per_shard)
+
+
+def _turned(spec: TimeArray, codec: Codec) -> TimeArray:
+    """Return the same array in chunks that follow time."""
+    rows, chunk = spec.chunk
+    nbytes = rows * chunk * np.dtype(spec.dtype).itemsize
+    frames = min(spec.shape[-1], max(1, _TURNED_BYTES // nbytes) * chunk)
+    return replace(spec, chunk=(1, frames), shard=(rows, frames), codec=codec)
 
 
 def choose_slot(lengths: Sequence[int]) -> int:

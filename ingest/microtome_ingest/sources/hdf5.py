@@ -73,5 +73,5 @@ def _describe(found: Piece, file: Any) -> Description:  # noqa: ANN401
         files=(found.file,),
         image=found.path,
         metadata={"HDF5": {"path": found.path, "attributes": facts.attributes(file, dataset)}},
-        notes=(*facts.notes(file, dataset), *found.notes),
+        notes=(*facts.notes(file), *found.notes),
     )

@@ -54,7 +54,7 @@ def attributes_of(item: Any) -> dict[str, Any]:  # noqa: ANN401
     return {_text(name): attribute(item, name) for name in item.attrs if name not in _PLUMBING}
 
 
-def notes(file: Any, dataset: Any) -> tuple[str, ...]:  # noqa: ANN401
+def notes(file: Any) -> tuple[str, ...]:  # noqa: ANN401
     """Say where the program that wrote a file means more than is in the array."""
     program = _PROGRAMS.get(kind(file))
     if program is None:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from microtome_core import __version__
+from microtome_core.names import is_index
 from microtome_core.selection import Selection
 from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
@@ -34,7 +35,15 @@ from microtome_service.problems import responses
 from microtome_service.reader import Cost, cost_of, find_level, read, refuse_beyond
 from microtome_service.routes.lean import LeanRoute
 from microtome_service.routes.live import live_headers
-from microtome_service.routes.parameters import LayerPathDep, ServiceDep, add, grouped
+from microtome_service.routes.parameters import (
+    LayerPathDep,
+    ServiceDep,
+    add,
+    axis_words,
+    grouped,
+    range_query,
+    range_text,
+)
 from microtome_service.sending import StreamedResponse, started
 from microtome_service.state import Service
 from microtome_service.streaming import (
@@ -50,17 +59,10 @@ from microtome_service.view import View
 from microtome_service.zip_plan import plan_zipped
 from microtome_service.zipped import Zipped
 
-_RANGE = "half-open range `start:stop`, or one index, which drops the axis; all of it by default"
-# Words of any other form are answered with 400 by `Selection`, which knows the valid range.
-_FORM: dict[str, Any] = {"pattern": r"^(\d{0,18}:\d{0,18}|\d{1,18})$"}
-
-
-def _range(what: str, example: str) -> Any:  # noqa: ANN401 - a FastAPI marker
-    text = f"{what}: {_RANGE}."
-    return Query(description=text, examples=[example], json_schema_extra=_FORM)
-
-
-_CHANNELS: Any = Query(description=f"Channels: {_RANGE}; or the name of one.", examples=["0:2"])
+_ONE = ", which drops the axis"
+_CHANNELS: Any = Query(
+    description=f"{range_text('Channels', _ONE)}; or the name of one.", examples=["0:2"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,11 @@ class CutoutQuery:
     level: Annotated[
         int, Query(ge=0, le=63, description="Level of the pyramid; 0 is the finest.", examples=[0])
     ] = 0
-    t: Annotated[str | None, _range("Time points", "0")] = None
+    t: Annotated[str | None, range_query("Time points", "0", _ONE)] = None
     c: Annotated[str | None, _CHANNELS] = None
-    z: Annotated[str | None, _range("In voxels of the level", "10:74")] = None
-    y: Annotated[str | None, _range("In voxels of the level", "0:512")] = None
-    x: Annotated[str | None, _range("In voxels of the level", "0:512")] = None
+    z: Annotated[str | None, range_query("In voxels of the level", "10:74", _ONE)] = None
+    y: Annotated[str | None, range_query("In voxels of the level", "0:512", _ONE)] = None
+    x: Annotated[str | None, range_query("In voxels of the level", "0:512", _ONE)] = None
     format: Annotated[
         str | None,
         Query(
@@ -87,21 +89,16 @@ class CutoutQuery:
 
     version: Version = None
 
-    @property
-    def words(self) -> dict[str, str]:
-        """What was said of each axis."""
-        given = {axis: getattr(self, axis) for axis in "tczyx"}
-        return {axis: word for axis, word in given.items() if word is not None}
-
 
 def numbered(info: LayerInfo, words: Mapping[str, str]) -> dict[str, str]:
     """Return what was said of each axis, with the number of a channel in place of its name.
 
-    A name of digits alone is a number; of a name that is there twice the first is meant.
+    A name of digits alone is a number where there is such a channel; of a name that is there twice
+    the first is meant.
     """
     names = [channel.name for channel in info.channels]
-    word = words.get("c", "")
-    if word.isdigit() or word not in names:
+    word = words.get("c")
+    if word is None or word not in names or is_index(word, len(names)):
         return dict(words)
     return {**words, "c": str(names.index(word))}
 
@@ -122,7 +119,7 @@ async def get_cutout(
     view = await service.view(request)
     layer = await view.layer(path.id)
     shape = find_level(layer.info, query.level).shape
-    selection = Selection.parse(layer.info.axes, shape, numbered(layer.info, query.words))
+    selection = Selection.parse(layer.info.axes, shape, numbered(layer.info, axis_words(query)))
     check_version(layer.info, query.version)
     check_encodable(selection.shape, layer.info.dtype, selection.axes, media_type)
     cost = _check_cost(service, layer.info, query.level, selection, media_type)

@@ -72,7 +72,7 @@ async def get_histogram(
     if layer.info.kind == "labels":
         raise InputError(f"{layer.info.id} holds ids of labels: these are not counted by value")
     level, regions = _regions(service, layer.info, query.level)
-    which = (layer.info.id, layer.info.version)
+    which = (layer.info.id, layer.info.version, *regions)
     headers = {
         "ETag": entity_tag(__version__, "histogram", form.form, level, *which),
         "Cache-Control": f"public, max-age={service.settings.tile_max_age}",

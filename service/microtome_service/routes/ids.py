@@ -22,19 +22,15 @@ from microtome_service.routes.parameters import (
     LayerPathDep,
     ServiceDep,
     add,
+    axis_words,
     grouped,
+    range_query,
 )
 from microtome_service.segments import check_labels, check_scan, ids_in, reach_of
 from microtome_service.versions import Version, check_version
 from microtome_service.view import View
 
-_RANGE = "half-open range `start:stop`, or one index; all of it by default"
-_FORM: dict[str, Any] = {"pattern": r"^(\d{0,18}:\d{0,18}|\d{1,18})$"}
 _LONGEST_ID = 20
-
-
-def _range(what: str, example: str) -> Any:  # noqa: ANN401 - a FastAPI marker
-    return Query(description=f"{what}: {_RANGE}.", examples=[example], json_schema_extra=_FORM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +40,12 @@ class IdsQuery:
     level: Annotated[
         int, Query(ge=0, le=63, description="Level of the pyramid; 0 is the finest.", examples=[0])
     ] = 0
-    t: Annotated[str | None, _range("Time points", "0")] = None
-    c: Annotated[str | None, _range("Channels", "0:2")] = None
-    z: Annotated[str | None, _range("In voxels of the level", "10:74")] = None
-    y: Annotated[str | None, _range("In voxels of the level", "0:512")] = None
-    x: Annotated[str | None, _range("In voxels of the level", "0:512")] = None
+    t: Annotated[str | None, range_query("Time points", "0")] = None
+    c: Annotated[str | None, range_query("Channels", "0:2")] = None
+    z: Annotated[str | None, range_query("In voxels of the level", "10:74")] = None
+    y: Annotated[str | None, range_query("In voxels of the level", "0:512")] = None
+    x: Annotated[str | None, range_query("In voxels of the level", "0:512")] = None
     version: Version = None
-
-    @property
-    def words(self) -> dict[str, str]:
-        """What was said of each axis."""
-        given = {axis: getattr(self, axis) for axis in "tczyx"}
-        return {axis: word for axis, word in given.items() if word is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +116,7 @@ async def _scanned(view: View, layer_id: LayerId, query: IdsQuery) -> tuple[Laye
     check_labels(layer.info)
     shape = find_level(layer.info, query.level).shape
     check_version(layer.info, query.version)
-    return layer, Selection.parse(layer.info.axes, shape, query.words).region
+    return layer, Selection.parse(layer.info.axes, shape, axis_words(query)).region
 
 
 def _answer(request: Request, layer: Layer, said: dict[str, Any]) -> Response:

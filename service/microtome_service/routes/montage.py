@@ -120,7 +120,9 @@ def _job(service: Service, layer: Layer, size: int) -> _Job:
 
 async def _headers(service: Service, jobs: Sequence[_Job], query: MontageQuery) -> dict[str, str]:
     infos = [job.layer.info for job in jobs]
-    tag = entity_tag(__version__, "montage", query.size, *((i.id, i.version) for i in infos))
+    # What is read depends on limits, too: services of others may share the folder of pictures.
+    told = ((job.layer.info.id, job.layer.info.version, job.level, job.flat) for job in jobs)
+    tag = entity_tag(__version__, "montage", query.size, *told)
     age = f"public, max-age={service.settings.tile_max_age}"
     headers = {
         "ETag": tag,

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from microtome_core.axes import ORDER
 from microtome_core.errors import InputError
 from microtome_core.names import NAME_PATTERN, DatasetId, LayerId
 from microtome_service.state import Service, get_service
@@ -76,6 +77,27 @@ class LayerPath:
 CollectionPathDep = Annotated[CollectionPath, grouped(CollectionPath)]
 DatasetPathDep = Annotated[DatasetPath, grouped(DatasetPath)]
 LayerPathDep = Annotated[LayerPath, grouped(LayerPath)]
+
+
+# Words of any other form are answered with 400 by `Selection`, which knows the valid range.
+_FORM: dict[str, Any] = {"pattern": r"^(\d{0,18}:\d{0,18}|\d{1,18})$"}
+
+
+def range_text(what: str, one: str = "") -> str:
+    """Say how the range of an axis is written, and what `one` index means."""
+    return f"{what}: half-open range `start:stop`, or one index{one}; all of it by default"
+
+
+def range_query(what: str, example: str, one: str = "") -> Any:  # noqa: ANN401 - a FastAPI marker
+    """Return the query parameter of an axis' range."""
+    text = f"{range_text(what, one)}."
+    return Query(description=text, examples=[example], json_schema_extra=_FORM)
+
+
+def axis_words(query: object) -> dict[str, str]:
+    """Return what a query says of each axis; what it does not name is left out."""
+    given = {axis: getattr(query, axis) for axis in ORDER}
+    return {axis: word for axis, word in given.items() if word is not None}
 
 
 def only(query: type | None = None, repeated: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - a FastAPI marker

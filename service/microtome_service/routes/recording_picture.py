@@ -47,7 +47,8 @@ async def get_picture(
     check_recording_version(recording, query.version)
     decoded = min(service.settings.max_thumbnail_bytes, service.limits.voxels)
     glance = choose_glance(recording, replace(service.limits, decoded=decoded))
-    tag = entity_tag(__version__, "picture", query.size, str(recording.id), recording.version)
+    shown = [(str(part), part.start, part.stop, part.rows) for part in glance.parts]
+    tag = entity_tag(__version__, "picture", query.size, recording.id, recording.version, shown)
     age = f"public, max-age={service.settings.tile_max_age}"
     headers = {
         "ETag": tag,

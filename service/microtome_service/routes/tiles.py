@@ -182,9 +182,10 @@ async def get_thumbnail(
     view = await service.view(request)
     layer = await view.layer(path.id)
     check_version(layer.info, query.version)
-    headers = _headers(service, layer.info, "thumbnail", query)
     look = default_appearance(layer.info)
     shown, regions = _shown(service, layer, look, query.size)
+    # What is shown depends on limits, too, which may be others after a restart.
+    headers = _headers(service, layer.info, ("thumbnail", shown), query)
     headers |= await live_headers(service, layer, shown.level, regions, headers["ETag"])
     early = _early(request, headers, "image/png")
     if early is not None:

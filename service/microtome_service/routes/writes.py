@@ -18,19 +18,19 @@ from microtome_service.negotiate import entity_tag
 from microtome_service.problems import responses
 from microtome_service.reader import check_cost, decoded_bytes
 from microtome_service.routes.lean import LeanRoute
-from microtome_service.routes.parameters import LayerPathDep, ServiceDep, grouped
+from microtome_service.routes.parameters import (
+    LayerPathDep,
+    ServiceDep,
+    axis_words,
+    grouped,
+    range_query,
+)
 from microtome_service.state import Service
 from microtome_service.upload import check_length, read_body
 from microtome_service.view import View
 from microtome_service.writes import Written
 
-_RANGE = "half-open range `start:stop`, or one index, whose axis the body lacks; all by default"
-_FORM: dict[str, Any] = {"pattern": r"^(\d{0,18}:\d{0,18}|\d{1,18})$"}
-
-
-def _range(what: str, example: str) -> Any:  # noqa: ANN401 - a FastAPI marker
-    text = f"{what}: {_RANGE}."
-    return Query(description=text, examples=[example], json_schema_extra=_FORM)
+_ONE = ", whose axis the body lacks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +40,11 @@ class WriteQuery:
     level: Annotated[
         int, Query(ge=0, le=63, description="0: the levels above follow.", examples=[0])
     ] = 0
-    t: Annotated[str | None, _range("Time points", "0")] = None
-    c: Annotated[str | None, _range("Channels", "0:2")] = None
-    z: Annotated[str | None, _range("In voxels", "10:74")] = None
-    y: Annotated[str | None, _range("In voxels", "0:512")] = None
-    x: Annotated[str | None, _range("In voxels", "0:512")] = None
-
-    @property
-    def words(self) -> dict[str, str]:
-        """What was said of each axis."""
-        given = {axis: getattr(self, axis) for axis in "tczyx"}
-        return {axis: word for axis, word in given.items() if word is not None}
+    t: Annotated[str | None, range_query("Time points", "0", _ONE)] = None
+    c: Annotated[str | None, range_query("Channels", "0:2", _ONE)] = None
+    z: Annotated[str | None, range_query("In voxels", "10:74", _ONE)] = None
+    y: Annotated[str | None, range_query("In voxels", "0:512", _ONE)] = None
+    x: Annotated[str | None, range_query("In voxels", "0:512", _ONE)] = None
 
 
 async def put_cutout(
@@ -90,7 +84,7 @@ async def _write(
     check_writable(layer)
     if query.level != 0:
         raise InputError(f"level {query.level}: only level 0 is written, those above follow")
-    selection = Selection.parse(layer.info.axes, layer.info.shape, query.words)
+    selection = Selection.parse(layer.info.axes, layer.info.shape, axis_words(query))
     check_cost(layer.info, 0, [selection.region], service.limits)
     media_type = choose_readable(
         request.headers.get("content-type"), request.headers.get("content-encoding")

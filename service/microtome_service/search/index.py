@@ -197,7 +197,8 @@ class Index:
         return 0.0 if small else monotonic() + self._seconds
 
     def _due(self, looked: Looked) -> bool:
-        return _is_small(looked) or time() - looked.at >= self._rest(looked)
+        # A look from the future is of a clock that was set back since.
+        return _is_small(looked) or not 0 <= time() - looked.at < self._rest(looked)
 
     def _rest(self, looked: Looked) -> float:
         if _is_small(looked):

@@ -25,6 +25,8 @@ from microtome_service.search.words import gathered
 # Any number, the same in every version: writers of the index wait for each other.
 _LOCK = 7_214_530_882
 _AT_ONCE = 500
+# What a column of whole numbers holds; a layer of few chunks may claim to be larger.
+_MOST = 2**63 - 1
 # Put together once: every search asks.
 _GENERATION = select(GENERATIONS.c.generation).where(GENERATIONS.c.root == bindparam("root"))
 
@@ -140,7 +142,7 @@ def _row(root: str, entry: DatasetEntry) -> dict[str, object]:
         "name": entry.id.dataset,
         "place": str(entry.id),
         "digest": entry.digest,
-        "nbytes": sum(layer.nbytes for layer in entry.layers),
+        "nbytes": min(_MOST, sum(layer.nbytes for layer in entry.layers)),
         "changed": max((layer.facts.changed for layer in entry.layers), default=""),
         "annotations": json.dumps(entry.annotations),
         "facets": json.dumps(_facets(entry)),
@@ -153,7 +155,7 @@ def _layers(key: int, entry: DatasetEntry) -> Iterable[dict[str, object]]:
             "dataset": key,
             "number": number,
             "kind": layer.kind,
-            "nbytes": layer.nbytes,
+            "nbytes": min(_MOST, layer.nbytes),
             "summary": layer.summary,
         }
 
