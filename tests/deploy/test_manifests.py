@@ -1,9 +1,12 @@
 """What the kustomizations make is valid, of this version, and sized by the settings in it."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -30,6 +33,7 @@ from tests.deploy.manifests import (
 VERSIONS = ("1.30", "1.34", "1.37")
 # Their forms are not Kubernetes' own: see test_operators.
 CUSTOM = ("DaskCluster", "PrometheusRule", "ServiceMonitor")
+ENVIRONMENTS = [folder for folder in folders() if folder.startswith("environments/")]
 SERVICES = [folder for folder in folders() if not folder.startswith("ingest/")]
 MIB = 1 << 20
 HEADROOM = 768 * MIB
@@ -93,7 +97,8 @@ def test_the_base_has_its_parts() -> None:
     """What a service needs in a cluster is in the base, each once."""
     kinds = sorted(o["kind"] for o in render("base") if o["kind"] != "NetworkPolicy")
     assert kinds == sorted(
-        ["Namespace", "ServiceAccount", "ConfigMap", "ConfigMap", "Deployment", "Service",
+        ["Namespace", "ServiceAccount", "ServiceAccount", "ConfigMap", "ConfigMap",
+         "Deployment", "Service",
          "HorizontalPodAutoscaler", "PodDisruptionBudget", "Job", "CronJob"]
     )  # fmt: skip
 
@@ -239,6 +244,70 @@ def test_what_is_private_has_its_database() -> None:
     (variable,) = service_container(objects)["env"]
     assert variable["valueFrom"]["secretKeyRef"]["name"] == "microtome-database"
     assert not variable["valueFrom"]["secretKeyRef"].get("optional")
+
+
+@pytest.mark.parametrize("folder", ENVIRONMENTS)
+def test_what_an_environment_says_is_so(folder: str) -> None:
+    """No overlay and no component says otherwise, of settings and of storage."""
+    objects = render(folder)
+    for name in ("settings", "storage"):
+        said = (DEPLOY / folder / f"{name}.env").read_text().split()
+        data = only(objects, "ConfigMap", f"microtome-{name}")["data"]
+        assert said
+        assert dict(line.split("=", 1) for line in said).items() <= data.items()
+
+
+@pytest.mark.parametrize("folder", SERVICES)
+def test_the_ingress_has_the_name_that_pages_print(folder: str) -> None:
+    """Whoever follows a link reaches the service, by a certificate of that name."""
+    objects = render(folder)
+    url = Settings.from_environment(settings_of(objects)).public_url
+    ingresses = [o["spec"] for o in objects if o["kind"] == "Ingress"]
+    for spec in ingresses:
+        assert [rule["host"] for rule in spec["rules"]] == [urlsplit(url).hostname]
+        assert [entry["hosts"] for entry in spec["tls"]] == [[urlsplit(url).hostname]]
+    assert bool(ingresses) == bool(url)
+
+
+@pytest.mark.parametrize("folder", folders())
+def test_who_ingests_has_an_account_of_its_own(folder: str) -> None:
+    """So that the service's need not be able to write; both accounts are made with the base."""
+    made = {o["metadata"]["name"] for o in render("base") if o["kind"] == "ServiceAccount"}
+    for name, spec in pod_specs(render(folder)):
+        ingests = {"ingest", "worker", "scheduler"} & {c["name"] for c in spec["containers"]}
+        assert spec["serviceAccountName"] == ("microtome-ingest" if ingests else "microtome"), name
+        assert spec["serviceAccountName"] in made
+
+
+def test_each_account_has_its_role() -> None:
+    """On EKS, from one place, and by the cluster's own region."""
+    objects = render("environments/eks")
+    accounts = [o["metadata"] for o in objects if o["kind"] == "ServiceAccount"]
+    roles = {a["name"]: a["annotations"]["eks.amazonaws.com/role-arn"] for a in accounts}
+    assert {name: role.rpartition("/")[2] for name, role in roles.items()} == {
+        name: name for name in ("microtome", "microtome-ingest")
+    }
+    assert all(a["annotations"]["eks.amazonaws.com/sts-regional-endpoints"] for a in accounts)
+
+
+def test_keys_reach_the_workers_of_dask(tmp_path: Path) -> None:
+    """Where both components are taken, as the first says: the second after it."""
+    away = os.path.relpath(DEPLOY, tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{away}/overlays/prod]\n"
+        f"components: [{away}/components/dask, {away}/components/s3-keys]\n"
+    )
+    cluster = only(render(str(tmp_path)), "DaskCluster")["spec"]
+    (worker,) = cluster["worker"]["spec"]["containers"]
+    assert {"secretRef": {"name": "microtome-s3"}} in worker["envFrom"]
+
+
+def test_traces_pass_the_policies() -> None:
+    """The port of OTLP over HTTP, to whatever is in the cluster and outside."""
+    policy = only(render("base"), "NetworkPolicy", "microtome-reaches")["spec"]
+    ports = {port["port"]: rule["to"] for rule in policy["egress"] for port in rule["ports"]}
+    assert {"namespaceSelector": {}} in ports[4318]
+    assert {"ipBlock", "namespaceSelector"} == {key for peer in ports[4318] for key in peer}
 
 
 @pytest.mark.parametrize("folder", ["environments/gke", "environments/bare-metal"])
