@@ -1,5 +1,6 @@
 """Any cutout of any layer."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from microtome_core import __version__
+from microtome_core.errors import RegionError
 from microtome_core.selection import Selection
 from microtome_core.store.layer import Layer
 from microtome_core.wire import LayerInfo
@@ -50,6 +52,10 @@ from microtome_service.view import View
 from microtome_service.zip_plan import plan_zipped
 from microtome_service.zipped import Zipped
 
+# What is meant as a number or a range, whatever is wrong with it.
+_NUMBERS = re.compile(r"[-+]?\d*(:[-+]?\d*){0,2}")
+# Of an image of many channels.
+_MOST_NAMES = 16
 _RANGE = "half-open range `start:stop`, or one index, which drops the axis; all of it by default"
 # Words of any other form are answered with 400 by `Selection`, which knows the valid range.
 _FORM: dict[str, Any] = {"pattern": r"^(\d{0,18}:\d{0,18}|\d{1,18})$"}
@@ -98,12 +104,25 @@ def numbered(info: LayerInfo, words: Mapping[str, str]) -> dict[str, str]:
     """Return what was said of each axis, with the number of a channel in place of its name.
 
     A name of digits alone is a number; of a name that is there twice the first is meant.
+
+    Raises
+    ------
+    RegionError
+        Neither a number nor a range, and no channel is called so.
     """
     names = [channel.name for channel in info.channels]
     word = words.get("c", "")
-    if word.isdigit() or word not in names:
+    if not word or _NUMBERS.fullmatch(word):
         return dict(words)
-    return {**words, "c": str(names.index(word))}
+    if word in names:
+        return {**words, "c": str(names.index(word))}
+    if "c" not in info.axes:
+        return dict(words)
+    known = ", ".join(map(repr, names[:_MOST_NAMES])) + (", …" if names[_MOST_NAMES:] else "")
+    raise RegionError(
+        f"c={word[:40]!r}: no channel is called so: expected a name of {known}, or such as "
+        f"c=0:{len(names)} or c=0"
+    )
 
 
 async def get_cutout(
