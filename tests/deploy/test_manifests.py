@@ -302,6 +302,19 @@ def test_keys_reach_the_workers_of_dask(tmp_path: Path) -> None:
     assert {"secretRef": {"name": "microtome-s3"}} in worker["envFrom"]
 
 
+def test_workers_of_any_dask_cluster_may_talk() -> None:
+    """To their scheduler and to each other, by the base alone: ``microtome submit --engine dask``
+    brings a cluster, but no policy.
+    """
+    objects = render("base")
+    of_dask = {"matchExpressions": [{"key": "dask.org/cluster-name", "operator": "Exists"}]}
+    policy = only(objects, "NetworkPolicy", "microtome-dask")["spec"]
+    assert policy["podSelector"] == of_dask
+    for direction, who in (("ingress", "from"), ("egress", "to")):
+        assert {"podSelector": of_dask} in [p for r in policy[direction] for p in r[who]], direction
+    assert "DaskCluster" not in {o["kind"] for o in objects}
+
+
 def test_traces_pass_the_policies() -> None:
     """The port of OTLP over HTTP, to whatever is in the cluster and outside."""
     policy = only(render("base"), "NetworkPolicy", "microtome-reaches")["spec"]

@@ -123,7 +123,7 @@ def test_objects_on_paper_follow() -> None:
 
 
 def test_ingests_on_paper_follow() -> None:
-    """Pods, times and bytes a second are of the speed of one core, which is of what was measured."""
+    """Pods, times and bytes a second are of the speed of one core, as it was measured."""
     text = " ".join(SIZING.split())
 
     def said(pattern: str) -> float:
