@@ -32,7 +32,7 @@ from tests.deploy.manifests import (
 # The oldest that knows all that is used here, the newest, and one between.
 VERSIONS = ("1.30", "1.34", "1.37")
 # Their forms are not Kubernetes' own: see test_operators.
-CUSTOM = ("DaskCluster", "PrometheusRule", "ServiceMonitor")
+CUSTOM = ("DaskCluster", "HTTPRoute", "PrometheusRule", "ServiceMonitor")
 ENVIRONMENTS = [folder for folder in folders() if folder.startswith("environments/")]
 SERVICES = [folder for folder in folders() if not folder.startswith("ingest/")]
 MIB = 1 << 20
@@ -228,13 +228,27 @@ def test_parts_are_all_of_them() -> None:
 
 def test_the_ingress_knows_the_limits() -> None:
     """Bodies that the service takes pass the ingress, and it waits as long as answers may."""
-    objects = render("overlays/prod")
+    objects = render("environments/eks")
     settings = Settings.from_environment(settings_of(objects))
     said = only(objects, "Ingress")["metadata"]["annotations"]
     told = {key.rpartition("/")[2]: value for key, value in said.items()}
     assert int(told["proxy-body-size"]) == settings.max_cutout_bytes
     assert int(told["proxy-read-timeout"]) > settings.wait_seconds + settings.read_seconds
     assert told["proxy-buffering"] == told["proxy-request-buffering"] == "off"
+
+
+def test_the_route_ends_no_answer() -> None:
+    """However long it is taken; numbers lead nowhere, all else to the service by a port it has."""
+    objects = render("environments/bare-metal")
+    numbers, rest = only(objects, "HTTPRoute")["spec"]["rules"]
+    assert rest["timeouts"] == {"request": "0s", "backendRequest": "0s"}
+    assert numbers["matches"] == [{"path": {"type": "Exact", "value": "/metrics"}}]
+    deployment = only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    for rule, leads in ((numbers, False), (rest, True)):
+        (backend,) = rule["backendRefs"]
+        service = only(objects, "Service", backend["name"])["spec"]
+        assert backend["port"] in {port["port"] for port in service["ports"]}
+        assert (service["selector"].items() <= deployment.items()) is leads
 
 
 def test_what_is_private_has_its_database() -> None:
@@ -258,15 +272,19 @@ def test_what_an_environment_says_is_so(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", SERVICES)
-def test_the_ingress_has_the_name_that_pages_print(folder: str) -> None:
+def test_the_way_in_has_the_name_that_pages_print(folder: str) -> None:
     """Whoever follows a link reaches the service, by a certificate of that name."""
     objects = render(folder)
     url = Settings.from_environment(settings_of(objects)).public_url
-    ingresses = [o["spec"] for o in objects if o["kind"] == "Ingress"]
-    for spec in ingresses:
-        assert [rule["host"] for rule in spec["rules"]] == [urlsplit(url).hostname]
-        assert [entry["hosts"] for entry in spec["tls"]] == [[urlsplit(url).hostname]]
-    assert bool(ingresses) == bool(url)
+    host = urlsplit(url).hostname
+    ways = [o for o in objects if o["kind"] in ("Ingress", "HTTPRoute")]
+    assert len(ways) == bool(url) == (folder in ENVIRONMENTS)
+    for way in ways:
+        if way["kind"] == "HTTPRoute":
+            assert way["spec"]["hostnames"] == [host]
+        else:
+            assert [rule["host"] for rule in way["spec"]["rules"]] == [host]
+            assert [entry["hosts"] for entry in way["spec"]["tls"]] == [[host]]
 
 
 @pytest.mark.parametrize("folder", folders())
