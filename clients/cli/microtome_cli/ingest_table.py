@@ -126,10 +126,18 @@ def _wrong(
     Store(arguments.root, storage_options(arguments))
     wrong = {one.line: list(one.faults.values()) for one in orders if one.faults}
     coming = {names(one.arguments) for one in orders if LAYER not in one.faults}
-    for one in mine:
+    for number, one in enumerate(mine, 1):
         if told := _source_fault(one, coming):
             wrong.setdefault(one.line, []).append(told)
+        _say_looked(number, len(mine))
     return wrong
+
+
+def _say_looked(done: int, count: int) -> None:
+    """Show whoever watches that far sources take their time."""
+    if sys.stderr.isatty():
+        end = "\n" if done == count else ""
+        print(f"\r{done} of {count} rows looked at", end=end, file=sys.stderr, flush=True)
 
 
 def _source_fault(one: Order, coming: Collection[str]) -> str:
