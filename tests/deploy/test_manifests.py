@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -333,12 +333,41 @@ def test_workers_of_any_dask_cluster_may_talk() -> None:
     assert "DaskCluster" not in {o["kind"] for o in objects}
 
 
-def test_traces_pass_the_policies() -> None:
-    """The port of OTLP over HTTP, to whatever is in the cluster and outside."""
-    policy = only(render("base"), "NetworkPolicy", "microtome-reaches")["spec"]
-    ports = {port["port"]: rule["to"] for rule in policy["egress"] for port in rule["ports"]}
-    assert {"namespaceSelector": {}} in ports[4318]
-    assert {"ipBlock", "namespaceSelector"} == {key for peer in ports[4318] for key in peer}
+def reached(objects: list[Manifest], labels: Mapping[str, str]) -> dict[int, list[Manifest]]:
+    """Return the peers that pods of these labels may reach, by port."""
+    found: dict[int, list[Manifest]] = {}
+    for each in objects:
+        if each["kind"] != "NetworkPolicy":
+            continue
+        wanted = each["spec"]["podSelector"].get("matchLabels", {})
+        if wanted and wanted.items() <= labels.items():
+            for rule in each["spec"].get("egress", ()):
+                for port in rule.get("ports", ()):
+                    found.setdefault(port["port"], []).extend(rule["to"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("component", "ports"),
+    [
+        ("service", {53, 443, 5432, 4318}),
+        ("migrate", {53, 443, 5432}),
+        ("verify", {53, 443}),
+        ("ingest", {53, 443, 8786}),
+    ],
+)
+def test_pods_reach_what_they_need(component: str, ports: set[int]) -> None:
+    """Names and storage all of them, the database and a collector of traces not all; whether it is
+    in the cluster or outside.
+    """
+    labels = {"app.kubernetes.io/name": "microtome", "app.kubernetes.io/part-of": "microtome"}
+    found = reached(render("base"), labels | {"app.kubernetes.io/component": component})
+    assert set(found) == ports
+    for port in ports - {53, 8786}:
+        assert {"namespaceSelector": {}} in found[port]
+        assert {"0.0.0.0/0", "::/0"} == {
+            p["ipBlock"]["cidr"] for p in found[port] if "ipBlock" in p
+        }
 
 
 @pytest.mark.parametrize("folder", ["environments/gke", "environments/bare-metal"])
