@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from microtome_cli.main import main
+from microtome_core.names import DatasetId
 from microtome_core.store.location import Store
 from microtome_service.auth import records
 from microtome_service.auth.database import Database
@@ -148,7 +149,7 @@ def make_layer(root: str) -> Callable[[str], None]:
         ["token", "create", "--name", "x", "--scope", "read", "--expires", "soon"],
         ["token", "create", "--name", "x", "--scope", "read", "--expires", "0d"],
         ["token", "create", "--name", " ", "--scope", "read"],
-        ["access", "set", "*", "private"],
+        ["access", "set", "**", "private"],
         ["access", "set", "../etc", "private"],
         ["access", "grant", "a/b/c", "reader", "--user", "x"],
         ["access", "grant", "a", "reader", "--user", "two\nlines"],
@@ -163,6 +164,28 @@ def test_what_cannot_be_meant_is_refused(root: str, words: list[str], database: 
             assert records.read_keys(connection, ended=True) == {}
             rules = records.read_rules(connection, default_public=True)
         assert (rules.public, rules.grants) == ({}, {})
+
+
+def test_everything_is_hidden_by_one_command(
+    root: str, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a place says of itself counts first, and is named; it is listed, and taken back."""
+    assert main(["access", "set", "demo/open", "public", "--root", root]) == 0
+    assert main(["access", "set", "*", "private", "--root", root]) == 0
+    told = capsys.readouterr()
+    assert "* is private; services know within 5 seconds" in told.out
+    assert "demo/open stay public" in told.err
+
+    def is_public(name: str) -> bool:
+        with database.read() as connection:
+            rules = records.read_rules(connection, default_public=True)
+        return rules.is_public(DatasetId("demo", name))
+
+    assert (is_public("brain"), is_public("open")) == (False, True)
+    assert main(["access", "list", "--root", root]) == 0
+    assert capsys.readouterr().out.split() == ["*", "private", "demo/open", "public"]
+    assert main(["access", "set", "*", "default", "--root", root]) == 0
+    assert is_public("brain")
 
 
 @pytest.mark.parametrize("action", ["list", "create --name x --scope read"])

@@ -33,12 +33,16 @@ def brain(tmp_path: Path) -> Path:
 def test_a_file_of_ones_own_goes_through_the_whole_line(
     brain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The user's file is ingested, served, cut, compared voxel by voxel and drawn."""
+    """The user's file is ingested, served, cut, compared voxel by voxel and drawn; how
+    to go on is told.
+    """
     words = ["demo", "--once", "--source", str(brain), "--folder", str(brain.parent / "demo")]
     assert main([*words, "--port", "0"]) == 0
     told = capsys.readouterr().out
     assert "wrote demo/own/my-brain.tif: czyx 2×12×80×90 uint16" in told
     assert f"all {2 * 12 * 80 * 90:,} voxels equal the source's" in told
+    root = brain.parent / "demo/root"
+    assert f"microtome serve {root}, then http://127.0.0.1:8000/demo/own/my-brain.tif" in told
     picture = Image.open(brain.parent / "demo/My brain.png")
     assert picture.size == (90, 80)
     assert np.ptp(np.asarray(picture)) > 100

@@ -20,6 +20,7 @@ from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
 from microtome_core.store.recordings import is_recording
 from microtome_ingest.claim import Claim, Part
+from tests.http_server import serving
 from tests.sensorium_folders import Mouse, write_folder
 from tests.trees import tree
 
@@ -118,6 +119,57 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_is_begun(
         assert line.startswith(f"  line {text[0]}: ")
         assert text[1] in line
     assert not (lab / "root").exists()
+
+
+def test_every_cell_that_is_wrong_is_told(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And what the source is found to lack by the others; but not what such a cell was to say. The
+    labels of an image whose row is wrong are not.
+    """
+    (lab / "table.csv").write_text(
+        "source,layer,axes,voxel_size,kind,chunk,codec,scene,metadata,labels_of\n"
+        'absent.npy,lab/Upper/case,zyx,"0,1,1",pictures,many,zip,one,absent.yaml,\n'
+        'brain.npy,lab/a/brain,zyx,"1,1",image,,zip,,,\n'
+        "brain.npy,lab/a/brain,,none,image,,,,,\n"
+        'ids.npy,lab/a/cells,zyx,"1,1,1",labels,,,,,brain\n'
+    )
+    assert run(lab) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert "3 of 4 rows cannot be ingested" in told[0]
+    expected = [
+        (2, "'Upper'"), (2, "positive number"), (2, "'pictures'"), (2, "many"), (2, "'zip'"),
+        (2, "--scene"), (2, "absent.yaml"), (2, "absent.npy"),
+        (3, "'zip'"), (3, "2 numbers: the image has 3"),
+        (4, "'none'"), (4, "stands in line 3, too"),
+    ]  # fmt: skip
+    lines = [next(t for t in told if f"line {n}: " in t and text in t) for n, text in expected]
+    assert sorted(lines) == sorted(told[1:])
+    assert not (lab / "root").exists()
+
+
+def test_a_table_at_an_address_names_no_files_of_this_machine(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless the user says so: whoever wrote it might have anything published. What lies beside it
+    is read from there.
+    """
+    text = 'source,layer,axes,voxel_size,metadata\n{0},a/b/c,zyx,"1,1,1",{1}\n'
+    own = str(lab / "brain.npy")
+    (lab / "facts.yaml").write_text("subject: {species: Mus musculus}\n")
+    with serving() as site:
+        site.put("near.npy", (lab / "brain.npy").read_bytes())
+        words = [str(lab / "root"), "--check", "--allow-host", "127.0.0.1"]
+
+        def look(source: str, metadata: str, *more: str) -> int:
+            url = site.put("table.csv", text.format(source, metadata).encode())
+            return main(["ingest-table", url, *words, *more])
+
+        assert look("near.npy", "") == 0
+        for source in (own, f"file://{own}", f"FILE://{own}"):
+            assert look(source, "") == 2
+            assert f"line 2: source {source[:80]!r}: a table at an addr" in capsys.readouterr().err
+        assert look("near.npy", str(lab / "facts.yaml")) == 2
+        assert "line 2: metadata" in capsys.readouterr().err
+        assert look(own, str(lab / "facts.yaml"), "--local-files") == 0
 
 
 @pytest.mark.parametrize(

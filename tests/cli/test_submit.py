@@ -216,7 +216,21 @@ def test_the_pods_of_a_dask_job_make_what_one_process_makes(
         (("--name", "Not A Name"), "Not A Name"),
         (("--env", "AWS_SECRET_ACCESS_KEY=hush"), "put it into a Secret"),
         (("--env", "novalue"), "--env NAME=VALUE"),
+        (("--env", "JOB_COMPLETION_INDEX=3"), "told this by the cluster"),
         (("--volume", "data"), "--volume CLAIM:/PATH"),
+        (("--volume", "data:store"), "data:store: expected CLAIM:/PATH"),
+        (("--volume", "data:/in:ro"), "data:/in:ro: expected CLAIM:/PATH"),
+        (("--volume", "data:/in/../.."), "expected CLAIM:/PATH"),
+        (("--volume", "data:/tmp/"), "/tmp is the pod's own"),
+        (("--volume", "a:/in", "--volume", "b:/in/"), "both a and b are to be at /in"),
+        (("--volume", "My_data:/in"), "--volume 'My_data'"),
+        (("--service-account", "Someone Else"), "--service-account 'Someone Else'"),
+        (("--secret", "keys."), "--secret 'keys.'"),
+        (("--config-map", "x" * 254), "up to 253"),
+        (("--namespace", "n" * 64), "up to 63"),
+        (("--name", "n" * 53), "up to 52"),
+        (("--parallelism", "10001"), "--parallelism 10001: Kubernetes takes up to 10000"),
+        (("--parts", "100001"), "--parts 100001: Kubernetes takes up to 100000"),
         (("--memory", "100MiB"), "--memory 105 MB"),
         (("--voxel-size", "1,2"), "voxel size"),
         (("--metadata", "absent.yaml"), "absent.yaml"),
@@ -248,6 +262,37 @@ def test_files_of_this_machine_are_refused_unless_pods_see_them(
     assert "--axes" in capsys.readouterr().err
     (job,) = submit("/data/away.tif", *FAR, "--volume", "data:/data")
     assert "/data/away.tif" in container(job["spec"]["template"]["spec"])["args"]
+
+
+@pytest.mark.parametrize("engine", ["job", "dask"])
+def test_a_claim_may_be_seen_at_several_paths(
+    submit: Callable[..., list[dict[str, Any]]], engine: str
+) -> None:
+    """It is one volume of the pod, which Kubernetes takes, also where it has the name of another
+    one or one that is too long for a volume; names of Secrets may have dots.
+    """
+    claims = ("tmp", "lab.data-" + "x" * 200)
+    seen = [f"{claims[0]}:/in", f"{claims[1]}:/raw data", f"{claims[0]}:/out/"]
+    words = [word for one in seen for word in ("--volume", one)]
+    more = ("--secret", "lab.keys", "--engine", engine)
+    (job,) = submit("/in/away.tif", "/out/root", "--as", "a/b/c", *words, *more)
+    pod = (
+        job["spec"]["template"]["spec"]
+        if engine == "job"
+        else job["spec"]["cluster"]["spec"]["worker"]["spec"]
+    )
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": pod}
+    kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
+    names = [volume["name"] for volume in pod["volumes"]]
+    assert len(set(names)) == len(names) == 3
+    assert all(len(name) < 64 for name in names)
+    lies = {
+        volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+        for volume in pod["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    mounted = {m["mountPath"]: lies.get(m["name"]) for m in container(pod)["volumeMounts"]}
+    assert mounted == {"/tmp": None, "/in": "tmp", "/raw data": claims[1], "/out": "tmp"}
 
 
 def test_a_source_that_only_pods_may_read_is_handed_on(

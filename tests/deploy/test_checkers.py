@@ -82,17 +82,23 @@ def promtool(*words: str) -> None:
 def test_prometheus_knows_every_rule(tmp_path: Path) -> None:
     """Rules of both forms are such as Prometheus loads."""
     promtool("check", "rules", str(DEPLOY / "prometheus/alerts.yaml"))
-    (tmp_path / "rules.yaml").write_text(
-        yaml.safe_dump(only(render("overlays/prod"), "PrometheusRule")["spec"])
-    )
-    promtool("check", "rules", str(tmp_path / "rules.yaml"))
+    promtool("check", "rules", str(operators_rules(tmp_path)))
 
 
-def test_alerts_are_heard_when_they_should_be(tmp_path: Path) -> None:
-    """Each case of alerts.test.yaml makes the alerts that it names, and no other."""
+@pytest.mark.parametrize("cases", ["alerts.test.yaml", "kubernetes.test.yaml"])
+def test_alerts_are_heard_when_they_should_be(tmp_path: Path, cases: str) -> None:
+    """Each case makes the alerts that it names, and no other."""
     shutil.copy(DEPLOY / "prometheus/alerts.yaml", tmp_path)
-    shutil.copy(Path(__file__).parent / "alerts.test.yaml", tmp_path)
-    promtool("test", "rules", str(tmp_path / "alerts.test.yaml"))
+    operators_rules(tmp_path)
+    shutil.copy(Path(__file__).parent / cases, tmp_path)
+    promtool("test", "rules", str(tmp_path / cases))
+
+
+def operators_rules(folder: Path) -> Path:
+    """Write what Prometheus' operator is given as Prometheus itself reads it."""
+    path = folder / "rules.yaml"
+    path.write_text(yaml.safe_dump(only(render("overlays/prod"), "PrometheusRule")["spec"]))
+    return path
 
 
 def schema(kind: str) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """What the kustomizations make is valid, of this version, and sized by the settings in it."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -29,7 +32,8 @@ from tests.deploy.manifests import (
 # The oldest that knows all that is used here, the newest, and one between.
 VERSIONS = ("1.30", "1.34", "1.37")
 # Their forms are not Kubernetes' own: see test_operators.
-CUSTOM = ("DaskCluster", "PrometheusRule", "ServiceMonitor")
+CUSTOM = ("DaskCluster", "HTTPRoute", "PrometheusRule", "ServiceMonitor")
+ENVIRONMENTS = [folder for folder in folders() if folder.startswith("environments/")]
 SERVICES = [folder for folder in folders() if not folder.startswith("ingest/")]
 MIB = 1 << 20
 HEADROOM = 768 * MIB
@@ -93,7 +97,8 @@ def test_the_base_has_its_parts() -> None:
     """What a service needs in a cluster is in the base, each once."""
     kinds = sorted(o["kind"] for o in render("base") if o["kind"] != "NetworkPolicy")
     assert kinds == sorted(
-        ["Namespace", "ServiceAccount", "ConfigMap", "ConfigMap", "Deployment", "Service",
+        ["Namespace", "ServiceAccount", "ServiceAccount", "ConfigMap", "ConfigMap",
+         "Deployment", "Service",
          "HorizontalPodAutoscaler", "PodDisruptionBudget", "Job", "CronJob"]
     )  # fmt: skip
 
@@ -223,13 +228,27 @@ def test_parts_are_all_of_them() -> None:
 
 def test_the_ingress_knows_the_limits() -> None:
     """Bodies that the service takes pass the ingress, and it waits as long as answers may."""
-    objects = render("overlays/prod")
+    objects = render("environments/eks")
     settings = Settings.from_environment(settings_of(objects))
     said = only(objects, "Ingress")["metadata"]["annotations"]
     told = {key.rpartition("/")[2]: value for key, value in said.items()}
     assert int(told["proxy-body-size"]) == settings.max_cutout_bytes
     assert int(told["proxy-read-timeout"]) > settings.wait_seconds + settings.read_seconds
     assert told["proxy-buffering"] == told["proxy-request-buffering"] == "off"
+
+
+def test_the_route_ends_no_answer() -> None:
+    """However long it is taken; numbers lead nowhere, all else to the service by a port it has."""
+    objects = render("environments/bare-metal")
+    numbers, rest = only(objects, "HTTPRoute")["spec"]["rules"]
+    assert rest["timeouts"] == {"request": "0s", "backendRequest": "0s"}
+    assert numbers["matches"] == [{"path": {"type": "Exact", "value": "/metrics"}}]
+    deployment = only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    for rule, leads in ((numbers, False), (rest, True)):
+        (backend,) = rule["backendRefs"]
+        service = only(objects, "Service", backend["name"])["spec"]
+        assert backend["port"] in {port["port"] for port in service["ports"]}
+        assert (service["selector"].items() <= deployment.items()) is leads
 
 
 def test_what_is_private_has_its_database() -> None:
@@ -239,6 +258,116 @@ def test_what_is_private_has_its_database() -> None:
     (variable,) = service_container(objects)["env"]
     assert variable["valueFrom"]["secretKeyRef"]["name"] == "microtome-database"
     assert not variable["valueFrom"]["secretKeyRef"].get("optional")
+
+
+@pytest.mark.parametrize("folder", ENVIRONMENTS)
+def test_what_an_environment_says_is_so(folder: str) -> None:
+    """No overlay and no component says otherwise, of settings and of storage."""
+    objects = render(folder)
+    for name in ("settings", "storage"):
+        said = (DEPLOY / folder / f"{name}.env").read_text().split()
+        data = only(objects, "ConfigMap", f"microtome-{name}")["data"]
+        assert said
+        assert dict(line.split("=", 1) for line in said).items() <= data.items()
+
+
+@pytest.mark.parametrize("folder", SERVICES)
+def test_the_way_in_has_the_name_that_pages_print(folder: str) -> None:
+    """Whoever follows a link reaches the service, by a certificate of that name."""
+    objects = render(folder)
+    url = Settings.from_environment(settings_of(objects)).public_url
+    host = urlsplit(url).hostname
+    ways = [o for o in objects if o["kind"] in ("Ingress", "HTTPRoute")]
+    assert len(ways) == bool(url) == (folder in ENVIRONMENTS)
+    for way in ways:
+        if way["kind"] == "HTTPRoute":
+            assert way["spec"]["hostnames"] == [host]
+        else:
+            assert [rule["host"] for rule in way["spec"]["rules"]] == [host]
+            assert [entry["hosts"] for entry in way["spec"]["tls"]] == [[host]]
+
+
+@pytest.mark.parametrize("folder", folders())
+def test_who_ingests_has_an_account_of_its_own(folder: str) -> None:
+    """So that the service's need not be able to write; both accounts are made with the base."""
+    made = {o["metadata"]["name"] for o in render("base") if o["kind"] == "ServiceAccount"}
+    for name, spec in pod_specs(render(folder)):
+        ingests = {"ingest", "worker", "scheduler"} & {c["name"] for c in spec["containers"]}
+        assert spec["serviceAccountName"] == ("microtome-ingest" if ingests else "microtome"), name
+        assert spec["serviceAccountName"] in made
+
+
+def test_each_account_has_its_role() -> None:
+    """On EKS, from one place, and by the cluster's own region."""
+    objects = render("environments/eks")
+    accounts = [o["metadata"] for o in objects if o["kind"] == "ServiceAccount"]
+    roles = {a["name"]: a["annotations"]["eks.amazonaws.com/role-arn"] for a in accounts}
+    assert {name: role.rpartition("/")[2] for name, role in roles.items()} == {
+        name: name for name in ("microtome", "microtome-ingest")
+    }
+    assert all(a["annotations"]["eks.amazonaws.com/sts-regional-endpoints"] for a in accounts)
+
+
+def test_keys_reach_the_workers_of_dask(tmp_path: Path) -> None:
+    """Where both components are taken, as the first says: the second after it."""
+    away = os.path.relpath(DEPLOY, tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{away}/overlays/prod]\n"
+        f"components: [{away}/components/dask, {away}/components/s3-keys]\n"
+    )
+    cluster = only(render(str(tmp_path)), "DaskCluster")["spec"]
+    (worker,) = cluster["worker"]["spec"]["containers"]
+    assert {"secretRef": {"name": "microtome-s3"}} in worker["envFrom"]
+
+
+def test_workers_of_any_dask_cluster_may_talk() -> None:
+    """To their scheduler and to each other, by the base alone: ``microtome submit --engine dask``
+    brings a cluster, but no policy.
+    """
+    objects = render("base")
+    of_dask = {"matchExpressions": [{"key": "dask.org/cluster-name", "operator": "Exists"}]}
+    policy = only(objects, "NetworkPolicy", "microtome-dask")["spec"]
+    assert policy["podSelector"] == of_dask
+    for direction, who in (("ingress", "from"), ("egress", "to")):
+        assert {"podSelector": of_dask} in [p for r in policy[direction] for p in r[who]], direction
+    assert "DaskCluster" not in {o["kind"] for o in objects}
+
+
+def reached(objects: list[Manifest], labels: Mapping[str, str]) -> dict[int, list[Manifest]]:
+    """Return the peers that pods of these labels may reach, by port."""
+    found: dict[int, list[Manifest]] = {}
+    for each in objects:
+        if each["kind"] != "NetworkPolicy":
+            continue
+        wanted = each["spec"]["podSelector"].get("matchLabels", {})
+        if wanted and wanted.items() <= labels.items():
+            for rule in each["spec"].get("egress", ()):
+                for port in rule.get("ports", ()):
+                    found.setdefault(port["port"], []).extend(rule["to"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("component", "ports"),
+    [
+        ("service", {53, 443, 5432, 4318}),
+        ("migrate", {53, 443, 5432}),
+        ("verify", {53, 443}),
+        ("ingest", {53, 443, 8786}),
+    ],
+)
+def test_pods_reach_what_they_need(component: str, ports: set[int]) -> None:
+    """Names and storage all of them, the database and a collector of traces not all; whether it is
+    in the cluster or outside.
+    """
+    labels = {"app.kubernetes.io/name": "microtome", "app.kubernetes.io/part-of": "microtome"}
+    found = reached(render("base"), labels | {"app.kubernetes.io/component": component})
+    assert set(found) == ports
+    for port in ports - {53, 8786}:
+        assert {"namespaceSelector": {}} in found[port]
+        assert {"0.0.0.0/0", "::/0"} == {
+            p["ipBlock"]["cidr"] for p in found[port] if "ipBlock" in p
+        }
 
 
 @pytest.mark.parametrize("folder", ["environments/gke", "environments/bare-metal"])

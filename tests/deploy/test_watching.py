@@ -19,6 +19,7 @@ FOREIGN = {
     "up",
     "kube_job_failed",
     "kube_cronjob_status_last_successful_time",
+    "kube_cronjob_created",
     "kube_pod_container_resource_limits",
     "kube_pod_container_status_restarts_total",
     "kube_horizontalpodautoscaler_status_current_replicas",
@@ -139,6 +140,13 @@ def test_the_monitor_finds_the_service() -> None:
     (endpoint,) = monitor["endpoints"]
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert endpoint["path"] == "/metrics"
+
+
+def test_the_dashboard_comes_to_the_cluster() -> None:
+    """As a ConfigMap that Grafana's sidecar looks for."""
+    found = only(render("overlays/prod"), "ConfigMap", "microtome-dashboard")
+    assert json.loads(found["data"]["microtome.json"]) == DASHBOARD
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
 
 
 def test_panels_stand_side_by_side() -> None:

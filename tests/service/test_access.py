@@ -95,6 +95,24 @@ def test_a_key_opens_what_it_is_for(desk: Desk, scheme: str) -> None:
     assert desk.get(OPEN).status_code == 200
 
 
+def test_everything_is_hidden_by_one_rule(desk: Desk) -> None:
+    """Whatever the settings say, at once, and from lists; what is said to be public stays so."""
+    assert desk.get(OPEN).status_code == 200
+    key = desk.key(Role.READER, "demo/open")
+    with desk.database.write() as connection:
+        records.set_visibility(connection, "*", public=False)
+    assert desk.get(OPEN).status_code == 404
+    assert desk.get("/api/datasets").json()["datasets"] == []
+    assert desk.get(OPEN, f"Bearer {key}").status_code == 200
+    with desk.database.write() as connection:
+        records.set_visibility(connection, "demo/open", public=True)
+    assert desk.get(OPEN).status_code == 200
+    with desk.database.write() as connection:
+        records.set_visibility(connection, "demo/open", public=None)
+        records.set_visibility(connection, "*", public=None)
+    assert desk.get(OPEN).status_code == 200
+
+
 def test_a_key_of_a_collection_is_for_all_in_it(file_desk: Desk) -> None:
     """A collection's key opens its datasets, another's does not, one for everywhere does."""
     opens = {p: file_desk.key(Role.READER, p) for p in ("demo", "other", "demo/open", "*")}

@@ -58,7 +58,10 @@ def test_a_channel_is_named_by_its_number_or_its_name(
     call = connect(service_store)
     named = call.get(CUTOUT, params={"c": "channel 1"})
     np.testing.assert_array_equal(decode(named), voxels[1])
-    assert call.get(CUTOUT, params={"c": "EYFP"}).status_code == 400
+    for word in ("EYFP", "Channel 1", "channel 1:"):
+        refused = call.get(CUTOUT, params={"c": word})
+        assert refused.status_code == 400
+        assert "expected a name of 'channel 0', 'channel 1'" in refused.json()["detail"]
 
 
 def test_a_number_is_a_name_where_no_channel_has_it(

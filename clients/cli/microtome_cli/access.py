@@ -3,9 +3,9 @@
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 
 from microtome_cli.database_options import add_database_arguments, current, existing, root_of
-from microtome_core.errors import InputError
 from microtome_core.store.layer import list_datasets
 from microtome_core.store.location import StorageOptions, Store
 from microtome_service.auth import records
@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     below = actions.add_parser("set", help="say whether anyone may read there")
-    below.add_argument("place", help=_PLACE)
+    below.add_argument("place", help=f"{_PLACE} or '*' for everything of which nothing is said")
     below.add_argument(
         "visibility",
         choices=_VISIBILITIES,
-        help="default: as its collection, or as the service says",
+        help="default: as its collection, as '*', or as the service's settings say",
     )
     _finish(below, _set)
     below = actions.add_parser("grant", help="give somebody a role")
@@ -62,16 +62,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _set(arguments: argparse.Namespace) -> int:
     place = parse_place(arguments.place)
-    if place == EVERYWHERE:
-        raise InputError(
-            "of everything else MICROTOME_DEFAULT_VISIBILITY says who may read it: set it to "
-            f"{arguments.visibility} for the service, and start that again"
-        )
     with current(arguments) as database, database.write() as connection:
         records.set_visibility(connection, place, _VISIBILITIES[arguments.visibility])
+        said = records.read_rules(connection, default_public=True).public
     print(f"{place} is {_as_set(arguments.visibility)}; services know within 5 seconds")
-    _tell_absent(arguments, place)
+    if place == EVERYWHERE:
+        _tell_others(said, arguments.visibility)
+    else:
+        _tell_absent(arguments, place)
     return 0
+
+
+def _tell_others(said: Mapping[str, bool], word: str) -> None:
+    """Name the places of which something else is said than of everything."""
+    asked = _VISIBILITIES[word]
+    others = sorted(place for place, public in said.items() if public is not asked)
+    if asked is not None and others:
+        print(
+            f"microtome: note: {', '.join(others)} stay {'private' if asked else 'public'}, as is "
+            "said of them",
+            file=sys.stderr,
+        )
 
 
 def _as_set(word: str) -> str:
@@ -101,7 +112,9 @@ def _list(arguments: argparse.Namespace) -> int:
             return 0
         with database.read() as connection:
             rules = records.read_rules(connection, default_public=True)
-    for place, public in sorted(rules.public.items()):
+            everywhere = records.read_everywhere(connection)
+    said = rules.public if everywhere is None else {EVERYWHERE: everywhere, **rules.public}
+    for place, public in sorted(said.items()):
         print(f"{place:<24}  {'public' if public else 'private'}")
     for subject, roles in sorted(rules.grants.items()):
         for place, role in sorted(roles.items()):

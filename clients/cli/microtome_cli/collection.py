@@ -2,7 +2,7 @@
 
 import argparse
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -12,8 +12,12 @@ from microtome_cli import recordings
 from microtome_cli.layer_arguments import add_layer_arguments
 from microtome_cli.options import ALL
 from microtome_core.errors import InputError, SourceError
+from microtome_core.store.array import Codec
 from microtome_core.store.location import StorageOptions
+from microtome_ingest.answers import parse_voxel_size
+from microtome_ingest.extents import Extents
 from microtome_ingest.files import Files
+from microtome_ingest.metadata_file import read_metadata
 
 SOURCE, LAYER = "source", "layer"
 # Columns that hold an option of ``ingest`` of the same name.
@@ -21,6 +25,17 @@ OPTIONS = (
     "axes", "voxel_size", "unit", "time_step", "channels", "colors", "scene", "metadata", "kind",
     "labels_of", "chunk", "shard", "codec", "levels",
 )  # fmt: skip
+# Of each, what reads it; argparse reads the others.
+_READ: Mapping[str, Callable[[str], object]] = {
+    LAYER: recordings.layer_of,
+    "voxel_size": parse_voxel_size,
+    "metadata": read_metadata,
+    "chunk": Extents.parse,
+    "shard": Extents.parse,
+    "codec": Codec.parse,
+}
+# For a layer that cannot be, while the rest of its row is looked at.
+STAND_IN = "a/b/c"
 # A table is read whole: some thousand rows.
 _MOST_BYTES = 64 << 20
 
@@ -39,6 +54,25 @@ class Row:
 
     line: int
     words: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done for a row.
+
+    Parameters
+    ----------
+    line : int
+        Of the table.
+    arguments : argparse.Namespace
+        Of ``ingest``, by those cells that can be read.
+    faults : dict of str to str
+        What is wrong with the others, by column.
+    """
+
+    line: int
+    arguments: argparse.Namespace
+    faults: dict[str, str]
 
 
 def read_table(path: str, options: StorageOptions) -> list[Row]:
@@ -105,8 +139,8 @@ def _columns(path: str, header: Sequence[str]) -> list[str]:
     return columns
 
 
-def order(row: Row, table: str, common: argparse.Namespace) -> argparse.Namespace:
-    """Return the arguments of ``ingest`` for a row; paths in it are from the table's folder.
+def order(row: Row, table: str, common: argparse.Namespace) -> Order:
+    """Return what `ingest` is to do for a row; paths in it are from the table's folder.
 
     Parameters
     ----------
@@ -115,25 +149,50 @@ def order(row: Row, table: str, common: argparse.Namespace) -> argparse.Namespac
         Its path or address.
     common : argparse.Namespace
         What is said of all rows: root, memory and so on.
-
-    Raises
-    ------
-    InputError
-        A cell that is missing, or that the option does not take.
     """
-    if lacking := [name for name in (SOURCE, LAYER) if name not in row.words]:
-        raise InputError(f"no {lacking[0]}")
-    words = [f"--as={row.words[LAYER]}"]
-    for name in OPTIONS:
-        if name in row.words:
-            value = row.words[name]
-            value = beside(table, value) if name == "metadata" else value
-            words.append(f"--{name.replace('_', '-')}={value}")
+    words = {**row.words}
+    for name in (SOURCE, "metadata"):
+        if name in words:
+            words[name] = beside(table, words[name])
+    faults = {name: f"no {name}" for name in (SOURCE, LAYER) if name not in words}
+    for name, text in words.items():
+        if fault := _fault(name, text, table, common):
+            faults[name] = fault
+    parsed = _parse({name: text for name, text in words.items() if name not in faults})
+    of_all = {"array_index": None, "commit": False}
+    return Order(row.line, argparse.Namespace(**{**vars(parsed), **vars(common), **of_all}), faults)
+
+
+def _fault(name: str, text: str, table: str, common: argparse.Namespace) -> str:
+    """Return what is wrong with a cell, whatever is in the others."""
+    if name in (SOURCE, "metadata") and not common.local_files and _is_of_here(text, table):
+        return (
+            f"{name} {text[:80]!r}: a table at an address may name files of this machine only "
+            "with --local-files"
+        )
+    try:
+        if name in _READ:
+            _READ[name](text)
+        if name in OPTIONS:
+            _parse({name: text})
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _is_of_here(text: str, table: str) -> bool:
+    scheme, mark, _ = table.partition("://")
+    own, own_mark, _ = text.partition("://")
+    remote = bool(mark) and scheme.lower() != "file"
+    return remote and (not own_mark or own.lower() in ("file", "local"))
+
+
+def _parse(words: Mapping[str, str]) -> argparse.Namespace:
     parser = _RowParser(add_help=False, allow_abbrev=False)
     add_layer_arguments(parser, all_scenes=True)
-    parsed = parser.parse_args([*words, "--", beside(table, row.words[SOURCE]), common.root])
-    of_all = {"array_index": None, "commit": False}
-    return argparse.Namespace(**{**vars(parsed), **vars(common), **of_all})
+    options = [f"--{n.replace('_', '-')}={words[n]}" for n in OPTIONS if n in words]
+    layer = f"--as={words.get(LAYER, STAND_IN)}"
+    return parser.parse_args([layer, *options, "--", words.get(SOURCE, ""), "root"])
 
 
 def beside(table: str, path: str) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -30,6 +31,8 @@ from microtome_ingest.sample import write_sample
 _CUT = {"t": 1, "c": 8, "z": 64, "y": 256, "x": 256}
 _START_SECONDS = 30
 _PORT = 8000
+# Where `microtome serve` is unless told otherwise.
+_URL = f"http://127.0.0.1:{_PORT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
             _tell(url, made, region)
             server.wait()
             raise StorageError(f"the service at {url} ended by itself")
+    # As it was called: a newcomer's shell may know no other name of it.
+    called = sys.argv[0] if Path(sys.argv[0]).name == "microtome" else "microtome"
+    print(f"\nto look at it: {called} serve {shlex.quote(str(root))}, then {_URL}/{made[0].layer}")
     return 0
 
 

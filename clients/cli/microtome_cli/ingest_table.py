@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 
@@ -12,6 +12,7 @@ from microtome_cli.collection import (
     LAYER,
     OPTIONS,
     SOURCE,
+    Order,
     Row,
     image_of,
     names,
@@ -30,7 +31,7 @@ from microtome_cli.engines import (
 from microtome_cli.main import BAD_INPUT, NO_PERMISSION, TRY_AGAIN, code_of
 from microtome_cli.options import add_host_argument, storage_options
 from microtome_core.addresses import without_secrets
-from microtome_core.errors import InputError, MicrotomeError
+from microtome_core.errors import InputError, MicrotomeError, MissingMetadata
 from microtome_core.store.location import Store
 
 BUG = 1
@@ -52,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--restart", action="store_true", help="replace layers of other sources or settings"
     )
+    parser.add_argument(
+        "--local-files",
+        action="store_true",
+        help="a table that is read from an address may name files of this machine",
+    )
     add_grace_argument(parser)
     add_host_argument(parser)
     add_work_arguments(parser)
@@ -68,89 +74,106 @@ def run(arguments: argparse.Namespace) -> int:
     with stoppable():
         check_ending(arguments.report)
         rows = read_table(arguments.table, storage_options(arguments))
-        orders, wrong = _orders(rows, arguments)
-        orders = _mine(orders, arguments.array_index)
-        _refuse({**wrong, **_wrong(orders, arguments)}, arguments.table, len(rows))
+        orders = _orders(rows, arguments)
+        mine = _mine(orders, arguments.array_index)
+        _refuse(_wrong(orders, mine, arguments), arguments.table, len(rows))
         if arguments.check:
-            print(f"{arguments.table}: {len(orders)} rows can be ingested")
+            print(f"{arguments.table}: {len(mine)} rows can be ingested")
             return 0
-        report = Report([_waiting(line, one) for line, one in orders], arguments.report)
+        report = Report([_waiting(one) for one in mine], arguments.report)
         try:
-            for line, one in _images_first(orders):
-                report.add(_done(_waiting(line, one), one))
+            for one in _images_first(mine):
+                report.add(_done(_waiting(one), one.arguments))
         finally:
             _tell(report, arguments)
     return _code([result.code for result in report.results])
 
 
-Order = tuple[int, argparse.Namespace]
-
-
-def _orders(
-    rows: Sequence[Row], arguments: argparse.Namespace
-) -> tuple[list[Order], dict[int, str]]:
-    """Return the arguments of each row by its line, and what is wrong with the others."""
+def _orders(rows: Sequence[Row], arguments: argparse.Namespace) -> list[Order]:
+    """Return what is to be done for each row, with what is wrong with its cells."""
     common = argparse.Namespace(**{k: v for k, v in vars(arguments).items() if k not in _OWN})
-    found, wrong, seen = [], {}, dict[str, int]()
+    found, seen = [], dict[str, int]()
     for row in rows:
-        try:
-            one = order(row, arguments.table, common)
-            first = seen.setdefault(names(one), row.line)
-        except InputError as error:
-            wrong[row.line] = str(error)
-            continue
-        if first == row.line:
-            found.append((row.line, one))
-        else:
-            wrong[row.line] = f"layer {names(one)} stands in line {first}, too"
-    return found, wrong
+        one = order(row, arguments.table, common)
+        found.append(one)
+        if LAYER not in one.faults:
+            name = names(one.arguments)
+            if (first := seen.setdefault(name, row.line)) != row.line:
+                one.faults[LAYER] = f"layer {name} stands in line {first}, too"
+    return found
 
 
 _OWN = ("table", "report", "check", "array_index", "command")
 
 
-def _mine(orders: list[Order], text: str | None) -> list[Order]:
+def _mine(orders: Sequence[Order], text: str | None) -> list[Order]:
     """Return every N-th image from the I-th on, each with the labels that belong to it."""
     part = parse_part(text)
     groups: dict[str, int] = {}
     return [
-        (line, one)
-        for line, one in orders
-        if groups.setdefault(image_of(one) or names(one), len(groups)) % part.count == part.index
+        one
+        for one in orders
+        if groups.setdefault(image_of(one.arguments) or names(one.arguments), len(groups))
+        % part.count
+        == part.index
     ]
 
 
-def _wrong(orders: Sequence[Order], arguments: argparse.Namespace) -> dict[int, str]:
+def _wrong(
+    orders: Sequence[Order], mine: Sequence[Order], arguments: argparse.Namespace
+) -> dict[int, list[str]]:
     """Look at every source, and return what is wrong with the rows that cannot be ingested."""
     Store(arguments.root, storage_options(arguments))
-    coming = {names(one) for _, one in orders}
-    wrong = {}
-    for line, one in orders:
-        try:
-            check(one, alone=image_of(one) not in coming)
-        except MicrotomeError as error:
-            if code_of(error) == TRY_AGAIN:
-                # It may be over when its turn comes; if not, that row fails.
-                print(f"microtome: line {line}: {error}", file=sys.stderr)
-            else:
-                wrong[line] = str(error)
+    wrong = {one.line: list(one.faults.values()) for one in orders if one.faults}
+    coming = {names(one.arguments) for one in orders if LAYER not in one.faults}
+    for number, one in enumerate(mine, 1):
+        if told := _source_fault(one, coming):
+            wrong.setdefault(one.line, []).append(told)
+        _say_looked(number, len(mine))
     return wrong
 
 
-def _refuse(wrong: Mapping[int, str], table: str, count: int) -> None:
+def _say_looked(done: int, count: int) -> None:
+    """Show whoever watches that far sources take their time."""
+    if sys.stderr.isatty():
+        end = "\n" if done == count else ""
+        print(f"\r{done} of {count} rows looked at", end=end, file=sys.stderr, flush=True)
+
+
+def _source_fault(one: Order, coming: Collection[str]) -> str:
+    """Return what is wrong with a row's source, by those of its cells that can be read."""
+    if SOURCE in one.faults:
+        return ""
+    try:
+        check(one.arguments, alone=not one.faults and image_of(one.arguments) not in coming)
+    except MicrotomeError as error:
+        if code_of(error) == TRY_AGAIN:
+            # It may be over when its turn comes; if not, that row fails.
+            print(f"microtome: line {one.line}: {error}", file=sys.stderr)
+        # What a cell that cannot be read was to say is no second fault.
+        elif not (isinstance(error, MissingMetadata) and one.faults):
+            return str(error)
+    return ""
+
+
+def _refuse(wrong: Mapping[int, Sequence[str]], table: str, count: int) -> None:
     """Raise one error for all rows that are wrong."""
     if wrong:
-        told = "\n".join(f"  line {line}: {reason}" for line, reason in sorted(wrong.items()))
+        told = "\n".join(
+            f"  line {line}: {reason}"
+            for line, faults in sorted(wrong.items())
+            for reason in faults
+        )
         raise InputError(f"{table}: {len(wrong)} of {count} rows cannot be ingested:\n{told}")
 
 
 def _images_first(orders: Sequence[Order]) -> list[Order]:
     """Return all, labels after the images to which they belong."""
-    return sorted(orders, key=lambda one: image_of(one[1]) is not None)
+    return sorted(orders, key=lambda one: image_of(one.arguments) is not None)
 
 
-def _waiting(line: int, one: argparse.Namespace) -> Result:
-    return Result(line, without_secrets(one.source), names(one))
+def _waiting(one: Order) -> Result:
+    return Result(one.line, without_secrets(one.arguments.source), names(one.arguments))
 
 
 def _done(result: Result, one: argparse.Namespace) -> Result:

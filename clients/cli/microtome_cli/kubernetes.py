@@ -23,7 +23,7 @@ _GRACE = 60
 _KEPT = 7 * 24 * 3600
 _MIB = 2**20
 # A Job's pods have its name, a hyphen and their number in their host's name, of 63 characters.
-_LONGEST = 52
+LONGEST = 52
 _SCHEDULER_MEMORY = 2**30
 # Bytes of a pod's log, beside its temporary files.
 _LOG = 256 * _MIB
@@ -58,7 +58,7 @@ class Order:
         Secrets and ConfigMaps of which every key becomes a variable.
     service_account : str
     claims : mapping of str to str
-        Where each PersistentVolumeClaim is mounted.
+        The PersistentVolumeClaim that is seen at each path.
     metadata : str
         Text of ``--metadata``, which `words` name as `metadata_path`.
     """
@@ -95,10 +95,10 @@ def job_name(layer: LayerId) -> str:
     plain = f"ingest-{layer}".replace("/", "-")
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     # Other layers would have the same name: hyphens stand for slashes, too.
-    if name == plain and len(name) <= _LONGEST and plain.count("-") == 3:
+    if name == plain and len(name) <= LONGEST and plain.count("-") == 3:
         return name
     digest = sha256(str(layer).encode()).hexdigest()[:8]
-    return f"{name[: _LONGEST - 9].rstrip('-')}-{digest}"
+    return f"{name[: LONGEST - 9].rstrip('-')}-{digest}"
 
 
 def metadata_path(name: str) -> str:
@@ -214,7 +214,8 @@ def _pod(order: Order, container: Manifest, restarts: str = "Never") -> Manifest
     size = f"{order.scratch // _MIB}Mi"
     volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {"sizeLimit": size}}]
     volumes += [
-        {"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in order.claims
+        {"name": name, "persistentVolumeClaim": {"claimName": claim}}
+        for claim, name in _claims(order).items()
     ]
     if order.metadata:
         volumes.append({"name": "metadata", "configMap": {"name": order.title}})
@@ -249,7 +250,8 @@ def _container(
     program: str = "microtome",
 ) -> Manifest:
     mounts = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
-    mounts += [{"name": claim, "mountPath": path} for claim, path in order.claims.items()]
+    names = _claims(order)
+    mounts += [{"name": names[claim], "mountPath": path} for path, claim in order.claims.items()]
     if order.metadata:
         mounts.append({"name": "metadata", "mountPath": _METADATA})
     given = [{"name": key, "value": value} for key, value in order.environment.items()]
@@ -283,6 +285,12 @@ def _resources(memory: int, cpus: int, scratch: int) -> Manifest:
         "requests": {"cpu": str(cpus), "memory": limit, "ephemeral-storage": least},
         "limits": {"memory": limit, "ephemeral-storage": most},
     }
+
+
+def _claims(order: Order) -> dict[str, str]:
+    """Return the volume of each claim, of which there is one wherever the claim is seen."""
+    # A claim's name may be longer than a volume's, and may be that of another volume.
+    return {claim: f"claim-{i}" for i, claim in enumerate(dict.fromkeys(order.claims.values()))}
 
 
 def _config(order: Order) -> list[Manifest]:

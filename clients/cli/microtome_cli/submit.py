@@ -1,17 +1,25 @@
 """``microtome submit SOURCE ROOT --as …``: an ingest for a Kubernetes cluster, as manifests."""
 
 import argparse
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import yaml
 
 from microtome_cli import recordings
-from microtome_cli.kubernetes import Order, dask_job, indexed_job, metadata_path
+from microtome_cli.kubernetes import LONGEST, Order, dask_job, indexed_job, metadata_path
+from microtome_cli.kubernetes_words import (
+    MOST_PARTS,
+    MOST_PODS,
+    check_name,
+    check_object,
+    check_seen,
+    mounts,
+    variable,
+)
 from microtome_cli.layer_arguments import add_layer_arguments, layer_options
 from microtome_cli.options import absolute, parse_bytes, source_options, storage_options
 from microtome_core import __version__
@@ -28,9 +36,6 @@ from microtome_ingest.resolve import resolve
 from microtome_ingest.units import count_units
 
 ENGINES = {"job": indexed_job, "dask": dask_job}
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|ACCESS_KEY|CREDENTIAL", re.IGNORECASE)
 # Options that are handed on as they were given.
 _HANDED_ON = (
     "axes", "voxel_size", "unit", "time_step", "channels", "colors", "scene", "kind", "labels_of",
@@ -125,21 +130,13 @@ def order_of(arguments: argparse.Namespace) -> Order:
         Names that Kubernetes refuses, numbers that cannot be, secrets in the open, or files that
         pods cannot see.
     """
-    claims = dict(_pair(text, ":", "--volume CLAIM:/PATH") for text in arguments.volume)
+    claims = mounts(arguments.volume)
     metadata = _metadata(arguments)
-    for name in ("parallelism", "parts", "cpus"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} {value}: expected at least 1")
-    for name in filter(
-        None,
-        (arguments.name, arguments.namespace, *claims, *arguments.secret, *arguments.config_map),
-    ):
-        if not _NAME.fullmatch(name):
-            raise InputError(f"{name[:80]!r}: expected up to 52 of a-z, 0-9 and '-', as Kubernetes")
+    _check_numbers(arguments)
+    _check_names(arguments)
     source, root = absolute(arguments.source), absolute(arguments.root)
     for path in (source, root):
-        _check_seen(path, list(claims.values()))
+        check_seen(path, claims)
     return Order(
         layer=LayerId.parse(arguments.layer),
         words=_words(arguments, source, root),
@@ -151,7 +148,7 @@ def order_of(arguments: argparse.Namespace) -> Order:
         scratch=parse_bytes(arguments.scratch),
         name=arguments.name or "",
         namespace=arguments.namespace or "",
-        environment=dict(_variable(text) for text in arguments.env),
+        environment=dict(variable(text) for text in arguments.env),
         secrets=tuple(arguments.secret),
         configs=tuple(arguments.config_map),
         service_account=arguments.service_account,
@@ -217,36 +214,26 @@ def _metadata(arguments: argparse.Namespace) -> str:
     return Path(arguments.metadata).read_text(encoding="utf-8")
 
 
-def _check_seen(path: str, mounts: Sequence[str]) -> None:
-    scheme, _, rest = path.rpartition("://")
-    if scheme == "memory":
-        raise InputError(f"{path}: pods cannot see it; expected s3:// or a folder of a --volume")
-    if scheme not in ("", "file"):
-        return
-    if not any(PurePosixPath(rest).is_relative_to(mount) for mount in mounts):
-        raise InputError(
-            f"{path}: pods do not see this machine's files; give an address such as s3://, or "
-            "--volume CLAIM:/PATH with a PATH that holds it"
-        )
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    most = {"parallelism": MOST_PODS, "parts": MOST_PARTS, "cpus": None}
+    for name, largest in most.items():
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} {value}: expected at least 1")
+        if value is not None and largest is not None and value > largest:
+            raise InputError(f"--{name} {value}: Kubernetes takes up to {largest}")
 
 
-def _variable(text: str) -> tuple[str, str]:
-    name, value = _pair(text, "=", "--env NAME=VALUE")
-    if not _VARIABLE.fullmatch(name):
-        raise InputError(f"--env {name[:80]!r}: expected the name of a variable")
-    if _SECRET.search(name):
-        raise InputError(
-            f"--env {name}: whoever may read the Job could read it; put it into a Secret and name "
-            "that by --secret"
-        )
-    return name, value
-
-
-def _pair(text: str, mark: str, expected: str) -> tuple[str, str]:
-    name, found, value = text.partition(mark)
-    if not (name and found and value):
-        raise InputError(f"{text[:80]!r}: expected {expected}")
-    return name, value
+def _check_names(arguments: argparse.Namespace) -> None:
+    if arguments.name:
+        check_name(arguments.name, "--name", LONGEST)
+    if arguments.namespace:
+        check_name(arguments.namespace, "--namespace")
+    if arguments.service_account:
+        check_object(arguments.service_account, "--service-account")
+    for option in ("secret", "config_map"):
+        for name in getattr(arguments, option):
+            check_object(name, f"--{option.replace('_', '-')}")
 
 
 def _tell(notes: Sequence[str]) -> None:

@@ -8,13 +8,17 @@ from sqlalchemy import Connection, delete, insert, select, update
 from microtome_core.errors import NotFound
 from microtome_service.auth.keys import Key, digest, new_id, new_secret
 from microtome_service.auth.models import GRANTS, KEYS, VISIBILITY
-from microtome_service.auth.roles import Role
+from microtome_service.auth.roles import EVERYWHERE, Role
 from microtome_service.auth.rules import SIGNED_IN, Rules, Subject, check_name_of
 
 
 def read_rules(connection: Connection, default_public: bool) -> Rules:
-    """Return visibility and grants as they are."""
+    """Return visibility and grants as they are.
+
+    `default_public`: of what nothing is said, if nothing is said of everything.
+    """
     public = {row.place: bool(row.public) for row in connection.execute(select(VISIBILITY))}
+    default_public = public.pop(EVERYWHERE, default_public)
     grants: dict[Subject, dict[str, Role]] = {}
     for row in connection.execute(select(GRANTS)):
         subject = Subject(row.kind, row.subject)
@@ -60,6 +64,13 @@ def revoke_key(connection: Connection, key_id: str) -> None:
 def note_use(connection: Connection, key_id: str, when: int) -> None:
     """Keep when a key was last seen."""
     connection.execute(update(KEYS).where(KEYS.c.id == key_id).values(used=when))
+
+
+def read_everywhere(connection: Connection) -> bool | None:
+    """Return whether everything is said to be public; None where that is not said."""
+    said = select(VISIBILITY.c.public).where(VISIBILITY.c.place == EVERYWHERE)
+    public = connection.execute(said).scalar_one_or_none()
+    return None if public is None else bool(public)
 
 
 def set_visibility(connection: Connection, place: str, public: bool | None) -> None:

@@ -1,5 +1,6 @@
 """Any cutout of any layer."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from microtome_core import __version__
+from microtome_core.errors import RegionError
 from microtome_core.names import is_index
 from microtome_core.selection import Selection
 from microtome_core.store.layer import Layer
@@ -63,6 +65,10 @@ _ONE = ", which drops the axis"
 _CHANNELS: Any = Query(
     description=f"{range_text('Channels', _ONE)}; or the name of one.", examples=["0:2"]
 )
+# What is meant as a number or a range, whatever is wrong with it.
+_NUMBERS = re.compile(r"[-+]?\d*(:[-+]?\d*){0,2}")
+# Of an image of many channels.
+_MOST_NAMES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +101,25 @@ def numbered(info: LayerInfo, words: Mapping[str, str]) -> dict[str, str]:
 
     A name of digits alone is a number where there is such a channel; of a name that is there twice
     the first is meant.
+
+    Raises
+    ------
+    RegionError
+        Neither a number nor a range, and no channel is called so.
     """
     names = [channel.name for channel in info.channels]
     word = words.get("c")
-    if word is None or word not in names or is_index(word, len(names)):
+    if not word or "c" not in info.axes or is_index(word, len(names)):
         return dict(words)
-    return {**words, "c": str(names.index(word))}
+    if word in names:
+        return {**words, "c": str(names.index(word))}
+    if _NUMBERS.fullmatch(word):
+        return dict(words)
+    known = ", ".join(map(repr, names[:_MOST_NAMES])) + (", …" if names[_MOST_NAMES:] else "")
+    raise RegionError(
+        f"c={word[:40]!r}: no channel is called so: expected a name of {known}, or such as "
+        f"c=0:{len(names)} or c=0"
+    )
 
 
 async def get_cutout(
