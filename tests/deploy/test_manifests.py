@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -25,6 +24,9 @@ from tests.deploy.manifests import (
     render,
     settings_of,
 )
+from tests.later import Later
+
+kubernetes_validate = Later("kubernetes_validate")
 
 # The oldest that knows all that is used here, the newest, and one between.
 VERSIONS = ("1.30", "1.34", "1.37")
