@@ -13,10 +13,11 @@ _PROGRAM = """
 import os
 import sys
 from threading import Lock
-from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.server import MotoRequestHandler, create_backend_app
 from werkzeug.serving import run_simple
 
-moto, one_writer = DomainDispatcherApplication(create_backend_app), Lock()
+# Not the dispatcher of all services, which lists moto's folder at each request.
+moto, one_writer = create_backend_app("s3"), Lock()
 
 def app(environ, start):
     if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
@@ -67,7 +68,7 @@ def put(url: str, body: bytes) -> None:
 def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
     for _ in range(300):
         try:
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=1).close()
+            urllib.request.urlopen(url, timeout=1).close()
         except OSError:
             assert server.poll() is None, "the S3 server ended at its start"
             time.sleep(0.1)

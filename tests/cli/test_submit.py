@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
@@ -20,7 +19,10 @@ from microtome_core.names import LayerId
 from microtome_core.store.location import Store
 from microtome_ingest.claim import Part
 from microtome_ingest.parts import note_ended
+from tests.later import Later
 from tests.trees import tree
+
+kubernetes_validate = Later("kubernetes_validate")
 
 SOURCE = "synthetic://neurons?shape=64,256,256&seed=3"
 LAYOUT = ("--chunk", "z=8,y=16,x=16", "--shard", "z=8,y=64,x=64", "--memory", "1GiB")

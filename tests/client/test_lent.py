@@ -4,19 +4,27 @@ import copy
 import gc
 import os
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed, see .ci/packages")
+from tests.later import Later
 
-from microtome.lent import Segments  # noqa: E402
+if TYPE_CHECKING:
+    from microtome.lent import Segments
 
+torch, lent = Later("torch"), Later("microtome.lent")
 SHAPE = (3, 5)
 
 
-def batch(segments: Segments, value: int, dtype: str = "uint16") -> dict[str, Any]:
+@pytest.fixture(scope="module", autouse=True)
+def _torch() -> None:
+    """Import it, or skip."""
+    pytest.importorskip("torch", reason="torch is not installed, see .ci/packages")
+
+
+def batch(segments: "Segments", value: int, dtype: str = "uint16") -> dict[str, Any]:
     """Return a sample as a worker's loader has it, ready to be sent."""
     room = segments.room(SHAPE, np.dtype(dtype))
     room[...] = value
@@ -29,7 +37,7 @@ def sent(sample: dict[str, Any]) -> dict[str, Any]:
     return ForkingPickler.loads(ForkingPickler.dumps(sample))
 
 
-def place(segments: Segments) -> int:
+def place(segments: "Segments") -> int:
     """Return where the next batch would lie, which is made and let go."""
     return int(segments.room(SHAPE, np.dtype("uint16")).ctypes.data)
 
@@ -37,7 +45,7 @@ def place(segments: Segments) -> int:
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "uint32", "uint64", "float32"])
 def test_what_arrives_is_what_was_lent(dtype: str) -> None:
     """A plain dict of tensors in the same order, of types that torch computes with."""
-    found = sent(batch(Segments(), 1, dtype))
+    found = sent(batch(lent.Segments(), 1, dtype))
     assert type(found) is dict
     assert list(found) == ["image", "number"]
     assert found["image"].tolist() == [[1] * 5] * 3
@@ -46,7 +54,7 @@ def test_what_arrives_is_what_was_lent(dtype: str) -> None:
 
 def test_memory_is_filled_again_once_the_last_view_is_gone() -> None:
     """Not before: neither while it waits to be sent, nor while any part of it is kept."""
-    segments = Segments()
+    segments = lent.Segments()
     first = place(segments)
     assert place(segments) == first
     sample = batch(segments, 7)
@@ -64,7 +72,7 @@ def test_memory_is_filled_again_once_the_last_view_is_gone() -> None:
 def test_a_sample_that_was_changed_is_sent_as_any_other() -> None:
     """Its memory is not lent: a view under another name would outlive it unseen."""
     for change in ({"part": 0}, {"image": 0}):
-        segments = Segments()
+        segments = lent.Segments()
         sample = batch(segments, 3)
         first = sample["image"].data_ptr()
         sample.update(dict.fromkeys(change, sample["image"][1:]))
@@ -78,7 +86,7 @@ def test_a_sample_that_was_changed_is_sent_as_any_other() -> None:
 
 def test_memory_is_lent_once() -> None:
     """Whoever sends a batch twice sends the second by value."""
-    segments = Segments()
+    segments = lent.Segments()
     sample = batch(segments, 4)
     one, two = sent(sample), sent(sample)
     del sample, one
@@ -89,7 +97,7 @@ def test_memory_is_lent_once() -> None:
 
 def test_a_forked_process_gives_nothing_back() -> None:
     """What it drops is still the parent's."""
-    segments = Segments()
+    segments = lent.Segments()
     sample = batch(segments, 5)
     first = sample["image"].data_ptr()
     found = sent(sample)
@@ -106,7 +114,7 @@ def test_a_forked_process_gives_nothing_back() -> None:
 
 def test_what_is_kept_for_long_is_left_to_its_keeper() -> None:
     """The worker keeps no more than some segments, whatever becomes of them."""
-    segments = Segments()
+    segments = lent.Segments()
     kept = [sent(batch(segments, i)) for i in range(40)]
     assert len(segments._kept) <= 16
     assert [int(each["image"][0, 0]) for each in kept] == list(range(40))
@@ -114,7 +122,7 @@ def test_what_is_kept_for_long_is_left_to_its_keeper() -> None:
 
 def test_memory_fits_what_it_is_filled_with() -> None:
     """A small batch does not take the room of a large one."""
-    segments = Segments()
+    segments = lent.Segments()
     large = int(segments.room((1000, 1000), np.dtype("uint8")).ctypes.data)
     assert place(segments) != large
     assert int(segments.room((900, 1000), np.dtype("uint8")).ctypes.data) == large

@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import (
-    accuracy_score,
-    confusion_matrix,
-    jaccard_score,
-    precision_recall_fscore_support,
-)
 
 from microtome.errors import InputError
 from microtome.metrics import Scores, score
+from tests.later import Later
+
+sklearn = Later("sklearn.metrics")
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
 
@@ -27,15 +24,17 @@ def test_numbers_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None
     found, classes = score(truth, predicted, 4), list(range(4))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = precision_recall_fscore_support(truth, predicted, labels=classes)
-        iou = jaccard_score(truth, predicted, labels=classes, average=None)
+        expected = sklearn.precision_recall_fscore_support(truth, predicted, labels=classes)
+        iou = sklearn.jaccard_score(truth, predicted, labels=classes, average=None)
     each = (found.precision, found.recall, found.f1, found.support)
     for ours, theirs in zip((*each, found.iou), (*expected, iou), strict=True):
         np.testing.assert_allclose(ours, theirs)
-    np.testing.assert_array_equal(found.matrix, confusion_matrix(truth, predicted, labels=classes))
-    assert found.accuracy == pytest.approx(accuracy_score(truth, predicted))
+    np.testing.assert_array_equal(
+        found.matrix, sklearn.confusion_matrix(truth, predicted, labels=classes)
+    )
+    assert found.accuracy == pytest.approx(sklearn.accuracy_score(truth, predicted))
     for number in classes:
-        alone = accuracy_score(truth == number, predicted == number)
+        alone = sklearn.accuracy_score(truth == number, predicted == number)
         assert found.accuracies[number] == pytest.approx(alone)
 
 

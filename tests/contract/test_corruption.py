@@ -29,6 +29,7 @@ from microtome_ingest.verify import check_metadata, check_shards
 from microtome_service.app import create_app
 from microtome_service.reader import read
 from microtome_service.settings import Settings
+from tests.asgi import ask
 
 BRAIN = LayerId("demo", "mouse", "brain")
 FAULTS = {"flip": "changed", "cut": "truncated", "delete": "missing", "blank": "empty"}
@@ -62,9 +63,7 @@ class Served:
         """Ask the service for a region."""
         ranges = zip(region.axes, region.start, region.stop, strict=True)
         words = {"level": level, "format": "raw"} | {a: f"{i}:{j}" for a, i, j in ranges}
-        transport = httpx.ASGITransport(self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.get(f"/api/datasets/{BRAIN}/cutout?{urlencode(words)}")
+        return await ask(self.app, "GET", f"/api/datasets/{BRAIN}/cutout?{urlencode(words)}")
 
     def grid(self, level: int, *, chunks: bool = False) -> Grid:
         """Return the shards or the chunks of a level."""

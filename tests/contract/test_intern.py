@@ -4,19 +4,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import intern
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from intern.convenience.array import Metadata
-from intern.remote.boss import BossRemote
-from intern.resource.boss.resource import (
-    ChannelResource,
-    CoordinateFrameResource,
-    ExperimentResource,
-)
-from intern.service.boss.v1.volume import CacheMode
 from numpy.typing import NDArray
 from requests import HTTPError
 
@@ -26,6 +17,10 @@ from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
 from tests.bossdb_server import be_nobody
 from tests.contract.conftest import Line
+from tests.later import Later
+
+intern, boss = Later("intern"), Later("intern.remote.boss")
+described = Later("intern.resource.boss.resource")
 
 pytestmark = [
     # intern says so of every address, whether CloudVolume is there or not.
@@ -122,7 +117,7 @@ RANGES = st.tuples(*(
 )
 def test_any_box_is_the_sources(ranges: tuple[list[int], ...]) -> None:
     """Through intern's own request, decompression and reshaping."""
-    remote = BossRemote()
+    remote = boss.BossRemote()
     channel = remote.get_channel("wide", "intern", "em")
     z, y, x = ranges
     found = remote.get_cutout(channel, 0, x, y, z)
@@ -177,7 +172,7 @@ def test_voxel_size_unit_and_times_are_those_of_the_source() -> None:
     """The size is x y z, as intern has it; a step of time is a whole number."""
     array = intern.array("bossdb://intern/em/image")
     assert (array.voxel_size, array.voxel_unit) == ((4.0, 4.0, 30.0), "nanometers")
-    remote = BossRemote()
+    remote = boss.BossRemote()
     times = remote.get_experiment("intern", "times")
     assert (times.num_time_samples, times.time_step, times.time_step_unit) == (4, 2, "seconds")
     frame = remote.get_coordinate_frame(times.coord_frame)
@@ -189,7 +184,7 @@ def test_voxel_size_unit_and_times_are_those_of_the_source() -> None:
 def test_a_time_series_of_several_channels_is_a_channel_each(index: int) -> None:
     """Any range of times is a fourth axis; without one the first time point is read."""
     voxels = VOXELS["intern/times/fluo"][1][:, index]
-    remote = BossRemote()
+    remote = boss.BossRemote()
     channel = remote.get_channel(f"fluo--c{index}", "intern", "times")
     found = remote.get_cutout(channel, 0, [2, 40], [0, 33], [1, 4], [1, 4])
     np.testing.assert_array_equal(found, voxels[1:4, 1:4, :, 2:40])
@@ -199,7 +194,7 @@ def test_a_time_series_of_several_channels_is_a_channel_each(index: int) -> None
 
 def test_what_is_listed_can_be_had() -> None:
     """Collections, experiments, channels and frames, through intern's own lists."""
-    remote = BossRemote()
+    remote = boss.BossRemote()
     assert "intern" in remote.list_collections()
     assert set(remote.list_experiments("intern")) == {"em", "times", "big", "cubic"}
     assert remote.list_channels("intern", "em") == ["cells", "image", "wide"]
@@ -207,18 +202,21 @@ def test_what_is_listed_can_be_had() -> None:
     frames = remote.list_coordinate_frames()
     assert {"CF_intern_em", "CF_intern_times"} <= set(frames)
     for frame in frames:
-        assert remote.get_project(CoordinateFrameResource(frame)).name == frame
-    assert remote.get_project(ExperimentResource("em", "intern")).hierarchy_method == "anisotropic"
+        assert remote.get_project(described.CoordinateFrameResource(frame)).name == frame
+    assert (
+        remote.get_project(described.ExperimentResource("em", "intern")).hierarchy_method
+        == "anisotropic"
+    )
     assert remote.list_groups() == ["public"]
     everything = remote.list_permissions("public")
     assert {"intern/em"} <= {f"{each['collection']}/{each['experiment']}" for each in everything}
     with pytest.raises(HTTPError):
-        remote.get_project(ChannelResource("none", "intern", "em"))
+        remote.get_project(described.ChannelResource("none", "intern", "em"))
 
 
 def test_labels_are_annotations_with_ids_and_bounding_boxes() -> None:
     """uint32 comes as uint64; ids of a region, the box of one, and cutouts of some."""
-    remote, voxels = BossRemote(), ids()
+    remote, voxels = boss.BossRemote(), ids()
     channel = remote.get_channel("cells", "intern", "em")
     assert (channel.type, channel.datatype, channel.sources) == ("annotation", "uint64", ["image"])
     array = intern.array("bossdb://intern/em/cells")
@@ -232,7 +230,7 @@ def test_labels_are_annotations_with_ids_and_bounding_boxes() -> None:
     assert loose == {
         "x_range": [0, 203], "y_range": [0, 141], "z_range": [0, 23], "t_range": [0, 1],
     }  # fmt: skip
-    for mode in CacheMode:
+    for mode in Later("intern.service.boss.v1.volume").CacheMode:
         some = remote.get_cutout(channel, 0, *every, id_list=[11], access_mode=mode)
         np.testing.assert_array_equal(some, np.where(voxels == 11, 11, 0))
 
@@ -247,7 +245,9 @@ def test_a_large_read_comes_in_blocks_over_several_processes() -> None:
 
 def test_metadata_of_what_was_ingested_is_an_empty_list() -> None:
     """There are no pairs, and one that is asked for is told to be absent."""
-    data = Metadata("bossdb://intern/em/image", remote=BossRemote())
+    data = Later("intern.convenience.array").Metadata(
+        "bossdb://intern/em/image", remote=boss.BossRemote()
+    )
     assert list(data.keys()) == []
     assert "species" not in data
 

@@ -3,26 +3,21 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import intern
 import numpy as np
 import pytest
 import zarr
-from intern.convenience.array import Metadata
-from intern.remote.boss import BossRemote
-from intern.resource.boss.resource import (
-    ChannelResource,
-    CollectionResource,
-    CoordinateFrameResource,
-    ExperimentResource,
-)
-from intern.service.boss.httperrorlist import HTTPErrorList
 from requests import HTTPError
 
 from microtome_cli.main import main
 from tests.bossdb_server import be_nobody
 from tests.contract.conftest import running
+from tests.later import Later
+
+intern, boss = Later("intern"), Later("intern.remote.boss")
+described = Later("intern.resource.boss.resource")
 
 pytestmark = [
     # intern says so of every address, whether CloudVolume is there or not.
@@ -95,7 +90,7 @@ def test_annotations_next_to_each_other_are_both_kept() -> None:
     expected = np.zeros(SHAPE, "uint64")
 
     def write(number: int) -> None:
-        remote = BossRemote()
+        remote = boss.BossRemote()
         channel = remote.get_channel("seg", "lab", "exp")
         first = remote.reserve_ids(channel, 10)
         block = np.zeros((10, 150, 131), "uint64")
@@ -105,7 +100,7 @@ def test_annotations_next_to_each_other_are_both_kept() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(12)))
-    remote = BossRemote()
+    remote = boss.BossRemote()
     channel = remote.get_channel("seg", "lab", "exp")
     found = remote.get_cutout(channel, 0, [0, 131], [0, 150], [0, 37])
     np.testing.assert_array_equal(found, expected)
@@ -120,15 +115,18 @@ def test_annotations_next_to_each_other_are_both_kept() -> None:
 @pytest.mark.usefixtures("root")
 def test_times_are_written_as_a_fourth_axis() -> None:
     """Each time point is its own."""
-    remote = BossRemote()
-    remote.create_project(CollectionResource("lab", "a description"))
-    frame = CoordinateFrameResource("frame", x_stop=30, y_stop=20, z_stop=10, x_voxel_size=0.5,
-                                    voxel_unit="micrometers")  # fmt: skip
+    remote = boss.BossRemote()
+    remote.create_project(described.CollectionResource("lab", "a description"))
+    frame = described.CoordinateFrameResource(
+        "frame", x_stop=30, y_stop=20, z_stop=10, x_voxel_size=0.5, voxel_unit="micrometers"
+    )
     remote.create_project(frame)
-    film = ExperimentResource("film", "lab", "frame", num_time_samples=5, time_step=2,
+    film = described.ExperimentResource("film", "lab", "frame", num_time_samples=5, time_step=2,
                               time_step_unit="seconds")  # fmt: skip
     assert remote.create_project(film).num_time_samples == 5
-    channel = ChannelResource("em", "lab", "film", "image", datatype="uint16", related=["x"])
+    channel = described.ChannelResource(
+        "em", "lab", "film", "image", datatype="uint16", related=["x"]
+    )
     made = remote.create_project(channel)
     assert (made.datatype, made.related) == ("uint16", ["x"])
     voxels = np.random.default_rng(5).integers(1, 9, (3, 4, 20, 30), "uint16")
@@ -142,8 +140,8 @@ def test_times_are_written_as_a_fourth_axis() -> None:
 def test_resources_are_described_and_deleted_from_the_channel_up(root: Path) -> None:
     """Lists follow at once; what something lies in stays."""
     intern.array("bossdb://lab/exp/em", create_new=True, extents=SHAPE, voxel_size=(30, 4, 4))
-    remote = BossRemote()
-    collection = CollectionResource("lab")
+    remote = boss.BossRemote()
+    collection = described.CollectionResource("lab")
     experiment = remote.get_experiment("lab", "exp")
     frame = remote.get_coordinate_frame("CF_lab_exp")
     channel = remote.get_channel("em", "lab", "exp")
@@ -168,11 +166,13 @@ def test_metadata_is_a_dictionary() -> None:
     """Keys are created once, changed, listed and deleted."""
     intern.array("bossdb://lab/exp/em", create_new=True, extents=SHAPE, voxel_size=(30, 4, 4))
     for place in ("lab", "lab/exp", "lab/exp/em"):
-        pairs = Metadata(f"bossdb://{place}", remote=BossRemote())
+        pairs = Later("intern.convenience.array").Metadata(
+            f"bossdb://{place}", remote=boss.BossRemote()
+        )
         pairs["species"] = "mouse"
         pairs["a b"] = "ünï"
         assert pairs.to_dict() == {"species": "mouse", "a b": "ünï"}
-        with pytest.raises(HTTPErrorList):
+        with pytest.raises(Later("intern.service.boss.httperrorlist").HTTPErrorList):
             pairs["species"] = "rat"
         pairs.update_item("species", "rat")
         assert pairs["species"] == "rat"
@@ -201,7 +201,7 @@ def test_intern_writes_with_a_key_and_without_it_nothing(
     with running(str(tmp_path / "root"), unused_port()) as url:
         host = urlsplit(url).netloc
 
-        def array(token: str, name: str, **options: object) -> intern.array:
+        def array(token: str, name: str, **options: object) -> Any:  # noqa: ANN401 - intern's
             for word, value in (("PROTOCOL", "http"), ("HOST", host), ("TOKEN", token)):
                 monkeypatch.setenv(f"INTERN_{word}", value)
             return intern.array(f"bossdb://lab/exp/{name}", **options)
@@ -218,6 +218,6 @@ def test_intern_writes_with_a_key_and_without_it_nothing(
                 array(token, "em")[0:4, 0:20, 0:30] = voxels
             assert caught.value.response.status_code == status
             assert caught.value.response.json()["code"] == 3000 + (status == 403)
-        remote = BossRemote()
+        remote = boss.BossRemote()
         sets = remote.list_permissions("key:read-primary")
         assert [each["permissions"] for each in sets] == [["read", "read_volatile_data"]]

@@ -11,12 +11,12 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from ome_zarr_models import open_ome_zarr
 
 import microtome
 from microtome_cli.main import main
 from microtome_core.store.location import Store
 from tests.contract.conftest import Line, running
+from tests.later import Later
 
 SIZES = ("--voxel-size", "z=2,y=0.5,x=0.5")
 SHAPES = {
@@ -55,7 +55,7 @@ def test_what_comes_out_is_what_went_in(
     assert (volume.axes, volume.shape, volume.dtype) == (axes, voxels.shape, np.dtype(dtype))
     assert np.array_equal(volume[...], voxels)
     assert np.array_equal(zarr.open_array(f"{line.root}/{name}/0", mode="r")[...], voxels)
-    open_ome_zarr(zarr.open_group(f"{line.root}/{name}", mode="r"))
+    Later("ome_zarr_models").open_ome_zarr(zarr.open_group(f"{line.root}/{name}", mode="r"))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,9 @@ def test_labels_are_found_below_their_image_and_by_their_own_name(
     assert set(np.unique(volume.level(2)[...])) <= {0, 2**31 + 7}
     group = zarr.open_group(f"{line.root}/contract/cells/image/labels", mode="r")
     assert dict(group.attrs)["ome"]["labels"] == ["nuclei"]  # type: ignore[index, call-overload]
-    open_ome_zarr(zarr.open_group(f"{line.root}/contract/cells/image/labels/nuclei", mode="r"))
+    Later("ome_zarr_models").open_ome_zarr(
+        zarr.open_group(f"{line.root}/contract/cells/image/labels/nuclei", mode="r")
+    )
 
 
 def test_a_damaged_shard_is_an_error_at_the_client(line: Line, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import tensorstore as ts
 import zarr
-from cloudvolume import CloudVolume, from_cloudpath
-from cloudvolume.datasource.precomputed.skeleton import PrecomputedSkeletonSource
 from numpy.typing import NDArray
 from PIL import Image
 
 from tests.contract.conftest import Line
+from tests.later import Later
+
+cloudvolume = Later("cloudvolume")
+skeletons = Later("cloudvolume.datasource.precomputed.skeleton")
 
 SIZES = ("--voxel-size", "z=2,y=0.5,x=0.25")
 SMALL = ("--chunk", "z=16,y=16,x=16", "--shard", "z=32,y=32,x=32")
@@ -89,13 +91,13 @@ def test_images_come_back_voxel_by_voxel(
     words = ("--chunk", chunks[0], "--shard", chunks[1], "--voxel-size",
              ",".join(s for s in SIZES[1].split(",") if s[0] in axes))  # fmt: skip
     url = serve(line, tmp_path, voxels, name, "--axes", axes, *words)
-    levels = CloudVolume(f"precomputed://{url}").available_mips
+    levels = cloudvolume.CloudVolume(f"precomputed://{url}").available_mips
     assert len(levels) > 1
     for level in levels:
         stored = np.asarray(zarr.open_array(f"{line.root}/{name}/{level}", mode="r")[...])
         assert level or np.array_equal(stored, voxels)
         expected = as_read(stored if "z" in axes else stored[None])
-        volume = CloudVolume(f"precomputed://{url}", mip=level, progress=False)
+        volume = cloudvolume.CloudVolume(f"precomputed://{url}", mip=level, progress=False)
         assert volume.dtype == np.dtype(dtype)
         assert list(volume.bounds.minpt) == [0, 0, 0]
         assert list(volume.bounds.maxpt) == list(expected.shape[:3])
@@ -107,7 +109,7 @@ def test_images_come_back_voxel_by_voxel(
         assert array.shape == expected.shape
         assert np.array_equal(array.read().result(), expected)
     thick = 2000 if "z" in axes else 250
-    assert list(CloudVolume(f"precomputed://{url}").resolution) == [250, 500, thick]
+    assert list(cloudvolume.CloudVolume(f"precomputed://{url}").resolution) == [250, 500, thick]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "int32", "int64"])
@@ -125,7 +127,7 @@ def test_labels_keep_every_id(line: Line, tmp_path: Path, dtype: str) -> None:
          unsigned if unsigned in PACKED else "uint32"),
         ("/raw", "raw", unsigned),
     ):  # fmt: skip
-        volume = CloudVolume(f"precomputed://{url}{view}", progress=False)
+        volume = cloudvolume.CloudVolume(f"precomputed://{url}{view}", progress=False)
         assert (volume.layer_type, volume.encoding) == ("segmentation", encoding)
         assert volume.dtype == np.dtype(sent)
         assert np.array_equal(np.asarray(volume[:, :, :]), as_read(labels))
@@ -150,7 +152,7 @@ def test_pictures_are_exact_or_near(line: Line, tmp_path: Path) -> None:
         assert np.array_equal(exact, as_read(voxels))
         near = [open_tensorstore(f"{url}/jpeg").read().result()]
         if axes == "zyx":
-            near += [np.asarray(CloudVolume(f"precomputed://{url}/jpeg")[:, :, :])]
+            near += [np.asarray(cloudvolume.CloudVolume(f"precomputed://{url}/jpeg")[:, :, :])]
         for picture in near:
             difference = np.abs(picture.astype(int) - as_read(voxels))
             assert difference.max() <= 24
@@ -178,7 +180,7 @@ def test_each_time_point_is_a_volume(line: Line, tmp_path: Path) -> None:
         ("/t2", voxels[2]),
         ("/t1-c1-raw", voxels[1, 1]),
     ):
-        volume = CloudVolume(f"precomputed://{url}{view}", progress=False)
+        volume = cloudvolume.CloudVolume(f"precomputed://{url}{view}", progress=False)
         assert np.array_equal(np.asarray(volume[:, :, :]), as_read(expected))
         assert np.array_equal(open_tensorstore(url + view).read().result(), as_read(expected))
 
@@ -204,8 +206,10 @@ def test_a_skeleton_is_that_of_the_file(line: Line, tmp_path: Path) -> None:
     line.ingest(tmp_path / "cell.swc", "precomputed/traced/cell", "--unit", "um")
     url = f"{line.url}/precomputed/precomputed/traced/annotations/cell/skeletons"
     rows = np.loadtxt(tmp_path / "cell.swc")
-    beside = CloudVolume(f"precomputed://{labels}", skel_dir="../annotations/cell/skeletons")
-    for source in (PrecomputedSkeletonSource.from_cloudpath(url), beside.skeleton):
+    beside = cloudvolume.CloudVolume(
+        f"precomputed://{labels}", skel_dir="../annotations/cell/skeletons"
+    )
+    for source in (skeletons.PrecomputedSkeletonSource.from_cloudpath(url), beside.skeleton):
         found = source.get(1)
         assert np.allclose(found.vertices, rows[:, 2:5] * 1000)
         assert np.allclose(found.radius, rows[:, 5] * 1000)
@@ -231,14 +235,14 @@ def test_annotations_are_the_nodes_of_the_file(line: Line, tmp_path: Path) -> No
     url = f"{line.url}/precomputed/precomputed/noted/annotations/cell"
     rows = np.loadtxt(tmp_path / "cell.swc")
     by_number = {int(row[0]): row for row in rows}
-    points = from_cloudpath(f"precomputed://{url}/points").get_all()
+    points = cloudvolume.from_cloudpath(f"precomputed://{url}/points").get_all()
     order = np.argsort(rows[:, 0])
     mine = np.argsort(points.ids)
     assert list(points.ids[mine]) == [1, 2, 4, 7]
     assert np.allclose(points.geometry[mine], rows[order, 2:5])
     assert np.allclose(points.properties["radius"][mine], rows[order, 5])
     assert list(points.properties["type"][mine]) == [1, 3, 2, 3]
-    one = from_cloudpath(f"precomputed://{url}/points").get_by_id(7)
+    one = cloudvolume.from_cloudpath(f"precomputed://{url}/points").get_by_id(7)
     assert np.allclose(one.geometry, rows[2, 2:5])
     info = json.loads(fetch(f"{url}/lines/info"))
     assert info["annotation_type"] == "LINE"
@@ -274,6 +278,6 @@ def test_real_files_are_read(line: Line, samples: Path, name: str, words: tuple[
     stored = np.asarray(zarr.open_array(f"{line.root}/{layer}/0", mode="r")[...])
     stored = stored[0] if stored.ndim == 5 else stored
     url = f"{line.url}/precomputed/{layer}"
-    volume = CloudVolume(f"precomputed://{url}", progress=False)
+    volume = cloudvolume.CloudVolume(f"precomputed://{url}", progress=False)
     assert np.array_equal(np.asarray(volume[:, :, :]), as_read(stored))
     assert np.array_equal(open_tensorstore(url).read().result(), as_read(stored))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from cloudvolume import CloudVolume
 from numpy.typing import NDArray
 
 from microtome_cli.main import main
@@ -108,6 +107,8 @@ def test_curl_saves_a_tiff(
 def test_addresses_for_viewers_open(served: tuple[str, dict[str, NDArray[np.uint16]]]) -> None:
     """Neuroglancer's by CloudVolume, which reads the same format; Fiji's root as any OME-Zarr."""
     url, voxels = served
+    from cloudvolume import CloudVolume
+
     view = CloudVolume(lines(url, "czyx", "neuroglancer"), use_https=False, progress=False)
     assert np.array_equal(np.asarray(view[:8, :9, :10]).T, voxels["czyx"][:, :10, :9, :8])
     group = zarr.open_group(lines(url, "czyx", "fiji"), mode="r")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import dask.array
-import nd2
 import numpy as np
 import pytest
 import tensorstore
@@ -22,6 +21,7 @@ from zarr.storage import FsspecStore
 
 from microtome_core.store.ledger import shard_key
 from tests.contract.conftest import Line
+from tests.later import Later
 
 SIZES = ("--voxel-size", "z=2,y=0.5,x=0.5")
 LAYOUT = (*SIZES, "--chunk", "z=8,y=16,x=16", "--shard", "z=16,y=32,x=32")
@@ -245,7 +245,7 @@ def test_real_neurons_are_read_by_all(line: Line, samples: Path) -> None:
     series = samples / "nd2/cluster.nd2"
     line.ingest(series, "zarr/real/cluster", "--levels", "2")
     cord = np.stack([tifffile.imread(path) for path in sorted(sections.glob("*.tif"))])
-    for name, expected in (("cord", cord), ("cluster", nd2.imread(series).swapaxes(1, 2))):
+    for name, expected in (("cord", cord), ("cluster", Later("nd2").imread(series).swapaxes(1, 2))):
         url = f"{line.url}/zarr/zarr/real/{name}"
         equal(zarr.open_array(f"{url}/0", mode="r")[...], expected)
         equal(open_tensorstore(f"{url}/0").read().result(), expected)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from ome_zarr_models.v05 import Image, Labels
 
 from tests.export.made import SUBJECT, Made, make
+from tests.later import Later
 
 VALIDATOR = "bids-validator-deno"
 
@@ -48,8 +48,8 @@ def test_the_validator_accepts_a_dataset(tmp_path: Path) -> None:
     folder = out / "sub-m7/ses-day1/micr"
     image = folder / "sub-m7_ses-day1_sample-mouse_acq-brain_SPIM.ome.zarr"
     assert np.array_equal(zarr.open_array(image / "0", mode="r")[...], made.voxels)
-    Image.from_zarr(zarr.open_group(image, mode="r"))
-    Labels.from_zarr(zarr.open_group(image / "labels", mode="r"))
+    Later("ome_zarr_models.v05").Image.from_zarr(zarr.open_group(image, mode="r"))
+    Later("ome_zarr_models.v05").Labels.from_zarr(zarr.open_group(image / "labels", mode="r"))
     assert np.array_equal(zarr.open_array(image / "labels/cells/0", mode="r")[...], labels.voxels)
     told = json.loads(image.with_suffix("").with_suffix(".json").read_text())
     assert (told["PixelSize"], told["PixelSizeUnits"]) == ([0.25, 0.5, 2.0], "um")

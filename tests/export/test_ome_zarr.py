@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from ome_zarr_models.v05 import Image
 
 from microtome_core.names import LayerId
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
 from tests.export.made import Made, make
+from tests.later import Later
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_a_region_is_an_image_with_a_place_and_levels(made: Made, tmp_path: Path
     """Scale is the layer's, translation that of the first voxel; the pyramid is whole."""
     assert made.export("ome-zarr", tmp_path / "a.zarr", "--region", "z=2:9,y=10:300,x=20:520") == 0
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
-    image = Image.from_zarr(group)
+    image = Later("ome_zarr_models.v05").Image.from_zarr(group)
     scales = image.attributes.ome.multiscales[0]
     expected = made.voxels[:, 2:9, 10:300, 20:520]
     assert np.array_equal(group["0"][...], expected)

@@ -2,18 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from cloudvolume import CloudVolume
 
 from tests.export.made import Made, make
+
+if TYPE_CHECKING:
+    from cloudvolume import CloudVolume
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-def volume(path: Path, mip: int = 0) -> CloudVolume:
+def volume(path: Path, mip: int = 0) -> "CloudVolume":
     """Open a folder."""
+    from cloudvolume import CloudVolume
+
     return CloudVolume(f"precomputed://file://{path}", mip=mip, progress=False)
 
 

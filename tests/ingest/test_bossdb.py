@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import intern
 import numpy as np
 import pytest
 import zarr
@@ -84,6 +83,8 @@ def test_intern_itself_reads_the_same_from_this_server(boss: Boss) -> None:
     voxels = VOLUMES["uint8"]
     boss.add(NAME, voxels)
     config = {"protocol": "http", "host": boss.host, "token": "public"}
+    import intern
+
     array = intern.array(NAME, boss_config=config)
     assert (array.shape, array.dtype) == (voxels.shape, "uint8")
     np.testing.assert_array_equal(array[3:9, 10:40, 5:50], voxels[3:9, 10:40, 5:50])

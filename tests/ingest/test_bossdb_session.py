@@ -14,12 +14,13 @@ from microtome_core.region import Region
 from microtome_core.store.location import StorageOptions
 from microtome_ingest.formats import open_source
 from microtome_ingest.source import Source
-from microtome_ingest.sources import bossdb_guard, bossdb_session
 from tests.bossdb_server import Boss, be_nobody, boss_server
 from tests.certificates import certify
 
 LOCAL = StorageOptions(allowed_hosts=("127.0.0.1",))
 NAME = "col-1/exp_1/em"
+# By name: they import intern, which takes seconds.
+PLACE = "microtome_ingest.sources.bossdb_"
 VOXELS = np.random.default_rng(6).integers(0, 256, (35, 90, 70), "uint8")
 
 
@@ -70,7 +71,7 @@ def test_failures_of_cutouts(
     """Each failure names the channel and the cutout; what may pass is told from what will not, and
     a wrong-sized answer is never taken for voxels.
     """
-    monkeypatch.setattr(bossdb_session, "_PAUSE", 0.001)
+    monkeypatch.setattr(f"{PLACE}session._PAUSE", 0.001)
     source = opened(boss, np.zeros((35, 90, 70), "uint8"))
     boss.faults += faults
     with pytest.raises(kind, match=reason) as caught:
@@ -82,8 +83,8 @@ def test_failures_of_cutouts(
 
 def test_what_passes_is_tried_again(boss: Boss, monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures, short and wrong answers, and silence leave the voxels as they are in the end."""
-    monkeypatch.setattr(bossdb_session, "_PAUSE", 0.001)
-    monkeypatch.setattr(bossdb_guard, "_SILENCE", 0.5)
+    monkeypatch.setattr(f"{PLACE}session._PAUSE", 0.001)
+    monkeypatch.setattr(f"{PLACE}guard._SILENCE", 0.5)
     source = opened(boss)
     boss.faults += [503, 429, "short", "small", "hang", 504]
     np.testing.assert_array_equal(whole(source), VOXELS)
@@ -96,7 +97,7 @@ def test_what_passes_is_tried_again(boss: Boss, monkeypatch: pytest.MonkeyPatch)
 def test_tries_end_and_wait_longer_each_time(boss: Boss, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not answer is asked a few times, with pauses that double."""
     waited: list[float] = []
-    monkeypatch.setattr(bossdb_session.time, "sleep", waited.append)
+    monkeypatch.setattr(f"{PLACE}session.time.sleep", waited.append)
     source = opened(boss)
     boss.faults += ["short"] * 20
     with pytest.raises(StorageError):

@@ -28,6 +28,7 @@ from microtome_core.store.ome import ImageLabel, Ome, multiscale, omero
 from microtome_core.wire import Channel
 from microtome_service.app import create_app
 from microtome_service.settings import Settings
+from tests.asgi import ask
 
 UNITS = {"t": "second", "c": None, "z": "micrometer", "y": "micrometer", "x": "micrometer"}
 SCALES = {"t": 0.5, "c": 1.0, "z": 2.0, "y": 0.5, "x": 0.5}
@@ -203,61 +204,61 @@ def settings_for(store: Store, **changes: Any) -> Settings:  # noqa: ANN401 - an
 
 
 class AppCaller:
-    """Calls an app without a socket; each call has an event loop of its own."""
+    """Calls an app without a socket, one request after another in one event loop."""
 
     def __init__(self, app: FastAPI) -> None:
         self.app = app
+        self._runner = asyncio.Runner()
+        self._failed = False
 
     def __call__(self, method: str, url: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
         """Return the answer to one request.
 
         `quiet` gives the 500 that a caller would get for an unexpected error, which else is raised.
         """
-        quiet = bool(options.pop("quiet", False))
-        return asyncio.run(self._call(method, url, options, quiet))
+        answer = self._runner.run(ask(self.app, method, url, **options))
+        self._failed |= answer.status_code >= 500
+        return answer
 
     def get(self, url: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
         """Return the answer to a GET."""
         return self("GET", url, **options)
 
-    async def _call(
-        self, method: str, url: str, options: dict[str, Any], quiet: bool
-    ) -> httpx.Response:
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=not quiet)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            answer = await client.request(method, url, **options)
-        if answer.status_code >= 500:
+    def close(self) -> None:
+        """End the service and the loop."""
+        self.app.state.service.close()
+        if self._failed:
             # Reads that were given up call back a moment later, into this loop.
-            await asyncio.sleep(0.05)
-        return answer
+            self._runner.run(asyncio.sleep(0.05))
+        self._runner.close()
 
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., AppCaller]]:
     """Make the app of a store and a caller of it: `connect(store, max_chunks=2)`."""
-    made: list[FastAPI] = []
+    made: list[AppCaller] = []
 
     def make(store: Store, **changes: Any) -> AppCaller:  # noqa: ANN401 - any field's type
-        made.append(create_app(settings_for(store, **changes), store))
-        return AppCaller(made[-1])
+        made.append(AppCaller(create_app(settings_for(store, **changes), store)))
+        return made[-1]
 
     yield make
-    for app in made:
-        app.state.service.close()
+    for caller in made:
+        caller.close()
 
 
 @pytest.fixture(scope="module")
 def make_caller() -> Iterator[Callable[[Store], AppCaller]]:
     """What makes the app of a store that a whole module calls."""
-    made: list[FastAPI] = []
+    made: list[AppCaller] = []
 
     def make(store: Store) -> AppCaller:
-        made.append(create_app(settings_for(store), store))
-        return AppCaller(made[-1])
+        made.append(AppCaller(create_app(settings_for(store), store)))
+        return made[-1]
 
     yield make
-    for app in made:
-        app.state.service.close()
+    for caller in made:
+        caller.close()
 
 
 @contextmanager

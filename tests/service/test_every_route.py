@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
@@ -19,6 +18,7 @@ from microtome_service.auth import records
 from microtome_service.auth.database import Database
 from microtome_service.auth.models import KEYS
 from microtome_service.auth.roles import Role
+from tests.asgi import ask
 from tests.recording_made import make_recording
 from tests.route_examples import Operation, operations
 
@@ -55,6 +55,7 @@ class World:
 
     def __init__(self, app: FastAPI, url: str) -> None:
         self.app = app
+        self._runner = asyncio.Runner()
         with Database(url) as database, database.write() as connection:
             records.set_visibility(connection, "demo/hidden7a", False)
             records.set_visibility(connection, "closed7a", False)
@@ -87,19 +88,20 @@ class World:
 
     def ask(self, operation: Operation, who: str, role_in: str, dataset: str) -> Answer:
         """Return the answer about `dataset` to a caller whose role, if any, is in `role_in`."""
-        return asyncio.run(self._ask(operation, self.headers(who, role_in), dataset))
-
-    async def _ask(self, operation: Operation, headers: dict[str, str], dataset: str) -> Answer:
-        transport = httpx.ASGITransport(self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            url = operation.address(dataset)
-            if operation.body is not None:
-                headers = {**headers, "Content-Type": "application/json"}
-            answer = await client.request(
-                operation.method, url, headers=headers, content=operation.body
-            )
+        headers = self.headers(who, role_in)
+        if operation.body is not None:
+            headers = {**headers, "Content-Type": "application/json"}
+        url = operation.address(dataset)
+        answer = self._runner.run(
+            ask(self.app, operation.method, url, headers=headers, content=operation.body)
+        )
         kept = {k: v for k, v in answer.headers.items() if k not in ("date", "x-request-id")}
         return Answer(answer.status_code, kept, answer.text)
+
+    def close(self) -> None:
+        """End the service and the loop."""
+        self.app.state.service.close()
+        self._runner.close()
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,7 @@ def make_world(
 
     yield make
     for world in worlds:
-        world.app.state.service.close()
+        world.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from microtome_service.packed import PackedFiles
+from tests import asgi
 
 Ask = Callable[..., httpx.Response]
 TEXT = b"export const answer = 42;\n" * 100
@@ -21,12 +22,8 @@ def ask(tmp_path: Path) -> Ask:
     (tmp_path / "plain.css").write_bytes(b"p {}")
 
     def get(path: str, method: str = "GET", **headers: str) -> httpx.Response:
-        async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(PackedFiles(directory=tmp_path))
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                return await client.request(method, path, headers=headers)
-
-        return asyncio.run(send())
+        files = PackedFiles(directory=tmp_path)
+        return asyncio.run(asgi.ask(files, method, path, headers=headers))
 
     return get
 
