@@ -21,7 +21,12 @@ def confined(objects: list[Manifest], kind: str, name: str = "") -> Manifest:
         container["image"] = f"localhost/{container['image'].rpartition('/')[2]}"
         for key in ("startupProbe", "livenessProbe", "readinessProbe", "lifecycle", "ports"):
             container.pop(key, None)
-        container["envFrom"] = [e for e in container.get("envFrom", ()) if "configMapRef" in e]
+        # What may be absent is absent here.
+        container["envFrom"] = [
+            e
+            for e in container.get("envFrom", ())
+            if "configMapRef" in e and not e["configMapRef"].get("optional")
+        ]
     for key in ("serviceAccountName", "topologySpreadConstraints"):
         spec.pop(key, None)
     metadata = {"name": found["metadata"]["name"], "labels": found["metadata"]["labels"]}

@@ -228,6 +228,20 @@ def test_parts_are_all_of_them() -> None:
         assert limit == quantity(told["MEMORY"].removesuffix("B")) + (1 << 30)
 
 
+@pytest.mark.parametrize("folder", ["ingest/parts", "ingest/commit"])
+def test_an_ingest_finds_the_storage_of_the_service(folder: str) -> None:
+    """By the service's own ConfigMap, if it is there, and by what it is told itself before that."""
+    ((_, spec),) = pod_specs(render(folder))
+    shared, own = (one["configMapRef"] for one in spec["containers"][0]["envFrom"])
+    assert (shared["name"], shared["optional"]) == ("microtome-storage", True)
+    told = only(render(folder), "ConfigMap")
+    assert own == {"name": told["metadata"]["name"]}
+    # What is said there would hide what the service is told.
+    assert (
+        not told["data"].keys() & only(render("base"), "ConfigMap", shared["name"])["data"].keys()
+    )
+
+
 def test_the_ingress_knows_the_limits() -> None:
     """Bodies that the service takes pass the ingress, and it waits as long as answers may."""
     objects = render("environments/eks")
