@@ -240,6 +240,19 @@ def test_a_service_refuses_to_start_with_a_newer_database(
     assert "newer microtome" in capsys.readouterr().err
 
 
+def test_an_upgrade_of_a_newer_database_is_not_tried_again(
+    root: str, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, at which the Job of a cluster gives up; what its version is, `status` says."""
+    database.upgrade()
+    assert main(["database", "status", "--root", root]) == 0
+    assert f"up to date, version {database.needed}" in capsys.readouterr().out
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert main(["database", "upgrade", "--root", root]) == 2
+    assert f"the newest is {database.needed}: a newer microtome" in capsys.readouterr().err
+
+
 def test_keys_are_all_different() -> None:
     """Ids and secrets are of the lengths and letters that the service looks for."""
     from microtome_service.auth.keys import new_id, new_secret

@@ -10,9 +10,9 @@ from microtome_cli.database_options import (
     existing,
     opened,
 )
-from microtome_core.errors import NotFound, StorageError
+from microtome_core.errors import InputError, NotFound, StorageError
 from microtome_core.store.location import StorageOptions, Store
-from microtome_service.auth.database import Database
+from microtome_service.auth.database import Database, UnknownSchema
 from microtome_service.auth.moving import copy
 from microtome_service.catalog import Catalog
 from microtome_service.errors import Unreadable
@@ -52,7 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _upgrade(arguments: argparse.Namespace) -> int:
     with opened(arguments) as database:
-        before, after = database.upgrade()
+        try:
+            before, after = database.upgrade()
+        except UnknownSchema as error:
+            # To try again, as a Job does after storage failed, would not help.
+            raise InputError(f"{error}; run that one, or its `microtome database downgrade`") from (
+                error
+            )
         print(f"{database}: version {after}, was {before or 'empty'}")
     return 0
 
@@ -88,7 +94,7 @@ def _status(arguments: argparse.Namespace) -> int:
             print(f"{database}: not there; everything has the default visibility")
             return 0
         database.check()
-        print(f"{database}: up to date")
+        print(f"{database}: up to date, version {database.needed}")
     return 0
 
 

@@ -110,6 +110,11 @@ class Database:
             self._check_current(connection)
             yield connection
 
+    @property
+    def needed(self) -> str:
+        """The version of the tables that this microtome uses."""
+        return self._head
+
     def check(self) -> None:
         """Return if the database can be used by this version; raises as `read`."""
         with self.read():
