@@ -12,7 +12,9 @@ from typing import Any, Never
 import yaml
 
 from microtome_core.errors import InputError, SourceError
+from microtome_core.store.location import StorageOptions
 from microtome_core.store.record_text import parse_json
+from microtome_ingest.files import Files, is_remote, name_of, plain
 
 # A record is some thousand bytes.
 MOST_BYTES = 256 << 10
@@ -23,30 +25,52 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = ("", "~", "null", "Null", "NULL")
 
 
-def read_metadata(path: str) -> dict[str, Any]:
+def read_metadata(path: str, options: StorageOptions | None = None) -> dict[str, Any]:
     """Return what a file says, as a merge patch.
+
+    Parameters
+    ----------
+    path : str
+        Of this machine, or an address.
+    options : StorageOptions, optional
+        How an address is reached.
 
     Raises
     ------
     SourceError
         No such file, one that is too large, or that holds what no such file needs; with the line.
     """
-    file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise SourceError(path, error.strerror or str(error)) from error
-    if len(data) > MOST_BYTES:
-        raise SourceError(path, f"more than {MOST_BYTES} bytes: expected a page of metadata")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(path, f"byte {error.start} is no UTF-8") from error
-    found = _json(path, text) if file.suffix.lower() == ".json" else parse_yaml(path, text)
+    text = metadata_text(path, options)
+    is_json = name_of(path).lower().endswith(".json")
+    found = _json(path, text) if is_json else parse_yaml(path, text)
     if not isinstance(found, dict):
         raise SourceError(path, "expected fields and values, such as 'license: CC-BY-4.0'")
     return found
+
+
+def metadata_text(path: str, options: StorageOptions | None = None) -> str:
+    """Return what a file holds; raises as `read_metadata`."""
+    path = plain(path)
+    data = _far(path, options) if is_remote(path) else _near(path)
+    if len(data) > MOST_BYTES:
+        raise SourceError(path, f"more than {MOST_BYTES} bytes: expected a page of metadata")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(path, f"byte {error.start} is no UTF-8") from error
+
+
+def _near(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as stream:
+            return stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise SourceError(path, error.strerror or str(error)) from error
+
+
+def _far(path: str, options: StorageOptions | None) -> bytes:
+    with Files(options).open(path) as data, data.stream() as stream:
+        return stream.read(MOST_BYTES + 1)
 
 
 def parse_yaml(path: str, text: str) -> Any:  # noqa: ANN401 - JSON of any kind

@@ -157,13 +157,16 @@ def test_a_table_at_an_address_names_no_files_of_this_machine(
     (lab / "facts.yaml").write_text("subject: {species: Mus musculus}\n")
     with serving() as site:
         site.put("near.npy", (lab / "brain.npy").read_bytes())
+        site.put("near.yaml", (lab / "facts.yaml").read_bytes())
         words = [str(lab / "root"), "--check", "--allow-host", "127.0.0.1"]
 
         def look(source: str, metadata: str, *more: str) -> int:
             url = site.put("table.csv", text.format(source, metadata).encode())
             return main(["ingest-table", url, *words, *more])
 
-        assert look("near.npy", "") == 0
+        assert look("near.npy", "near.yaml") == 0
+        assert look("near.npy", "none.yaml") == 2
+        assert f"line 2: {site.url}/none.yaml: " in capsys.readouterr().err
         for source in (own, f"file://{own}", f"FILE://{own}"):
             assert look(source, "") == 2
             assert f"line 2: source {source[:80]!r}: a table at an addr" in capsys.readouterr().err

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from microtome_core.errors import SourceError
+from microtome_core.store.location import StorageOptions
 from microtome_ingest.metadata_file import MOST_BYTES, parse_yaml, read_metadata
+from tests.http_server import serving
 
 
 def _file(folder: Path, text: str | bytes, name: str = "brain.yaml") -> str:
@@ -45,6 +47,22 @@ def test_json_is_read_as_json(tmp_path: Path) -> None:
     """With tabs, and numbers that are numbers."""
     told = read_metadata(_file(tmp_path, '{\n\t"significant_bits": 12\n}', "brain.json"))
     assert told == {"significant_bits": 12}
+
+
+def test_a_file_may_lie_at_an_address(tmp_path: Path) -> None:
+    """Read as one of this machine, from a host that may be asked and by no more bytes than it has;
+    without that word it is refused, as are ones that are absent or too large.
+    """
+    text = '{"lab": "A"}'
+    assert read_metadata(f"file://{_file(tmp_path, text, 'a.JSON')}") == {"lab": "A"}
+    options = StorageOptions(allowed_hosts=("127.0.0.1",))
+    with serving() as site:
+        url = site.put("facts.json", text.encode())
+        assert read_metadata(url, options) == {"lab": "A"}
+        large = site.put("large.yaml", b"a" * (MOST_BYTES + 1))
+        for bad, given in ((url, None), (f"{site.url}/none.yaml", options), (large, options)):
+            with pytest.raises(SourceError, match=bad.rpartition("/")[2]):
+                read_metadata(bad, given)
 
 
 def test_a_file_that_says_nothing_changes_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from microtome_cli import recordings
 from microtome_cli.layer_arguments import add_layer_arguments
-from microtome_cli.options import ALL
+from microtome_cli.options import ALL, storage_options
 from microtome_core.errors import InputError, SourceError
 from microtome_core.store.array import Codec
 from microtome_core.store.location import StorageOptions
@@ -29,7 +29,6 @@ OPTIONS = (
 _READ: Mapping[str, Callable[[str], object]] = {
     LAYER: recordings.layer_of,
     "voxel_size": parse_voxel_size,
-    "metadata": read_metadata,
     "chunk": Extents.parse,
     "shard": Extents.parse,
     "codec": Codec.parse,
@@ -173,6 +172,8 @@ def _fault(name: str, text: str, table: str, common: argparse.Namespace) -> str:
     try:
         if name in _READ:
             _READ[name](text)
+        if name == "metadata":
+            read_metadata(text, storage_options(common))
         if name in OPTIONS:
             _parse({name: text})
     except InputError as error:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from microtome_cli import recordings
 from microtome_cli.engines import add_grace_argument, memory
-from microtome_cli.options import add_host_argument, add_source_arguments
+from microtome_cli.options import add_host_argument, add_source_arguments, storage_options
 from microtome_core.errors import InputError
 from microtome_core.store.array import Codec
 from microtome_ingest.extents import Extents
@@ -67,7 +67,8 @@ def _add_storage(group: "argparse._ArgumentGroup") -> None:
 
 def ingest_options(arguments: argparse.Namespace) -> IngestOptions:
     """Return all options of an ingest, by those and by `add_engine_arguments`."""
-    metadata = read_metadata(arguments.metadata) if arguments.metadata else None
+    given, options = arguments.metadata, storage_options(arguments)
+    metadata = read_metadata(given, options) if given else None
     return replace(
         layer_options(arguments),
         memory=memory(arguments),

@@ -87,7 +87,7 @@ def make(arguments: argparse.Namespace, started: str | None) -> tuple[bool, str]
     found = check(arguments)
     layer_id, options = layer_of(arguments.layer), storage_options(arguments)
     store = Store(arguments.root, options)
-    metadata = read_metadata(arguments.metadata) if arguments.metadata else None
+    metadata = read_metadata(arguments.metadata, options) if arguments.metadata else None
     with ProgressObserver(str(layer_id), view(arguments, str(layer_id))) as observer:
         outcome = ingest_recording(
             found,

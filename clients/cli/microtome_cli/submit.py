@@ -30,7 +30,7 @@ from microtome_ingest.budget import choose_budget, shard_bytes
 from microtome_ingest.describe import plan_ingest
 from microtome_ingest.engine import divided
 from microtome_ingest.formats import open_source
-from microtome_ingest.metadata_file import read_metadata
+from microtome_ingest.metadata_file import metadata_text, read_metadata
 from microtome_ingest.options import IngestOptions
 from microtome_ingest.resolve import resolve
 from microtome_ingest.units import count_units
@@ -210,8 +210,9 @@ def _words(arguments: argparse.Namespace, source: str, root: str) -> tuple[str, 
 def _metadata(arguments: argparse.Namespace) -> str:
     if not arguments.metadata:
         return ""
-    read_metadata(arguments.metadata)
-    return Path(arguments.metadata).read_text(encoding="utf-8")
+    options = storage_options(arguments)
+    read_metadata(arguments.metadata, options)
+    return metadata_text(arguments.metadata, options)
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
