@@ -113,7 +113,7 @@ class Database:
     @property
     def needed(self) -> str:
         """The version of the tables that this microtome uses."""
-        return self._head
+        return str(self._head)
 
     def check(self) -> None:
         """Return if the database can be used by this version; raises as `read`."""
