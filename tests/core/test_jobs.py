@@ -1,5 +1,6 @@
 """Ingests as their ledgers tell: running, stopped, done, damaged."""
 
+import os
 import time
 from pathlib import Path
 
@@ -138,6 +139,24 @@ def test_what_ends_all_parts_is_told_once(store: Store) -> None:
         with pytest.raises(StorageError), Claim(store, FOLDER, Part(index, 3)):
             raise StorageError(reason)
     assert find_jobs(store, DATASET, time.time())[0].trouble == "no room; gone"
+
+
+def test_what_ended_parts_of_another_number_is_forgotten(store: Store) -> None:
+    """Once others have worked since, who were stopped or failed for another reason."""
+    for index in range(2):
+        with pytest.raises(StorageError), Claim(store, FOLDER, Part(index, 3)):
+            raise StorageError("no room")
+    note = store.local(f"{FOLDER}/0/ledger/failed-0-of-3.json")
+    assert note is not None
+    begin(store, 4)
+    for path in (note, note.with_name("failed-1-of-3.json")):
+        os.utime(path, (time.time() - 60,) * 2)
+    (job,) = find_jobs(store, DATASET, time.time())
+    assert (job.state, job.trouble) == ("stopped", "")
+    with pytest.raises(StorageError), Claim(store, FOLDER, Part()):
+        raise StorageError("gone")
+    (job,) = find_jobs(store, DATASET, time.time())
+    assert (job.state, job.trouble) == ("failed", "gone")
 
 
 @pytest.mark.parametrize(

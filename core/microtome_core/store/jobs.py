@@ -26,6 +26,8 @@ DEAD = 30.0
 _VERSION = re.compile(r"v[1-9][0-9]{0,5}")
 _SHARD = b'{"shard": "0/c'
 _FAILED = re.compile(r"/ledger/failed-[0-9]+-of-[0-9]+\.json$")
+# How many parts an ingest had of which this is, in names of notes and journals.
+_COUNT = re.compile(r"/[a-z-]*[0-9]+-of-([0-9]+)[-.][^/]*$")
 # Hosts and folders within words, of which pages tell no stranger; a layer's name is none.
 _PLACES = re.compile(
     r"[a-z][a-z0-9+.-]*://(?:[^\s/'\",;]*/)*"
@@ -226,10 +228,23 @@ def _state(
     # Memory knows no times: there a claim is enough.
     if claims and (beat is None or now - beat < DEAD):
         return "running", beat, ""
-    failed = [key for key, _ in ledger if _FAILED.search(key)][:_MOST_PARTS]
+    failed = _current(store, [key for key, _ in ledger if _FAILED.search(key)], ledger)
     # Parts mostly fail for the same reason.
     trouble = "; ".join(dict.fromkeys(filter(None, (_reason(store.read(key)) for key in failed))))
     return ("failed" if trouble else "stopped"), beat, trouble
+
+
+def _current(store: Store, failed: list[str], ledger: Keys) -> list[str]:
+    """Leave out what ended parts before the work was cut into another number of them."""
+    journal = [(key, size) for key, size in ledger if "/ledger/journal/" in key]
+    newest: dict[str, float] = {}
+    for key in (*failed, *_last([], journal)) if failed else ():
+        if count := _COUNT.search(key):
+            seen = _modified(store, key) or 0.0
+            newest[count[1]] = max(seen, newest.get(count[1], 0.0))
+    last = max(newest.values(), default=0.0)
+    now = [key for key in failed if (m := _COUNT.search(key)) and newest[m[1]] >= last]
+    return now[:_MOST_PARTS]
 
 
 def failure_of(error: BaseException, folder: str, part: str) -> tuple[str, bytes]:
