@@ -86,7 +86,7 @@ class Report:
             for row in rows
         ]
         total = ", ".join(f"{count} {state}" for state, count in self.counts().items())
-        return "\n".join([*lines, f"{len(self.results)} rows: {total}"])
+        return "\n".join([*lines, f"{len(self.results)} rows: {total or 'nothing to do'}"])
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it."""
