@@ -7,6 +7,7 @@ import tensorstore as ts
 
 from microtome_core.names import LayerId
 from microtome_core.store.empty import write_empty
+from microtome_core.store.jobs import forget_failures
 from microtome_core.store.layer import publish_layer
 from microtome_core.store.ledger import forget_journal, seal
 from microtome_core.store.location import Store
@@ -58,6 +59,7 @@ def tidy(store: Store, place: Place) -> None:
     """Remove what only an unfinished version needs."""
     forget_journal(store, place.folder)
     store.delete(ended_folder(place.folder))
+    forget_failures(store, place.folder)
     store.sweep(place.layer)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from microtome_core.errors import Conflict, InputError, NotFound, StorageError
 from microtome_core.names import LayerId
+from microtome_core.store.jobs import failure_of
 from microtome_core.store.layer import read_layer
 from microtome_core.store.location import Store
 from microtome_ingest.claim import Claim, Part
@@ -219,8 +220,9 @@ def test_labels_below_an_image_are_joined_by_their_own_name(do: Do, tmp_path: Pa
 
 
 def test_one_process_goes_on_with_what_parts_have_done(do: Do) -> None:
-    """An ingest without --array-index needs no commit."""
+    """An ingest without --array-index needs no commit, and forgets why parts had failed."""
     store = Store("memory://parts")
     do(store, Part(1, 3))
+    store.write(*failure_of(StorageError("the disk is full"), str(BRAIN), str(Part(2, 3))))
     assert do(store).written
     assert tree(store) == whole(do)

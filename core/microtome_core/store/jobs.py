@@ -267,6 +267,13 @@ def failure_path(folder: str, part: str) -> str:
     return f"{folder}/{FOLDER}/failed-{part}.json"
 
 
+def forget_failures(store: Store, folder: str) -> None:
+    """Remove what parts have said, however they were numbered, of a version that is whole."""
+    told = [path for path, _ in store.sizes(f"{folder}/{FOLDER}") if _FAILED.search(f"/{path}")]
+    for path in told:
+        store.remove(path)
+
+
 def _reason(data: bytes | None) -> str:
     if data is None:
         return ""
