@@ -83,6 +83,18 @@ def convert(value: float, unit: str, into: str) -> float:
     raise InputError(f"{unit!r} cannot be expressed in {into!r}")
 
 
+def converted(value: float, unit: str | None, into: str) -> float | None:
+    """Express `value` in another unit; None where it has none, or one that tells nothing of it.
+
+    >>> converted(2.0, "mm", "meter"), converted(2.0, "frames", "second"), converted(2.0, None, "m")
+    (0.002, None, None)
+    """
+    try:
+        return convert(value, unit or "", into)
+    except InputError:
+        return None
+
+
 def bytes_text(count: float) -> str:
     """Write a number of bytes with three digits and a decimal prefix.
 

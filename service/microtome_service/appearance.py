@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TypeVar
 
-import numpy as np
-
 from microtome_core.errors import InputError
+from microtome_core.looks import default_channel, value_range
 from microtome_core.wire import LayerInfo
 from microtome_service.render import Blend, Shown
 
 # What is shown unasked: more channels than this are mud.
 _MOST_UNASKED = 6
 _MOST = 32
-_PALETTE = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 _T = TypeVar("_T")
 _COLOR = re.compile(r"[0-9A-Fa-f]{6}")
 
@@ -103,20 +101,11 @@ def _channels(text: str | None, count: int, unasked: int) -> list[int]:
 
 
 def _default(info: LayerInfo, number: int) -> Shown:
-    """Return the layer's own way, or else a palette over all that the type can hold."""
-    if number < len(info.channels):
-        channel = info.channels[number]
-        low, high = channel.window
-        if low < high:
-            return Shown(channel.color, (low, high))
-        return Shown(channel.color, _whole_range(info.dtype))
-    return Shown(_PALETTE[number % len(_PALETTE)], _whole_range(info.dtype))
-
-
-def _whole_range(dtype: str) -> tuple[float, float]:
-    if np.dtype(dtype).kind == "f":
-        return 0.0, 1.0
-    return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    """Return the layer's own way; where there is none, over all that the type can hold."""
+    known = number < len(info.channels)
+    channel = info.channels[number] if known else default_channel(number, info.dtype)
+    low, high = channel.window
+    return Shown(channel.color, (low, high) if low < high else value_range(info.dtype))
 
 
 def _words(texts: Sequence[str]) -> list[str]:

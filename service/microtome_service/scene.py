@@ -5,9 +5,11 @@ https://neuroglancer-docs.web.app/json/index.html.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
+from microtome_core.looks import value_range
 from microtome_core.names import LayerId
 from microtome_core.store.layer import Layer
 from microtome_core.wire import Channel, LayerInfo
@@ -99,8 +101,15 @@ def _look(
     if labels:
         told |= {"selectedAlpha": 0.4, "notSelectedAlpha": 0.25}
     else:
-        told |= {"shader": shader(channels), "opacity": 1, "blend": "additive"}
+        seen = [_with_range(channel, info.dtype) for channel in channels]
+        told |= {"shader": shader(seen), "opacity": 1, "blend": "additive"}
     return told if visible else {**told, "visible": False}
+
+
+def _with_range(channel: Channel, dtype: str) -> Channel:
+    """Return a channel of whose values some are darker than others, as on pages."""
+    low, high = channel.window
+    return channel if low < high else replace(channel, window=value_range(dtype))
 
 
 def _skeleton(host: str, annotation: LayerId) -> dict[str, Any]:

@@ -7,7 +7,7 @@ if a length is taken for it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from microtome_core.units import convert
+from microtome_core.units import converted
 from microtome_core.wire import LayerInfo
 
 # What Neuroglancer reads from Zarr; precomputed volumes are sent as types that it has.
@@ -47,11 +47,12 @@ class Space:
         place = info.axes.index(axis)
         size, unit = float(info.levels[0].scale[place]), info.units[place]
         if axis == "t":
-            seconds = convert(size, unit, "second") if unit else size
-            return [seconds, "s"] if self.timed else [size, ""]
+            seconds = converted(size, unit, "second")
+            return [size if seconds is None else seconds, "s"] if self.timed else [size, ""]
         if not self.measured:
             return [size, ""]
-        return [convert(size, unit, "meter") if unit else size * _NANO, "m"]
+        meters = converted(size, unit, "meter")
+        return [size * _NANO if meters is None else meters, "m"]
 
     def transform(self, info: LayerInfo) -> dict[str, object]:
         """Return how the array of a layer lies in the scene.
@@ -78,7 +79,7 @@ def space_of(infos: Sequence[LayerInfo], *, alone: bool) -> Space:
         Nothing is shown beside them, whose lengths are known.
     """
     unknown = alone and all(_readable(info) and not is_measured(info) for info in infos)
-    return Space(not unknown, any(_unit(info, "t") is not None for info in infos))
+    return Space(not unknown, any(_tells(info, "t", "second") for info in infos))
 
 
 def times_of(info: LayerInfo) -> int:
@@ -88,11 +89,12 @@ def times_of(info: LayerInfo) -> int:
 
 def is_measured(info: LayerInfo) -> bool:
     """Tell whether the length of a voxel is known."""
-    return _unit(info, "x") is not None
+    return _tells(info, "x", "meter")
 
 
-def _unit(info: LayerInfo, axis: str) -> str | None:
-    return info.units[info.axes.index(axis)] if axis in info.axes else None
+def _tells(info: LayerInfo, axis: str, unit: str) -> bool:
+    """Tell whether a layer has an axis in a unit of a kind; other software may write any word."""
+    return axis in info.axes and converted(1.0, info.units[info.axes.index(axis)], unit) is not None
 
 
 def _readable(info: LayerInfo) -> bool:

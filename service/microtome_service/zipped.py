@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from microtome_core.dtypes import little_endian
 from microtome_core.grid import Grid
 from microtome_core.levels import Level
+from microtome_core.looks import value_range
 from microtome_core.region import Region
 from microtome_core.store.ome import ImageLabel, Ome, multiscale, omero
 from microtome_service.slabs import bricks
@@ -133,7 +134,7 @@ class Zipped:
         told.datasets[0].coordinateTransformations[1].translation = [  # type: ignore[union-attr]
             metadata["origin"].get(axis, 0.0) for axis in axes
         ]
-        lowest, highest = _limits(self._dtype)
+        lowest, highest = value_range(self._dtype)
         looks: Sequence[Any] = () if labels else metadata["looks"]
         ome = Ome(
             multiscales=[told],
@@ -183,10 +184,3 @@ def encode_zipped(block: NDArray[Any], axes: str, metadata: Mapping[str, Any]) -
     """Return a zip of a block that is in memory; parameters are those of `Zipped`."""
     zipped = Zipped(block.shape, axes, block.dtype, metadata)
     return b"".join((zipped.begin(), zipped.add(block, zipped.whole), zipped.end()))
-
-
-def _limits(dtype: np.dtype[Any]) -> tuple[float, float]:
-    if dtype.kind == "f":
-        return 0.0, 1.0
-    limits = np.iinfo(dtype)
-    return float(limits.min), float(limits.max)

@@ -122,11 +122,13 @@ def test_transformations_of_a_pyramid_follow_those_of_its_levels(
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_channels_that_an_image_lacks_are_not_told(store: Store, write: Write, count: int) -> None:
-    """Where other software lists more or fewer than there are, no name is of any one."""
+    """Where other software lists more or fewer than there are, each is shown by its number."""
     attributes = write(store, str(BRAIN))
     attributes["ome"]["omero"]["channels"] *= count
     publish_layer(store, str(BRAIN), attributes)
-    assert read_layer(store, BRAIN).info.channels == ()
+    assert read_layer(store, BRAIN).info.channels == (
+        Channel("channel-0", "FFFFFF", (0.0, 65535.0)),
+    )
 
 
 @pytest.mark.parametrize("told", [{}, {"label": ""}])

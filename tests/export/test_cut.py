@@ -1,6 +1,8 @@
 """What is exported: regions of levels in any order of axes."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +94,19 @@ def test_a_number_is_a_name_where_no_channel_has_it(made: Made) -> None:
     for word, place in (("0", 0), ("1", 1), ("488", 1)):
         cut = make_cut(replace(layer, info=named), words={"c": word})
         assert cut.region.start[info.axes.index("c")] == place
+
+
+def test_a_unit_that_nobody_knows_counts_as_none(tmp_path: Path) -> None:
+    """Other software may write any word; the voxels can be had all the same."""
+    made = make(tmp_path / "root", "zyx", shape=(2, 9, 8))
+    path = tmp_path / "root" / made.address / "zarr.json"
+    document = json.loads(path.read_text())
+    for axis in document["attributes"]["ome"]["multiscales"][0]["axes"]:
+        axis["unit"] = "parsec"
+    path.write_text(json.dumps(document))
+    assert made.cut().micrometers("xyz") is None
+    assert made.export("npy", tmp_path / "out.npy") == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), made.voxels)
 
 
 def test_levels_that_are_not_there_are_refused(made: Made) -> None:

@@ -70,6 +70,35 @@ def test_each_channel_has_its_colour_contrast_and_switch(call: Any) -> None:  # 
         assert f"show{number} checkbox(default={on})" in shader
 
 
+@pytest.mark.parametrize("axes", ["cyx", "tcyx"])
+def test_an_image_of_whose_looks_nothing_is_told_is_seen(
+    axes: str, disk_store: Store, make_builder: Callable[..., Any], connect: Callable[..., Any]
+) -> None:
+    """Other software tells of no channels, or of a window without width: all values are seen."""
+    for name in ("bare", "flat"):
+        voxels = np.ones([2 if axis in "tc" else 8 for axis in axes], "uint16")
+        make_builder(disk_store).layer(f"demo/{name}/em", axes, voxels, window=(5, 5))
+    path = "demo/bare/em/zarr.json"
+    document = json.loads(disk_store.read(path) or b"")
+    del document["attributes"]["ome"]["omero"]
+    disk_store.write(path, json.dumps(document).encode())
+    call = connect(disk_store)
+    for name in ("bare", "flat"):
+        told = call.get(f"/api/scenes/demo/{name}").json()["layers"]
+        text = "".join(each["shader"] for each in told)
+        assert text.count("#uicontrol invlerp") == 2
+        assert text.count("range=[0.0, 65535.0]") == 2
+
+
+def test_a_unit_that_nobody_knows_counts_as_none() -> None:
+    """Other software may write any word; it hides no other layer of the dataset."""
+    odd, known = _info("tzyx", ("frames", *["parsec"] * 3)), _info("zyx", ("micrometer",) * 3)
+    assert not is_measured(odd)
+    space = space_of([odd, known], alone=True)
+    assert (space.timed, space.step(odd, "x")) == (False, [pytest.approx(2e-9), "m"])
+    assert space_of([odd], alone=True).step(odd, "t") == [2.0, ""]
+
+
 def test_what_has_time_points_has_an_axis_of_time(call: Any) -> None:  # noqa: ANN401
     """It is read as Zarr; the first look is at the time that is asked for, or at the last."""
     told = call.get("/api/scenes/demo/brain?t=9").json()

@@ -11,7 +11,7 @@ from microtome.described import Described
 from microtome.errors import InputError
 from microtome.stored import StoredTransport
 from microtome_core.axes import SPATIAL
-from microtome_core.units import convert
+from microtome_core.units import converted
 
 PUBLIC = "https://neuroglancer-demo.appspot.com/"
 
@@ -75,4 +75,5 @@ def _meters(volume: Described, axis: str) -> float:
     i = volume.axes.index(axis)
     size, unit = volume.levels[0].scale[i], volume.info.units[i]
     # Where nobody knows the unit, the service takes it for nm.
-    return convert(size, unit, "meter") if unit and axis in SPATIAL else size * 1e-9
+    meters = converted(size, unit, "meter") if axis in SPATIAL else None
+    return size * 1e-9 if meters is None else meters

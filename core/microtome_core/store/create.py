@@ -15,6 +15,7 @@ from microtome_core.errors import Conflict, InputError, StorageError
 from microtome_core.grid import Grid
 from microtome_core.layout import choose_layout
 from microtome_core.levels import Level, pyramid
+from microtome_core.looks import PALETTE, value_range
 from microtome_core.names import LayerId, numbered_channel
 from microtome_core.store.annotations import FOLDER as ANNOTATIONS
 from microtome_core.store.array import ArraySpec, Codec, create_array, level_array
@@ -44,7 +45,6 @@ from microtome_core.wire import Channel, LayerInfo
 # Every write of a voxel writes its shard: smaller than those that are written once.
 SHARD_BYTES = 16 * 2**20
 _MOST_EXTENT = 10**15
-_COLORS = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,17 +255,12 @@ def _ome(name: str, new: NewLayer, levels: Sequence[Level]) -> dict[str, Any]:
 
 
 def _shown(new: NewLayer) -> Any:  # noqa: ANN401 - an Omero
-    low, high = (0.0, 1.0) if np.dtype(new.dtype).kind == "f" else _limits(new.dtype)
-    names = _channel_names(new)
+    low, high = value_range(new.dtype)
     channels = [
-        Channel(name, _COLORS[i % len(_COLORS)], (max(low, 0.0), high))
-        for i, name in enumerate(names)
+        Channel(name, PALETTE[i % len(PALETTE)], (max(low, 0.0), high))
+        for i, name in enumerate(_channel_names(new))
     ]
     return omero(channels, low, high)
-
-
-def _limits(dtype: str) -> tuple[float, float]:
-    return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
 
 
 def _channel_names(new: NewLayer) -> list[str]:

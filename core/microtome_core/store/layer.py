@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from microtome_core.errors import InputError, NotFound, StorageError
 from microtome_core.grid import Grid
+from microtome_core.looks import default_channel
 from microtome_core.names import DatasetId, LayerId, check_name, numbered_channel
 from microtome_core.store.array import open_arrays
 from microtome_core.store.empty import read_empty
@@ -286,7 +287,7 @@ def _info(
         units=tuple(axis.unit for axis in scales.axes),
         dtype=dtype,
         levels=_levels(scales, arrays),
-        channels=_channels(ome, dict(zip(axes, arrays[0].shape, strict=True)).get("c", 1)),
+        channels=_channels(ome, dict(zip(axes, arrays[0].shape, strict=True)).get("c", 1), dtype),
         version=value_version(document, attributes),
         attrs=attributes.get("nwb", {}),
         record_version=record_version(document),
@@ -319,11 +320,13 @@ def _extents(shape: tuple[int | None, ...] | None, array: ts.TensorStore) -> tup
     return tuple(extent or whole for extent, whole in zip(known, array.shape, strict=True))
 
 
-def _channels(ome: Ome, count: int) -> tuple[Channel, ...]:
-    """Return how each channel of an image is shown; nothing where other software told of others."""
-    listed = ome.omero.channels if ome.omero and not ome.image_label else []
-    if len(listed) != count:
+def _channels(ome: Ome, count: int, dtype: str) -> tuple[Channel, ...]:
+    """Return how each channel of an image is shown, also where other software tells of others."""
+    if ome.image_label:
         return ()
+    listed = ome.omero.channels if ome.omero else []
+    if len(listed) != count:
+        return tuple(default_channel(i, dtype) for i in range(count))
     return tuple(
         Channel(c.label or numbered_channel(i), c.color, (c.window.start, c.window.end))
         for i, c in enumerate(listed)

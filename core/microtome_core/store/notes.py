@@ -3,6 +3,7 @@
 ::
 
     layer/0/ledger/pending/NAME.json           since before a write until the levels above have it
+    layer/0/ledger/pending/NAME-ended.json     since the write has ended until then
     layer/0/ledger/writes/2026-05-04/NAME.json  each write that was answered; kept
 """
 
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from microtome_core.errors import StorageError
+from microtome_core.processes import is_alive, this_process
 from microtome_core.region import Region
 from microtome_core.store.ledger import FOLDER
 from microtome_core.store.live import Live
@@ -24,6 +26,7 @@ from microtome_core.store.live import Live
 _LONGEST_WRITE = 900.0
 # Whoever has written updates the levels at once; others step in after so long.
 _PATIENCE = 10.0
+_ENDED = "-ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +35,23 @@ class Owner:
 
     Parameters
     ----------
-    host, pid, token : str, int, str
-        A token tells a process from an earlier one of the same number.
+    host, pid : str, int
+        For people.
+    token : str
+        Tells it from all others.
+    process : str
+        By which it is seen whether it runs; empty where that is not known.
     """
 
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     token: str = field(default_factory=lambda: secrets.token_hex(8))
+    process: str = field(default_factory=this_process)
 
-    def knows_dead(self, other: "Owner") -> bool:
-        """Tell whether another process is known to have ended."""
-        if other.host != self.host or other == self:
-            return False
-        return other.pid == self.pid or not _lives(other.pid)
+    @property
+    def is_dead(self) -> bool:
+        """Whether the process is known to have ended."""
+        return is_alive(self.process, self.pid) is False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class Note:
 
     def is_due(self, owner: Owner, now: float) -> bool:
         """Tell whether `owner` is to bring the levels up to date."""
-        if owner.knows_dead(self.owner):
+        if self.owner.is_dead:
             return True
         # A note from the future is of a clock that went wrong: it does not wait for that time.
         age = abs(now - self.at)
@@ -89,13 +96,17 @@ def begin(live: Live, region: Region, owner: Owner) -> Note:
 
 
 def end(live: Live, note: Note) -> None:
-    """Note that a write has ended, whether it was done or failed."""
-    _write(live, replace(note, written=True, at=time.time()))
+    """Note that a write has ended, whether it was done or failed.
+
+    Under a name of its own: whoever took the write for ended, and forgets its note, leaves this.
+    """
+    _write(live, replace(note, name=f"{note.name}{_ENDED}", written=True, at=time.time()))
 
 
 def forget(live: Live, note: Note) -> None:
-    """Remove a note: its levels have followed, or nothing was written."""
-    live.store.remove(_path(live, note.name))
+    """Remove what was read of a note: its levels have followed, or nothing was written."""
+    for name in dict.fromkeys((note.name.removesuffix(_ENDED), note.name)):
+        live.store.remove(_path(live, name))
 
 
 def any_pending(live: Live) -> bool:
@@ -111,7 +122,9 @@ def pending(live: Live) -> list[Note]:
     StorageError
         Storage failed, or a note is damaged.
     """
-    found = ((name, live.store.read(_path(live, name))) for name in _names(live))
+    names = _names(live)
+    newest = (name for name in names if f"{name}{_ENDED}" not in names)
+    found = ((name, live.store.read(_path(live, name))) for name in newest)
     return [_read(live, name, data) for name, data in found if data is not None]
 
 
@@ -155,18 +168,8 @@ def _write(live: Live, note: Note) -> None:
 def _read(live: Live, name: str, data: bytes) -> Note:
     try:
         told = json.loads(data)
-        owner = Owner(**told["owner"])
+        owner = Owner(**{"process": "", **told["owner"]})
         region = Region.parse(told["region"])
         return Note(name, region, bool(told["written"]), float(told["at"]), owner)
     except (ValueError, LookupError, TypeError) as error:
         raise StorageError(f"{live.store.url}/{_path(live, name)}: damaged: {error}") from error
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

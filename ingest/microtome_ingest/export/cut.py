@@ -15,7 +15,7 @@ from microtome_core.names import is_index
 from microtome_core.region import Region
 from microtome_core.selection import Selection
 from microtome_core.store.layer import Layer
-from microtome_core.units import convert
+from microtome_core.units import converted
 from microtome_core.wire import Channel, LayerInfo, LevelInfo
 
 # Bytes of voxels that are read at once; another block is read while one is written.
@@ -133,7 +133,7 @@ class Cut:
             return None
         place = self.axes.index(axis)
         unit = self.units[place]
-        return convert(what[place], unit, into) if unit else None
+        return converted(what[place], unit, into)
 
     def micrometers(self, axes: str) -> list[float] | None:
         """Return the voxel size along each of some axes, None where one is not known."""

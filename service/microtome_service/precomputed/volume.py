@@ -10,7 +10,7 @@ import numpy as np
 
 from microtome_core.errors import InputError, NotFound
 from microtome_core.region import Region
-from microtome_core.units import convert
+from microtome_core.units import converted
 from microtome_core.wire import LayerInfo
 from microtome_service.precomputed.variant import Variant
 from microtome_service.reader import find_level
@@ -232,10 +232,8 @@ def _resolution(info: LayerInfo, level: int) -> tuple[float, ...]:
 
 
 def _nanometers(size: float, unit: str | None) -> float:
-    try:
-        return convert(size, unit or "", "nanometer")
-    except InputError:
-        return float(size)
+    found = converted(size, unit, "nanometer")
+    return float(size) if found is None else found
 
 
 def _offset(info: LayerInfo, level: int) -> tuple[int, ...]:
