@@ -43,6 +43,7 @@ def stop(process: "subprocess.Popen[str]", root: Path, number: int) -> tuple[int
     return process.returncode, time.monotonic() - started, errors
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],

@@ -137,6 +137,7 @@ def read_while(service: Served, happen: Callable[[], None], **options: Any) -> N
         meanwhile.join()
 
 
+@pytest.mark.long
 def test_a_restart_in_the_middle_of_a_read_is_survived(service: Served) -> None:
     """Parts that broke off are asked for again, of the service that comes back."""
     service_up = read_while(service, service.restart, retries=12, parallel=2)

@@ -106,6 +106,7 @@ def serving(root: Path) -> Iterator[tuple[str, psutil.Process]]:
             assert child.wait(30) in {0, -signal.SIGTERM}
 
 
+@pytest.mark.long
 def test_a_cutout_of_many_times_the_memory_is_exact(large: Path) -> None:
     """1 GiB through 96 MiB: every voxel is the source's, and the process stays small."""
     with serving(large) as (url, process), Peak(process) as peak:

@@ -154,6 +154,7 @@ def in_zarr_python(store: Store) -> NDArray[Any]:
     return np.asarray(zarr.open_array(path, mode="r", storage_options=options)[...])
 
 
+@pytest.mark.long
 def test_disjoint_writes_by_many_threads_are_what_a_serial_model_makes(
     root: Store, unused_port: Callable[[], int]
 ) -> None:
@@ -278,6 +279,7 @@ def test_of_many_who_hold_the_same_tag_one_writes(
             assert (cut(server, region) == turn * 100 + statuses.index(204)).all()
 
 
+@pytest.mark.long
 def test_what_was_answered_survives_the_death_of_the_server(
     root: Store, unused_port: Callable[[], int]
 ) -> None:

@@ -100,6 +100,7 @@ def _wait(url: str) -> None:
 
 # intern says so of every address, whether CloudVolume is there or not.
 @pytest.mark.filterwarnings("ignore:CloudVolume is not installed:ImportWarning")
+@pytest.mark.long
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_snippets_run(
     text: str, desk: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -113,6 +114,7 @@ def test_python_snippets_run(
         exec(snippet, {})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", blocks("console"))
 def test_commands_run_and_say_what_is_shown(
     text: str, desk: tuple[Path, str], unused_port: Callable[[], int]

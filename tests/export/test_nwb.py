@@ -27,6 +27,7 @@ def run(cases: str, marked: str) -> None:
     assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-2000:]
 
 
+@pytest.mark.long
 @pytest.mark.samples
 @pytest.mark.parametrize("cases", CASES)
 def test_layers_and_recordings_come_back(cases: str) -> None:

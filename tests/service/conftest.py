@@ -204,61 +204,59 @@ def settings_for(store: Store, **changes: Any) -> Settings:  # noqa: ANN401 - an
 
 
 class AppCaller:
-    """Calls an app without a socket, one request after another in one event loop."""
+    """Calls an app without a socket; each call has an event loop of its own.
+
+    In a loop that stood still between the calls, what one had begun would fail another.
+    """
 
     def __init__(self, app: FastAPI) -> None:
         self.app = app
-        self._runner = asyncio.Runner()
-        self._failed = False
 
     def __call__(self, method: str, url: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
         """Return the answer to one request.
 
         `quiet` gives the 500 that a caller would get for an unexpected error, which else is raised.
         """
-        answer = self._runner.run(ask(self.app, method, url, **options))
-        self._failed |= answer.status_code >= 500
-        return answer
+        return asyncio.run(self._call(method, url, options))
 
     def get(self, url: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
         """Return the answer to a GET."""
         return self("GET", url, **options)
 
-    def close(self) -> None:
-        """End the service and the loop."""
-        self.app.state.service.close()
-        if self._failed:
+    async def _call(self, method: str, url: str, options: dict[str, Any]) -> httpx.Response:
+        answer = await ask(self.app, method, url, **options)
+        if answer.status_code >= 500:
             # Reads that were given up call back a moment later, into this loop.
-            self._runner.run(asyncio.sleep(0.05))
-        self._runner.close()
+            await asyncio.sleep(0.05)
+        return answer
 
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., AppCaller]]:
     """Make the app of a store and a caller of it: `connect(store, max_chunks=2)`."""
-    made: list[AppCaller] = []
+    made: list[FastAPI] = []
 
     def make(store: Store, **changes: Any) -> AppCaller:  # noqa: ANN401 - any field's type
-        made.append(AppCaller(create_app(settings_for(store, **changes), store)))
-        return made[-1]
+        made.append(create_app(settings_for(store, **changes), store))
+        return AppCaller(made[-1])
 
     yield make
-    for caller in made:
-        caller.close()
+    for app in made:
+        app.state.service.close()
 
 
 @pytest.fixture(scope="module")
 def make_caller() -> Iterator[Callable[[Store], AppCaller]]:
     """What makes the app of a store that a whole module calls."""
-    made: list[AppCaller] = []
+    made: list[FastAPI] = []
 
     def make(store: Store) -> AppCaller:
-        made.append(AppCaller(create_app(settings_for(store), store)))
-        return made[-1]
+        made.append(create_app(settings_for(store), store))
+        return AppCaller(made[-1])
 
     yield make
-    for caller in made:
-        caller.close()
+    for app in made:
+        app.state.service.close()
 
 
 @contextmanager

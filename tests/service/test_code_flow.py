@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 
 from microtome_core.errors import InputError
 from microtome_core.store.location import Store
@@ -31,7 +32,7 @@ class Lab:
     def __init__(self, issuer: OidcIssuer, store: Store, folder: Path) -> None:
         self.issuer, self.store = issuer, store
         self.url = f"sqlite:///{folder / 'access.sqlite'}"
-        self.made: list[AppCaller] = []
+        self.made: list[FastAPI] = []
         with Database(self.url) as database:
             database.upgrade()
             with database.write() as connection:
@@ -44,9 +45,8 @@ class Lab:
             "database_url": self.url, "oidc_issuer": self.issuer.url, "oidc_audience": "api",
             "oidc_client_id": CLIENT, "recheck_seconds": 0.0, **changes,
         }  # fmt: skip
-        app = create_app(Settings(root=self.store.url, **told), self.store)
-        self.made.append(AppCaller(app))
-        return self.made[-1]
+        self.made.append(create_app(Settings(root=self.store.url, **told), self.store))
+        return AppCaller(self.made[-1])
 
     def begin(self, to: str = PAGE) -> Any:  # noqa: ANN401 - httpx's
         """Ask to be sent to the issuer."""
@@ -78,8 +78,8 @@ def service(
     with issuing() as issuer:
         lab = Lab(issuer, store, folder)
         yield lab
-        for caller in lab.made:
-            caller.close()
+        for app in lab.made:
+            app.state.service.close()
 
 
 @pytest.fixture
