@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from microtome_core.errors import Conflict, InUse, StorageError
+from microtome_core.processes import is_alive, this_process
 from microtome_core.store.jobs import DEAD, failure_of, failure_path
 from microtome_core.store.ledger import FOLDER
 from microtome_core.store.location import Store
@@ -60,7 +61,7 @@ class Owner:
     @classmethod
     def me(cls) -> "Owner":
         """Describe this process, under a new id."""
-        return cls(uuid4().hex, socket.gethostname(), _machine(), os.getpid())
+        return cls(uuid4().hex, socket.gethostname(), this_process(), os.getpid())
 
     def to_bytes(self) -> bytes:
         """Return what is stored."""
@@ -78,10 +79,7 @@ class Owner:
     @property
     def alive(self) -> bool | None:
         """Whether the process runs; None where it cannot be seen from here."""
-        machine, _, started = self.process.rpartition("/")
-        if not machine or machine != _machine().rpartition("/")[0]:
-            return None
-        return _started(self.pid) == started
+        return is_alive(self.process, self.pid)
 
 
 class Claim:
@@ -284,29 +282,3 @@ class _Key(NamedTuple):
 def _clock() -> float:
     """Return seconds that go on while the machine sleeps, where such a clock is known."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-def _machine() -> str:
-    """Return what tells this process from all others, its start last; empty where unknown.
-
-    Processes see each other where boot and process namespace are the same (proc(5)).
-    """
-    boot = _text("/proc/sys/kernel/random/boot_id")
-    started = _started(os.getpid())
-    if not boot or not started:
-        return ""
-    return f"{boot}/{Path('/proc/self/ns/pid').readlink()}/{started}"
-
-
-def _started(pid: int) -> str:
-    """Return when a process began, in clock ticks since boot; empty where there is none."""
-    # The name before it may hold spaces and brackets; it is field 22 (proc(5)).
-    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
