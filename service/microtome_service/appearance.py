@@ -118,7 +118,8 @@ def _window(word: str) -> tuple[float, float]:
         window = float(low), float(high)
     except ValueError:
         window = (0.0, 0.0)
-    if not (window[0] < window[1] and all(map(isfinite, window))):
+    # The width of the narrowest ones has no reciprocal.
+    if not (all(map(isfinite, window)) and window[1] - window[0] > 1e-300):
         raise InputError(f"window={word[:80]!r}: expected LOW:HIGH such as 0:4095, LOW < HIGH")
     return window
 

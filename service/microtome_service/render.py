@@ -83,7 +83,9 @@ def _brightness(
 ) -> NDArray[np.float32]:
     low, high = window
     # 24 bits of float32 hold the difference of 16-bit voxels exactly; wider ones need float64.
-    exact: Any = np.float32 if plane.dtype.itemsize <= 2 else np.float64
+    # So do windows out of its range.
+    held = high - low > 1e-30 and max(-low, high) < 1e30
+    exact: Any = np.float32 if plane.dtype.itemsize <= 2 and held else np.float64
     # Values near the end of the type's range may overflow to infinity, which is clipped.
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = plane.astype(exact)

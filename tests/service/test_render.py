@@ -69,6 +69,17 @@ def test_what_is_no_number_is_black_and_infinity_is_bright(dtype: str) -> None:
     assert picture.tolist() == [[0, 255, 0, 255]]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize(
+    ("window", "seen"), [((-1e300, 1e300), 128), ((3.0, 3.0 + 1e-13), 0), ((0.0, 1e-299), 255)]
+)
+def test_any_window_gives_a_picture(dtype: str, window: tuple[float, float], seen: int) -> None:
+    """Windows that are far wider or narrower than what values can be are spread like others."""
+    plane = np.array([[3]], dtype)
+    picture = render([plane], [Shown("FFFFFF", window)], 1.0, "additive")
+    assert picture.tolist() == [[seen]]
+
+
 def test_values_of_64_bits_keep_their_differences() -> None:
     """Near 2**53 a window of 100 still shows its steps."""
     plane = 2**53 - 100 + np.array([[0, 50, 100]], "uint64")

@@ -172,6 +172,7 @@ def test_labels_have_one_stable_colour_an_id(
         ("xy/0/0/0/0.png?channels=", 400, "0,2"),
         ("xy/0/0/0/0.png?window=5:5", 400, "LOW < HIGH"),
         ("xy/0/0/0/0.png?window=0:inf", 400, "LOW < HIGH"),
+        ("xy/0/0/0/0.png?window=0:1e-310", 400, "LOW < HIGH"),
         ("xy/0/0/0/0.png?window=0:1,0:2,0:3", 400, "1 or 2"),
         ("xy/0/0/0/0.png?color=red", 400, "RRGGBB"),
         ("xy/0/0/0/0.png?gamma=0", 422, "gamma"),
