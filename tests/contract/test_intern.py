@@ -53,6 +53,12 @@ VOXELS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _intern() -> None:
+    """Import it while no filters of a test hold: CloudVolume, which it brings, sets some."""
+    import intern  # noqa: F401
+
+
 @pytest.fixture(scope="module")
 def filled(line: Line, tmp_path_factory: pytest.TempPathFactory) -> Line:
     """The line, with layers of each kind."""

@@ -26,6 +26,12 @@ pytestmark = [
 SHAPE = (37, 150, 131)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _intern() -> None:
+    """Import it while no filters of a test hold: CloudVolume, which it brings, sets some."""
+    import intern  # noqa: F401
+
+
 @pytest.fixture
 def root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_port: Callable[[], int]
