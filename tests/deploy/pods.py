@@ -29,6 +29,8 @@ def confined(objects: list[Manifest], kind: str, name: str = "") -> Manifest:
         ]
     for key in ("serviceAccountName", "topologySpreadConstraints"):
         spec.pop(key, None)
+    # Else podman starts what ends again, at times before anybody has seen that it ended.
+    spec["restartPolicy"] = "Never"
     metadata = {"name": found["metadata"]["name"], "labels": found["metadata"]["labels"]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
