@@ -27,7 +27,7 @@ ROUNDS = 3
 LATENCY = 0.05
 # About what another continent is away.
 FAR = 0.1
-FAR_SHAPE = (256, 1024, 1024)
+FAR_SHAPE = (512, 1024, 1024)
 # One step in flight a worker, of a few small shards: a worker waits nearly all of its time, so that
 # two processors do for four of them, the storage and the link.
 FAR_LAYOUT = (
@@ -78,7 +78,7 @@ def _latency(stack: Stack) -> list[Row]:
 def measure_far(folder: Path) -> list[Row]:
     """Four workers of a cluster beside one, where a request to storage takes a tenth of a second.
 
-    From the moment they are ready to the layer that is visible: three minutes with one of them, of
+    From the moment they are ready to the layer that is visible: four minutes with one of them, of
     which nearly all is waiting, so that once is enough.
     """
     source = folder / "far.npy"
