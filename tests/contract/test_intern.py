@@ -1,5 +1,6 @@
 """The unmodified intern against the real service on a real socket: it reads what was ingested."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,8 +56,9 @@ VOXELS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _intern() -> None:
-    """Import it while no filters of a test hold: CloudVolume, which it brings, sets some."""
-    import intern  # noqa: F401
+    """Import it, and leave the filters of warnings as they are, of which it sets some."""
+    with warnings.catch_warnings():
+        import intern  # noqa: F401
 
 
 @pytest.fixture(scope="module")

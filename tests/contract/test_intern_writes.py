@@ -1,7 +1,9 @@
 """The unmodified intern writes into the real service on a real socket, and reads it back."""
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ from microtome_cli.main import main
 from tests.bossdb_server import be_nobody
 from tests.contract.conftest import running
 from tests.later import Later
+from tests.s3_server import unused_port
 
 intern, boss = Later("intern"), Later("intern.remote.boss")
 described = Later("intern.resource.boss.resource")
@@ -28,23 +31,32 @@ SHAPE = (37, 150, 131)
 
 @pytest.fixture(scope="module", autouse=True)
 def _intern() -> None:
-    """Import it while no filters of a test hold: CloudVolume, which it brings, sets some."""
-    import intern  # noqa: F401
+    """Import it, and leave the filters of warnings as they are, of which it sets some."""
+    with warnings.catch_warnings():
+        import intern  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Serve an empty folder to which everybody may write; each test has a collection of its own."""
+    root = tmp_path_factory.mktemp("served") / "root"
+    root.mkdir()
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            be_nobody(root.parent / "home", monkeypatch)
+            monkeypatch.setenv("MICROTOME_ANONYMOUS_WRITES", "true")
+            url = stack.enter_context(running(str(root), unused_port()))
+        yield root, urlsplit(url).netloc
 
 
 @pytest.fixture
-def root(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unused_port: Callable[[], int]
-) -> Iterator[Path]:
-    """Serve an empty folder to which everybody may write, and let intern's variables name it."""
-    (tmp_path / "root").mkdir()
+def root(served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let intern's variables name the service, and return its root."""
     be_nobody(tmp_path / "home", monkeypatch)
-    monkeypatch.setenv("MICROTOME_ANONYMOUS_WRITES", "true")
-    with running(str(tmp_path / "root"), unused_port()) as url:
-        monkeypatch.setenv("INTERN_PROTOCOL", "http")
-        monkeypatch.setenv("INTERN_HOST", urlsplit(url).netloc)
-        monkeypatch.setenv("INTERN_TOKEN", "public")
-        yield tmp_path / "root"
+    monkeypatch.setenv("INTERN_PROTOCOL", "http")
+    monkeypatch.setenv("INTERN_HOST", served[1])
+    monkeypatch.setenv("INTERN_TOKEN", "public")
+    return served[0]
 
 
 @pytest.mark.parametrize(
@@ -91,13 +103,13 @@ def test_a_large_array_is_written_in_blocks() -> None:
 @pytest.mark.usefixtures("root")
 def test_annotations_next_to_each_other_are_both_kept() -> None:
     """0 is no id: overlapping boxes do not erase each other, however many write at one time."""
-    intern.array("bossdb://lab/exp/seg", create_new=True, dtype="uint64", extents=SHAPE,
+    intern.array("bossdb://cells/exp/seg", create_new=True, dtype="uint64", extents=SHAPE,
                  voxel_size=(30, 4, 4))  # fmt: skip
     expected = np.zeros(SHAPE, "uint64")
 
     def write(number: int) -> None:
         remote = boss.BossRemote()
-        channel = remote.get_channel("seg", "lab", "exp")
+        channel = remote.get_channel("seg", "cells", "exp")
         first = remote.reserve_ids(channel, 10)
         block = np.zeros((10, 150, 131), "uint64")
         block[:, number * 12 : number * 12 + 9, 5:100] = first
@@ -107,7 +119,7 @@ def test_annotations_next_to_each_other_are_both_kept() -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(12)))
     remote = boss.BossRemote()
-    channel = remote.get_channel("seg", "lab", "exp")
+    channel = remote.get_channel("seg", "cells", "exp")
     found = remote.get_cutout(channel, 0, [0, 131], [0, 150], [0, 37])
     np.testing.assert_array_equal(found, expected)
     every = remote.get_ids_in_region(channel, 0, [0, 131], [0, 150], [0, 37])
@@ -122,16 +134,16 @@ def test_annotations_next_to_each_other_are_both_kept() -> None:
 def test_times_are_written_as_a_fourth_axis() -> None:
     """Each time point is its own."""
     remote = boss.BossRemote()
-    remote.create_project(described.CollectionResource("lab", "a description"))
+    remote.create_project(described.CollectionResource("films", "a description"))
     frame = described.CoordinateFrameResource(
         "frame", x_stop=30, y_stop=20, z_stop=10, x_voxel_size=0.5, voxel_unit="micrometers"
     )
     remote.create_project(frame)
-    film = described.ExperimentResource("film", "lab", "frame", num_time_samples=5, time_step=2,
+    film = described.ExperimentResource("film", "films", "frame", num_time_samples=5, time_step=2,
                               time_step_unit="seconds")  # fmt: skip
     assert remote.create_project(film).num_time_samples == 5
     channel = described.ChannelResource(
-        "em", "lab", "film", "image", datatype="uint16", related=["x"]
+        "em", "films", "film", "image", datatype="uint16", related=["x"]
     )
     made = remote.create_project(channel)
     assert (made.datatype, made.related) == ("uint16", ["x"])
@@ -145,12 +157,12 @@ def test_times_are_written_as_a_fourth_axis() -> None:
 
 def test_resources_are_described_and_deleted_from_the_channel_up(root: Path) -> None:
     """Lists follow at once; what something lies in stays."""
-    intern.array("bossdb://lab/exp/em", create_new=True, extents=SHAPE, voxel_size=(30, 4, 4))
+    intern.array("bossdb://gone/exp/em", create_new=True, extents=SHAPE, voxel_size=(30, 4, 4))
     remote = boss.BossRemote()
-    collection = described.CollectionResource("lab")
-    experiment = remote.get_experiment("lab", "exp")
-    frame = remote.get_coordinate_frame("CF_lab_exp")
-    channel = remote.get_channel("em", "lab", "exp")
+    collection = described.CollectionResource("gone")
+    experiment = remote.get_experiment("gone", "exp")
+    frame = remote.get_coordinate_frame("CF_gone_exp")
+    channel = remote.get_channel("em", "gone", "exp")
     for resource in (collection, experiment, frame, channel):
         resource.description = "new words"
         assert remote.update_project(resource.name, resource).description == "new words"
@@ -163,15 +175,16 @@ def test_resources_are_described_and_deleted_from_the_channel_up(root: Path) -> 
         remote.delete_project(resource)
         with pytest.raises(HTTPError):
             remote.get_project(resource)
-    assert remote.list_collections() == remote.list_coordinate_frames() == []
-    assert not (root / "lab").exists()
+    assert "gone" not in remote.list_collections()
+    assert "CF_gone_exp" not in remote.list_coordinate_frames()
+    assert not (root / "gone").exists()
 
 
 @pytest.mark.usefixtures("root")
 def test_metadata_is_a_dictionary() -> None:
     """Keys are created once, changed, listed and deleted."""
-    intern.array("bossdb://lab/exp/em", create_new=True, extents=SHAPE, voxel_size=(30, 4, 4))
-    for place in ("lab", "lab/exp", "lab/exp/em"):
+    intern.array("bossdb://told/exp/em", create_new=True, extents=SHAPE, voxel_size=(30, 4, 4))
+    for place in ("told", "told/exp", "told/exp/em"):
         pairs = Later("intern.convenience.array").Metadata(
             f"bossdb://{place}", remote=boss.BossRemote()
         )
@@ -189,7 +202,6 @@ def test_metadata_is_a_dictionary() -> None:
 def test_intern_writes_with_a_key_and_without_it_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    unused_port: Callable[[], int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A key of scope write creates and writes; one that reads is 403, and nobody's token 401."""
