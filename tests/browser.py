@@ -37,12 +37,11 @@ def program() -> str | None:
 class Trouble:
     """What went wrong in a page, and which other hosts it asked.
 
-    `given_up` are requests that the browser itself took back, as it does with all that are under
-    way when a page is left: they are no fault of the service, and none of a page that stays.
+    Requests that the browser itself took back are no fault: so end those that are under way when a
+    page is left, and chunks that a viewer no longer waits for before others.
     """
 
     said: list[str] = field(default_factory=list)
-    given_up: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
 
     def watch(self, page: Page) -> None:
@@ -54,10 +53,8 @@ class Trouble:
         page.on("request", lambda r: self.hosts.add(urlsplit(r.url).netloc))
 
     def _failed(self, request: Request) -> None:
-        if request.failure == "net::ERR_ABORTED":
-            self.given_up.append(request.url)
-        else:
-            self._note(True, f"{request.failure} {request.url}")
+        taken_back = request.failure == "net::ERR_ABORTED"
+        self._note(not taken_back, f"{request.failure} {request.url}")
 
     def _note(self, wrong: bool, text: str) -> None:
         # Chromium's own advice about drawing by software.
